@@ -1,0 +1,1 @@
+"""YAML-configured training on Hydra, Lightning, transformers and datasets."""

@@ -1,0 +1,220 @@
+"""Who this process is among the processes of its run: the one module that knows rank variables.
+
+It reads the environment of this project's own worker, of torchrun, of submitit's local executor and of a SLURM
+step, and writes torch's names. Only the standard library is imported here, so that the launcher can use it.
+
+In ``datasets.distributed.split_dataset_by_node`` "node" means *process*: its ``rank`` is :attr:`Ranks.rank`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+__all__ = ["PORTS", "VARIABLES", "Ranks", "RanksError", "detect", "expand_hosts", "is_main_process"]
+
+PORTS = range(10_000, 32_768)
+"""Where rendezvous ports are taken from: below Linux's ephemeral ports, which any connection may hold."""
+
+VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+"""What :meth:`Ranks.environment` sets; whoever starts a new run drops these from what it inherited."""
+
+
+class RanksError(ValueError):
+    """The environment describes no set of ranks that could train."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among the ``world_size`` processes of its run, in torch's words."""
+
+    rank: int
+    local_rank: int
+    node_rank: int
+    world_size: int
+    local_world_size: int
+    master_addr: str
+    master_port: int
+    source: str
+    """Where this was read: ``environment`` (the worker or torchrun), ``submitit`` or ``slurm``."""
+
+    def __post_init__(self) -> None:
+        for name, value, bound in (
+            ("RANK", self.rank, self.world_size),
+            ("LOCAL_RANK", self.local_rank, self.local_world_size),
+            ("NODE_RANK", self.node_rank, self.num_nodes),
+        ):
+            if not 0 <= value < bound:
+                raise RanksError(f"{name}={value} is not below {bound} ({self.source})")
+        if self.num_nodes * self.local_world_size != self.world_size:
+            raise RanksError(
+                f"WORLD_SIZE={self.world_size} is no multiple of LOCAL_WORLD_SIZE={self.local_world_size}: "
+                "every node must run the same number of processes"
+            )
+
+    @property
+    def num_nodes(self) -> int:
+        return self.world_size // self.local_world_size
+
+    def environment(self) -> dict[str, str]:
+        """torch's variables, as torchrun would set them; NODE_RANK and GROUP_RANK are the same number."""
+        values = (
+            self.rank,
+            self.local_rank,
+            self.node_rank,
+            self.node_rank,
+            self.world_size,
+            self.local_world_size,
+            self.master_addr,
+            self.master_port,
+        )
+        return {name: str(value) for name, value in zip(VARIABLES, values, strict=True)}
+
+
+def detect(environ: Mapping[str, str]) -> Ranks | None:
+    """The ranks that something outside has started, or None when nothing has and Lightning may.
+
+    Raises:
+        RanksError: the variables are incomplete or contradict each other, or this is the batch shell of a job of
+            several tasks, where a process would wait for ranks that never come.
+    """
+    if "RANK" in environ and "WORLD_SIZE" in environ:
+        return _from_torch(environ)
+    if environ.get("SUBMITIT_EXECUTOR") == "local" and "SUBMITIT_LOCAL_GLOBALID" in environ:
+        return _from_submitit_local(environ)
+    if "SLURM_STEP_ID" in environ:
+        return _from_slurm_step(environ)
+    if "SLURM_PROCID" in environ and int(environ.get("SLURM_NTASKS", "1")) > 1:
+        raise RanksError(
+            f"this is the batch shell of a job of {environ['SLURM_NTASKS']} tasks, and one process cannot be all "
+            "of them.\nhint: start it with `srun python -m trident.run …`"
+        )
+    return None
+
+
+def is_main_process(environ: Mapping[str, str]) -> bool:
+    """True on rank 0, also in the processes that Lightning itself starts (these have no RANK)."""
+    ranks = detect(environ)
+    if ranks is not None:
+        return ranks.rank == 0
+    return all(environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def _from_torch(environ: Mapping[str, str]) -> Ranks:
+    world_size = _number(environ, "WORLD_SIZE")
+    if world_size > 1:
+        needed = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        missing = [name for name in needed if name not in environ]
+        if missing:
+            raise RanksError(
+                f"WORLD_SIZE={world_size}, but {', '.join(missing)} not set.\n"
+                "hint: torchrun and trident-sweep set them all; unset RANK and WORLD_SIZE to run alone"
+            )
+    rank = _number(environ, "RANK")
+    local_world_size = _number(environ, "LOCAL_WORLD_SIZE", 1)
+    node_rank = rank // local_world_size if local_world_size else 0
+    for name in ("NODE_RANK", "GROUP_RANK"):
+        if name in environ:
+            node_rank = _number(environ, name)
+            break
+    return Ranks(
+        rank=rank,
+        local_rank=_number(environ, "LOCAL_RANK", 0),
+        node_rank=node_rank,
+        world_size=world_size,
+        local_world_size=local_world_size,
+        master_addr=environ.get("MASTER_ADDR", "127.0.0.1"),
+        master_port=_number(environ, "MASTER_PORT", PORTS.start),
+        source="environment",
+    )
+
+
+def _from_submitit_local(environ: Mapping[str, str]) -> Ranks:
+    tasks = _number(environ, "SUBMITIT_LOCAL_NTASKS")
+    return Ranks(
+        rank=_number(environ, "SUBMITIT_LOCAL_GLOBALID"),
+        local_rank=_number(environ, "SUBMITIT_LOCAL_LOCALID"),
+        node_rank=0,
+        world_size=tasks,
+        local_world_size=tasks,
+        master_addr="127.0.0.1",
+        master_port=_derived_port(_number(environ, "SUBMITIT_LOCAL_JOB_ID"), 0),
+        source="submitit",
+    )
+
+
+def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
+    # A step may use a part of the job: only the step's own variables count inside it.
+    world_size = _number(environ, "SLURM_STEP_NUM_TASKS")
+    if world_size == 1:
+        return None  # `srun --pty bash` and the like: nothing to wire, and Lightning may start ranks by itself
+    counts = tuple(_expand_counts(environ["SLURM_STEP_TASKS_PER_NODE"]))
+    if len(set(counts)) != 1:
+        raise RanksError(
+            f"SLURM_STEP_TASKS_PER_NODE={environ['SLURM_STEP_TASKS_PER_NODE']}: every node must run the same "
+            "number of tasks.\nhint: give srun --ntasks-per-node instead of --ntasks"
+        )
+    step = environ["SLURM_STEP_ID"]
+    return Ranks(
+        rank=_number(environ, "SLURM_PROCID"),
+        local_rank=_number(environ, "SLURM_LOCALID"),
+        node_rank=_number(environ, "SLURM_NODEID"),
+        world_size=world_size,
+        local_world_size=counts[0],
+        master_addr=next(expand_hosts(environ["SLURM_STEP_NODELIST"])),
+        master_port=_derived_port(_number(environ, "SLURM_JOB_ID"), int(step) if step.isdigit() else 0),
+        source="slurm",
+    )
+
+
+def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
+    if name not in environ and default is not None:
+        return default
+    try:
+        return int(environ[name])
+    except KeyError:
+        raise RanksError(f"{name} is not set, though other rank variables are") from None
+    except ValueError:
+        raise RanksError(f"{name}={environ[name]!r} is not a whole number") from None
+
+
+def _derived_port(job: int, step: int) -> int:
+    # Ranks that cannot talk yet can only agree on a port by deriving it. The worker's own is probed.
+    return PORTS[(job * 31 + step) % len(PORTS)]
+
+
+def _expand_counts(text: str) -> Iterator[int]:
+    """`2(x3),1` is SLURM's way of writing 2, 2, 2, 1."""
+    for part in text.split(","):
+        count, _, times = part.rstrip(")").partition("(x")
+        yield from [int(count)] * int(times or 1)
+
+
+def expand_hosts(text: str) -> Iterator[str]:
+    """The hosts of a SLURM node list in order, as ``scontrol show hostnames`` prints them: ``n[1-2,07],login``."""
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        yield from _expand_brackets(part)
+
+
+def _expand_brackets(text: str) -> Iterator[str]:
+    head, bracket, rest = text.partition("[")
+    if not bracket:
+        yield text
+        return
+    ranges, _, tail = rest.partition("]")
+    tails = tuple(_expand_brackets(tail))
+    for item in ranges.split(","):
+        first, _, last = item.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            for end in tails:
+                yield f"{head}{number:0{len(first)}d}{end}"

@@ -1,0 +1,94 @@
+"""The files by which a run tells others about itself: how they are written and read, by everybody.
+
+Whole files are written atomically; append-only files have one writer and one record a line. Only the standard
+library is imported here: the engine writes these files, and the launcher, which knows no torch, reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+__all__ = ["METRICS", "RESULT", "append_line", "read_json", "read_lines", "read_metrics", "write_atomic", "write_json"]
+
+Record = dict[str, Any]
+
+RESULT = "result.json"
+"""What a run came to, written once by rank 0 when it ends, well or badly."""
+
+METRICS = "metrics.jsonl"
+"""What a run logged on its way, a line a step that logged, by rank 0."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a whole file: a reader sees the old text or the new one, and a crash leaves one of them."""
+    # Host and random part: two hosts of a shared file system can have the same pid.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Record) -> None:
+    # NaN and Infinity are not JSON, but a loss can be NaN, and Python's reader takes them back.
+    write_atomic(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Record | None:
+    """The record in `path`, or None when there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    record: Record = json.loads(text)
+    return record
+
+
+def append_line(path: Path, record: Record) -> None:
+    """Add one record to an append-only file. One writer only."""
+    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line  # an earlier writer was killed in the middle of a line
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The records of an append-only file; lines that a kill has torn are left out."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [record for line in text.split("\n") if (record := _parsed(line)) is not None]
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """The lines of :data:`METRICS` as one history: steps that a later attempt ran again are dropped."""
+    history: list[Record] = []
+    for line in read_lines(path):
+        if history and line["attempt"] > history[-1]["attempt"]:
+            history = [old for old in history if old["step"] < line["step"]]
+        history.append(line)
+    return history
+
+
+def _parsed(line: str) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
