@@ -1,1 +1,1 @@
-
+"""Module, datamodule and dataspec: the three objects that a config describes."""

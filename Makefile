@@ -1,0 +1,56 @@
+# Needs python3 (3.11 or newer) with pip and venv. `make PYTHON=python3.13 install` takes another one.
+PYTHON ?= python3
+VENV := .venv
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CODE := trident launch examples
+SWEEP := experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
+
+MAKEFLAGS += --no-print-directory
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint test sweep clean
+
+help:  ## list the targets
+	@echo "Targets:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-15s %s\n", $$1, $$2 }'
+
+install: $(VENV)/contributor.stamp  ## make .venv with trident and all that a contributor needs
+	@echo "trident is installed: . $(VENV)/bin/activate"
+
+lint: install  ## ruff (lint and format) and mypy
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+test: lint  ## lint, types and all tests
+	$(VENV)/bin/python -P -m pytest
+
+sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table
+	cd examples/sentiment && trident-sweep submit $(SWEEP) --wait
+	cd examples/sentiment && trident-sweep results --grouped
+	@echo
+	@echo "Type next:"
+	@echo "  . $(VENV)/bin/activate && cd examples/sentiment"
+	@echo "  trident-sweep status         # every member: state, cause, last step and metric"
+	@echo "  trident-sweep show 0         # member 0 as a command line, to paste"
+	@echo "  trident-sweep results        # a row a member; --json and --csv for programs"
+	@echo "  trident-sweep                # all the verbs"
+
+clean:  ## remove .venv, caches and builds; sweeps and runs stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and by itself: a resolver that has it looks for no other build of it.
+$(VENV)/demo.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "error: Python %d.%d is too old; 3.11 or newer is needed\nhint: make PYTHON=python3.12 install" % v[:2])'
+	@echo "Installing trident into $(VENV): about 1.5 GB, some minutes, once"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/contributor.stamp: $(VENV)/demo.stamp
+	$(PIP) --editable '.[demo,dev,optuna,wandb]'
+	@touch $@

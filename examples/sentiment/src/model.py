@@ -1,0 +1,75 @@
+"""A pretrained encoder with a head that gives a sentence one of a few labels."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoModel
+
+
+def folder(name: str) -> str:
+    """The ``model/`` folder of an installed package called ``name``, else ``name`` as it is.
+
+    So that one value is a package, a hub name or a folder. The package is found but not imported.
+    """
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return name
+    model = Path(spec.origin).parent / "model"
+    return str(model) if (model / "config.json").is_file() else name
+
+
+class SentenceClassifier(nn.Module):
+    """The mean of the last layer's tokens, and one linear layer over it.
+
+    Sentence transformers are trained with this mean; `AutoModelForSequenceClassification` reads the
+    first token instead, and what it learns from movie reviews carries over to tweets far less well.
+
+    Args:
+        pretrained_model_name_or_path: any encoder that `AutoModel` loads.
+        num_labels: the number of classes.
+        trainable_layers: how many layers are fine-tuned, from the top. The embeddings never are.
+        head_scale: how many times faster than the encoder the head, which starts from 0, learns.
+        dropout: of the mean.
+    """
+
+    def __init__(
+        self,
+        pretrained_model_name_or_path: str,
+        num_labels: int,
+        trainable_layers: int,
+        head_scale: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.encoder = AutoModel.from_pretrained(pretrained_model_name_or_path, dtype=torch.float32)
+        self.encoder.requires_grad_(False)
+        # The stack of layers, under whatever name the architecture gives it.
+        stacks = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
+        layers = list(max(stacks, key=lambda stack: len(stack)))
+        for layer in layers[len(layers) - trainable_layers :]:
+            layer.requires_grad_(True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.encoder.config.hidden_size, num_labels)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.head_scale = head_scale
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """A scalar ``loss`` and ``logits`` (batch, num_labels).
+
+        ``input_ids`` and ``attention_mask`` are (batch, tokens), ``labels`` (batch).
+        """
+        states = self.encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        # Adam's steps have the size of the learning rate: what scales the output scales the step.
+        logits = self.head_scale * self.head(self.dropout(mean))
+        return {"loss": cross_entropy(logits, labels), "logits": logits}

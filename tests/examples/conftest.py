@@ -1,0 +1,55 @@
+"""Example projects run as their users run them: from their folder, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without rank variables, and offline."""
+    dropped = ("RANK", "WORLD_SIZE", "LOCAL_", "NODE_RANK", "SLURM_", "TRIDENT_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+    return {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def python(example: str, *arguments: str) -> str:
+    """The stdout of Python in an example's folder; a run that fails fails the test."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=EXAMPLES / example,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def evaluated() -> Callable[[str, str], Any]:
+    """``evaluated(example, code)`` is the JSON that the code prints."""
+    return lambda example, code: json.loads(python(example, "-c", code))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """``run(example, *overrides)`` trains, and is the run's result.json."""
+
+    def start(example: str, *overrides: str) -> dict[str, Any]:
+        python(example, "-m", "trident.run", *overrides, f"hydra.run.dir={tmp_path}/run")
+        result: dict[str, Any] = json.loads((tmp_path / "run" / "result.json").read_text())
+        return result
+
+    return start

@@ -1,0 +1,147 @@
+"""A data set and a model small enough to be trained in every test."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, IterableDataset
+
+from trident import TridentModule
+
+CLASSES = 3
+
+
+class Toy(Dataset):
+    """`size` points in the plane's corners; a point knows its id, so that tests see who read it."""
+
+    def __init__(self, size: int, first: int = 0) -> None:
+        generator = torch.Generator().manual_seed(first)
+        self.labels = torch.arange(first, first + size) % CLASSES
+        noise = 1.0 * torch.randn(size, 4, generator=generator)
+        self.x = nn.functional.one_hot(self.labels, 4).float() + noise
+        self.ids = torch.arange(first, first + size)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"x": self.x[index], "labels": self.labels[index], "ids": self.ids[index]}
+
+    def twice(self, times: int = 2) -> Toy:
+        self.x = self.x * times
+        return self
+
+    def shifted(self, by: float) -> None:
+        self.x = self.x + by  # in place: returns nothing
+
+
+class Stream(IterableDataset):
+    """The same points as a stream, which writes down the epochs that it was told."""
+
+    def __init__(self, size: int, log: str) -> None:
+        self.rows, self.log, self.epoch = Toy(size), log, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        with Path(self.log).open("a") as file:
+            file.write(f"{epoch}\n")
+
+    def __iter__(self):
+        return iter([self.rows[index] for index in range(len(self.rows))])
+
+
+class Model(nn.Module):
+    """A linear classifier; `ragged` outputs are as wide as the largest id of a batch has digits."""
+
+    def __init__(self, dropout: float = 0.0, log: str | None = None) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(4, CLASSES))
+        self.norm = nn.LayerNorm(CLASSES)
+        self.log = log
+
+    def forward(self, x, labels, ids):
+        if self.training and self.log:
+            rank = os.environ.get("RANK", "0")
+            with Path(f"{self.log}.{rank}").open("a") as file:
+                file.write(json.dumps(ids.tolist()) + "\n")
+        logits = self.norm(self.layers(x))
+        width = len(str(int(ids.max())))
+        return {
+            "loss": cross_entropy(logits, labels),
+            "logits": logits,
+            "preds": logits.argmax(-1),
+            "ragged": ids[:, None].repeat(1, width),
+            "right": logits.argmax(-1) == labels,
+        }
+
+
+class Pretrained(Model):
+    """Comes in eval mode, as transformers' models do."""
+
+    @classmethod
+    def from_pretrained(cls, dropout: float) -> Pretrained:
+        return cls(dropout).eval()
+
+
+class Both(TridentModule):
+    """Trains on a batch of each training set at once."""
+
+    def training_step(self, batch, batch_idx):
+        loss = sum(self(part)["loss"] for part in batch.values())
+        self.log("train/loss", loss)
+        return {"loss": loss}
+
+
+def add_to_batch(batch, trident_module, split, dataset_name):
+    trident_module.asked = [(split.value, dataset_name)]
+    return {**batch, "x": batch["x"] + 1}
+
+
+def add_to_outputs(outputs, batch, trident_module, split, dataset_name):
+    return {**outputs, "rest": 2 * batch["labels"]}
+
+
+def add_to_steps(step_outputs, trident_module, split, dataset_name):
+    if isinstance(step_outputs, list):  # flatten_outputs: false
+        return {"rest": [step["rest"].tolist() for step in step_outputs]}
+    return {"rest": step_outputs["rest"] + 1}
+
+
+def count(rest, epoch):
+    return float(len(rest)) + epoch
+
+
+def accuracy(preds, target):
+    return (preds == target).float().mean()
+
+
+def several(preds, target):
+    assert preds.dtype == torch.int64
+    return {"right": (preds == target).sum(), "wrong": (preds != target).sum().item()}
+
+
+def in_order(ids, right, ragged, dataset_name):
+    """1.0 when outputs of all ranks are the data set's, in its order, and keep their types."""
+    assert ids.dtype == ragged.dtype == torch.int64, ragged.dtype
+    assert right.dtype == torch.bool, right.dtype
+    assert ((ragged == ids[:, None]) | (ragged == -100)).all()
+    return float(torch.equal(ids, torch.arange(int(ids[0]), int(ids[0]) + len(ids))))
+
+
+def fail(**_):
+    raise RuntimeError("this metric fails")
+
+
+def rows(size: int, first: int = 0, stream: bool = False):
+    """The same points as a table of `datasets`, or a stream of it."""
+    import datasets
+
+    toy = Toy(size, first)
+    columns = {"x": toy.x.tolist(), "labels": toy.labels.tolist(), "ids": toy.ids.tolist()}
+    table = datasets.Dataset.from_dict(columns).with_format("torch")
+    return table.to_iterable_dataset(num_shards=2) if stream else table

@@ -1,0 +1,93 @@
+"""Starting the engine as its users do: processes with a command line and an environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import trident.run
+from trident.ranks import VARIABLES, Ranks
+from trident.records import RESULT, read_json
+
+PROJECT = Path(__file__).parent / "project"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {
+        k: v for k, v in os.environ.items() if k not in VARIABLES and not k.startswith("TRIDENT_")
+    }
+    return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | extra
+
+
+def start(argv: Sequence[str], *, world_size: int = 1, **extra: str) -> list[subprocess.Popen[str]]:
+    """One process, or as many as ranks, running ``python ARGV`` in the toy project."""
+    port, processes = free_port(), []
+    for rank in range(world_size):
+        ranks = Ranks(
+            rank=rank,
+            local_rank=rank,
+            node_rank=0,
+            world_size=world_size,
+            local_world_size=world_size,
+            master_addr="127.0.0.1",
+            master_port=port,
+            source="environment",
+        )
+        wired = ranks.environment() if world_size > 1 else {}
+        process = subprocess.Popen(
+            [sys.executable, *argv],
+            cwd=PROJECT,
+            env=environment(**wired, **extra),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        processes.append(process)
+    return processes
+
+
+def finish(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], str]:
+    """Exit codes in order of rank, and all that was printed."""
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    return [process.returncode for process in processes], "\n".join(outputs)
+
+
+def run(
+    directory: Path, *overrides: str, world_size: int = 1, **extra: str
+) -> tuple[list[int], str]:
+    argv = ["-m", "trident.run", f"hydra.run.dir={directory}", *overrides]
+    return finish(start(argv, world_size=world_size, **extra))
+
+
+def result(directory: Path) -> dict:
+    record = read_json(directory / RESULT)
+    assert record is not None, f"no {RESULT} in {directory}"
+    return record
+
+
+def call(directory: Path, *overrides: str) -> int:
+    """The same in this process, which has the engine imported already; returns the exit code."""
+    before = sys.argv, Path.cwd(), sys.path[:]
+    sys.argv = ["trident", f"hydra.run.dir={directory}", *overrides]
+    os.chdir(PROJECT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on workers, intervals and the like
+        try:
+            trident.run.main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        finally:
+            sys.argv, sys.path[:] = before[0], before[2]
+            os.chdir(before[1])
+    return 0

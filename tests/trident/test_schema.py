@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from trident.schema import problems
+
+SPEC = """
+dataset: {_target_: builtins.list}
+dataloader: {_target_: torch.utils.data.DataLoader}
+misc: {anything: 1}
+preprocessing:
+  method: {map: {function: f}}
+  apply: {own: {_target_: g}}
+evaluation:
+  prepare: {batch: null, flatten_outputs: false}
+  step_outputs: {outputs: [preds], batch: labels}
+  metrics:
+    dropped: null
+    acc:
+      metric: {_target_: m}
+      compute_on: epoch_end
+      kwargs: {preds: outputs.preds, e: "${oc.env:X}"}
+    per_step: {metric: {_target_: m}, compute_on: eval_step, kwargs: {preds: batch.x, s: split}}
+"""
+
+
+def found(spec: dict, **datamodule: object) -> list[str]:
+    merged = OmegaConf.merge(OmegaConf.create(SPEC), spec)
+    node = {"_target_": "trident.TridentDataModule", "train": {"nli": merged}, "misc": {"a": 1}}
+    return problems(OmegaConf.create({"datamodule": node | datamodule}))
+
+
+def test_a_right_config_has_no_problems():
+    assert found({}) == []
+    assert problems({}) == problems({"datamodule": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "place", "hint"),
+    [
+        ({"evalution": {}}, "datamodule.train.nli: unknown key 'evalution'", "`evaluation`"),
+        (
+            {"preprocessing": {"map": {}}},
+            ".preprocessing: unknown key 'map'",
+            "known: method, apply",
+        ),
+        ({"evaluation": {"metric": {}}}, ".evaluation: unknown key 'metric'", "`metrics`"),
+        ({"evaluation": {"prepare": {"output": 1}}}, ".prepare: unknown key 'output'", "`outputs`"),
+        ({"evaluation": {"step_outputs": {"preds": 1}}}, "unknown key 'preds'", "known: outputs"),
+        ({"evaluation": {"metrics": {"acc": {"metrc": 1}}}}, "unknown key 'metrc'", "`metric`"),
+        (
+            {"evaluation": {"metrics": {"acc": {"compute_on": "epoch"}}}},
+            ".acc.compute_on: unknown value 'epoch'",
+            "`epoch_end`",
+        ),
+        (
+            {"evaluation": {"metrics": {"acc": {"kwargs": {"preds": "output.preds"}}}}},
+            ".acc.kwargs.preds: unknown source 'output'",
+            "`outputs`",
+        ),
+        (
+            {"evaluation": {"metrics": {"acc": {"kwargs": {"n": 3}}}}},
+            "kwargs.n: 3 is not a path",
+            "go with the function",
+        ),
+        (
+            {"evaluation": {"metrics": {"acc": {"kwargs": {"x": "batch.x"}}}}},
+            "there is no batch at the end of an epoch",
+            "step_outputs",
+        ),
+        ({"dataset": None}, "datamodule.train.nli: `dataset` is missing", ""),
+    ],
+)
+def test_a_typo_names_its_place_and_the_nearest_key(spec, place, hint):
+    (problem,) = found(spec)
+    assert place in problem
+    assert hint in problem
+
+
+def test_missing_values_are_named_where_a_run_reads_them():
+    cfg = OmegaConf.create({"module": {"model": {"num_labels": "???"}}, "other": {"x": "???"}})
+    assert problems(cfg) == [
+        "module.model.num_labels: a value is missing\nhint: module.model.num_labels=VALUE"
+    ]
+
+
+def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():
+    assert "did you mean `test`" in found({}, tests={})[0]
+    assert found({}, sharding="auto") == []
+    assert "unknown value 'atuo'" in found({}, sharding="atuo")[0]
+    assert found({}, own=1, _target_="mine.DataModule") == []
+
+
+def test_checking_needs_no_torch():
+    code = "import sys, trident.schema, trident.run, trident; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    heavy = {"torch", "lightning", "datasets", "transformers", "torchmetrics"}
+    assert not heavy & set(done.stdout.split())

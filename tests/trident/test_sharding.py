@@ -1,0 +1,123 @@
+"""Every sample is read by exactly one rank, whatever the numbers are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import IterableDataset, TensorDataset
+
+from trident.errors import ConfigError
+from trident.sharding import EvalBatches, Part, RankSlice, TrainBatches, is_split, split_by_rank
+
+worlds = st.integers(1, 8)
+sizes = st.integers(0, 80)
+batch_sizes = st.integers(1, 9)
+
+
+def parts(world_size: int) -> list[Part]:
+    return [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
+
+
+def train(size: int, batch_size: int, world_size: int, epoch: int = 0, **kwargs):
+    ranks = [TrainBatches(size, batch_size=batch_size, part=p, **kwargs) for p in parts(world_size)]
+    for rank in ranks:
+        rank.sampler.set_epoch(epoch)  # as Lightning finds it
+    return [list(rank) for rank in ranks], ranks
+
+
+@given(sizes, batch_sizes, worlds, st.booleans(), st.integers(0, 3), st.booleans())
+def test_training_reads_every_sample_once(size, batch_size, world_size, shuffle, epoch, local):
+    if size < world_size:
+        with pytest.raises(ConfigError, match=f"{size} training samples .* {world_size} ranks"):
+            train(size, batch_size, world_size)
+        return
+    batches, ranks = train(size, batch_size, world_size, epoch, shuffle=shuffle, local=local)
+    assert {len(of_rank) for of_rank in batches} == {len(ranks[0])}
+    assert all(batch for of_rank in batches for batch in of_rank)
+    largest = 2 if batch_size == 1 else batch_size
+    assert all(len(batch) <= largest for of_rank in batches for batch in of_rank)
+    read = [list(chain.from_iterable(of_rank)) for of_rank in batches]
+    if local:  # each rank's own slice, by its own indices
+        slices = [RankSlice(range(size), part) for part in parts(world_size)]
+        read = [[own[i] for i in indices] for own, indices in zip(slices, read, strict=True)]
+    assert Counter(chain.from_iterable(read)) == Counter(range(size))
+
+
+@given(st.integers(1, 80), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_two_ranks_and_one_see_the_same_samples_at_each_step(size, batch_size, world_size, drop):
+    if size < world_size * (batch_size if drop else 1):
+        return
+    many, _ = train(size, batch_size, world_size, drop_last=drop)
+    one, _ = train(size, batch_size * world_size, 1, drop_last=drop)
+    steps = list(zip(*many, strict=True))
+    full = size // (batch_size * world_size) - (0 if drop else 1)  # the last two may be dealt out
+    for step in range(max(full, 0)):
+        assert sorted(chain.from_iterable(steps[step])) == sorted(one[0][step])
+    if batch_size > 1 or drop:
+        assert len(steps) == len(one[0])
+
+
+def test_epochs_differ_and_repeat():
+    first, _ = train(20, 4, 2, epoch=0)
+    assert train(20, 4, 2, epoch=1)[0] != first
+    assert train(20, 4, 2, epoch=0)[0] == first
+    assert train(20, 4, 2, epoch=0, seed=1)[0] != first
+
+
+def test_drop_last_that_leaves_nothing_is_refused():
+    with pytest.raises(
+        ConfigError, match="7 training samples do not fill one batch of 4 on each of 2"
+    ):
+        train(7, 4, 2, drop_last=True)
+
+
+@given(sizes, batch_sizes, worlds, st.booleans())
+def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world_size, local):
+    ranks = [
+        EvalBatches(size, batch_size=batch_size, part=p, local=local) for p in parts(world_size)
+    ]
+    batches = [list(rank) for rank in ranks]
+    assert {len(of_rank) for of_rank in batches} == {len(ranks[0])}
+    real = [
+        list(chain.from_iterable(of_rank[: rank.real]))
+        for of_rank, rank in zip(batches, ranks, strict=True)
+    ]
+    if local:
+        slices = [RankSlice(range(size), part) for part in parts(world_size)]
+        real = [[own[i] for i in indices] for own, indices in zip(slices, real, strict=True)]
+    assert list(chain.from_iterable(real)) == list(range(size))
+
+
+def test_split_by_rank_marks_what_it_splits():
+    part = Part(rank=1, world_size=2)
+    rows = TensorDataset(torch.arange(5))
+    assert [int(row[0]) for row in split_by_rank(rows, part)] == [2, 3, 4]
+    assert is_split(split_by_rank(rows, part))
+    assert not is_split(rows)
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(range(5))
+
+    assert list(split_by_rank(Stream(), part)) == [1, 3]
+    assert is_split(split_by_rank(Stream(), part))
+
+
+def test_split_by_rank_finds_its_rank(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "12345")
+    assert list(split_by_rank(range(5)).indices) == [2, 3, 4]
+
+
+def test_a_rank_outside_the_world_is_refused():
+    with pytest.raises(ValueError, match="rank 2 is not below the world size 2"):
+        Part(rank=2, world_size=2)

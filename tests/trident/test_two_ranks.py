@@ -1,0 +1,111 @@
+"""Two real processes over gloo read each sample once, and report what one process reports."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from support import call, finish, result, start
+
+from trident.records import METRICS, read_lines
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("alone")
+    assert call(directory) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, alone) -> Path:
+    root = tmp_path_factory.mktemp("both")
+    script = str(Path(__file__).parent / "two_ranks.py")
+    best = result(alone)["checkpoint"]["best"]
+    codes, output = finish(start([script, str(root), best], world_size=2))
+    ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
+    wrong = {"refused": 2, "devices": 2, "bad": 1}
+    for name in ("fit", "test", "odd", "manual", "stream", *wrong):
+        for rank in range(2):
+            assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
+    assert codes == [0, 0]
+    return root
+
+
+def seen(root: Path, name: str) -> list[list[list[int]]]:
+    """Batches of ids by rank."""
+    files = [(root / name / f"seen.{rank}").read_text() for rank in range(2)]
+    return [[json.loads(line) for line in text.splitlines()] for text in files]
+
+
+def test_a_fit_is_that_of_one_process(both, alone):
+    many, one = result(both / "fit"), result(alone)
+    assert many["steps"] == one["steps"] == 9
+    names = [name for name in one["metrics"] if name != "train/loss"]  # the rank's own batch's
+    for name in names:
+        assert many["metrics"][name] == pytest.approx(one["metrics"][name], abs=1e-5), name
+    assert many["score"] == pytest.approx(one["score"])
+    assert Path(many["checkpoint"]["best"]).name == Path(one["checkpoint"]["best"]).name
+
+
+def test_ranks_share_each_epochs_samples_and_epochs_differ(both):
+    ranks = seen(both, "fit")
+    assert [len(batches) for batches in ranks] == [9, 9]
+    epochs = []
+    for epoch in range(3):
+        batches = [of_rank[3 * epoch : 3 * epoch + 3] for of_rank in ranks]
+        read = list(chain.from_iterable(chain.from_iterable(batches)))
+        assert Counter(read) == Counter(range(24))
+        epochs.append(read)
+    assert len({tuple(read) for read in epochs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "steps"), [("odd", 25, 4), ("manual", 24, 2), ("stream", 24, 2)]
+)
+def test_every_sample_once_when_sizes_are_odd_or_users_split(name, size, steps, both):
+    ranks = seen(both, name)
+    assert [len(batches) for batches in ranks] == [3 * steps] * 2
+    read = Counter(chain.from_iterable(chain.from_iterable(ranks)))
+    assert read == Counter({index: 3 for index in range(size)})
+
+
+def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone):
+    many, one = result(both / "test")["metrics"], result(alone)["metrics"]
+    assert many == pytest.approx({k: v for k, v in one.items() if "/test/" in k}, abs=1e-6)
+    for count in ("right", "wrong", "order"):
+        assert many[f"other/test/{count}"] == one[f"other/test/{count}"]
+
+
+def test_only_rank_zero_writes(both):
+    record = result(both / "fit")
+    assert record["ranks"] == {
+        "rank": 0,
+        "local_rank": 0,
+        "node_rank": 0,
+        "world_size": 2,
+        "local_world_size": 2,
+        "num_nodes": 1,
+        "source": "environment",
+    }
+    steps = [(line["stage"], line["step"]) for line in read_lines(both / "fit" / METRICS)]
+    assert steps.count(("test", 9)) == 1
+    assert len(list((both / "fit/csv").iterdir())) == 1
+    assert (both / "fit/.hydra/config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("refused", "1 training samples cannot be split over 2 ranks"),
+        ("devices", "trainer.devices=3, but 2 processes on each node were started"),
+        ("bad", "this metric fails"),
+    ],
+)
+def test_failures_end_all_ranks_and_are_recorded(name, message, both):
+    record = result(both / name)
+    assert record["state"] == "failed"
+    assert message in record["exception"]["message"]

@@ -1,0 +1,151 @@
+"""What every run does on its way: it keeps a journal, can be stopped, and finds typos early."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from trident.core.optimizer import total_steps
+from trident.errors import ConfigError
+from trident.records import METRICS, append_line
+from trident.sharding import is_iterable
+from trident.stopping import STOP, Stop
+
+__all__ = ["IterableEpochs", "Journal", "KnownMetric", "StopBetweenBatches", "known_metrics"]
+
+INTERVAL = 1.0
+"""Seconds between two lines of the journal while training."""
+
+
+class Journal(Callback):
+    """Appends to `metrics.jsonl`: at the start of training, about once a second, and whenever
+    metrics come.
+
+    Reads values, and so waits for the device, only when it writes.
+    """
+
+    def __init__(self, directory: Path, attempt: int = 0) -> None:
+        self.path, self.attempt = directory / METRICS, attempt
+        self.steps: int | None = None
+        self._written = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.steps = total_steps(trainer)
+        self._write(trainer, "fit")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if time.monotonic() - self._written >= INTERVAL:
+            self._write(trainer, "fit")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._write(trainer, "fit")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer, "fit")
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer, "test")
+
+    def _write(self, trainer: pl.Trainer, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._written = time.monotonic()
+        epochs = trainer.max_epochs
+        line = {
+            "attempt": self.attempt,
+            "stage": stage,
+            "step": trainer.global_step,
+            "steps": self.steps,
+            "epoch": trainer.current_epoch,
+            "epochs": epochs if epochs is not None and epochs >= 0 else None,
+            "time": time.time(),
+            "metrics": known_metrics(trainer),
+        }
+        append_line(self.path, line)
+
+
+class StopBetweenBatches(Callback):
+    """Ends the run at the end of the batch during which SIGTERM came."""
+
+    # Lightning's own handler, set when a loop begins, starts a collective inside the handler and
+    # lets the run end with exit code 0.
+
+    def __init__(self, stop: Stop = STOP) -> None:
+        self.stop = stop
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.stop.in_loop = False
+
+    def _enter(self) -> None:
+        self.stop.install()
+        self.stop.in_loop = True
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        if self.stop.requested and (launcher := trainer.strategy.launcher) is not None:
+            launcher.kill(15)  # the processes that Lightning started on this machine
+        self.stop.check()
+
+
+class IterableEpochs(Callback):
+    """Tells iterable data sets the epoch; Lightning tells samplers only."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loaders = trainer.fit_loop._combined_loader
+        for loader in loaders.flattened if loaders is not None else []:
+            dataset = getattr(loader, "dataset", None)
+            if is_iterable(dataset) and callable(set_epoch := getattr(dataset, "set_epoch", None)):
+                set_epoch(trainer.current_epoch)
+
+
+class KnownMetric(Callback):
+    """Ends a run after its first validation if nothing logs the metric that judges it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            require_metric(self.name, known_metrics(trainer))
+
+
+def require_metric(name: str, metrics: dict[str, float]) -> float:
+    """The metric's value.
+
+    Raises:
+        ConfigError: no such metric was logged.
+    """
+    if name not in metrics:
+        known = ", ".join(sorted(metrics)) or "none"
+        raise ConfigError(
+            f"run.optimized_metric={name}: no such metric was logged\nhint: known: {known}"
+        )
+    return metrics[name]
+
+
+def known_metrics(trainer: pl.Trainer) -> dict[str, float]:
+    """All that was logged in the current stage, by name."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,0 +1,116 @@
+"""The ``evaluation`` of a dataspec as values, and the small languages that it is written in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import ListConfig
+
+from trident.errors import ConfigError
+from trident.utils.access import deepgetitem, get_dict_by_glob_pattern
+
+__all__ = ["Evaluation", "MetricSpec", "chosen", "resolve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """One entry of ``evaluation.metrics``."""
+
+    metric: Callable[..., Any]
+    kwargs: Mapping[str, str]
+    compute_on: str = "epoch_end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The instantiated ``evaluation`` of a dataspec."""
+
+    prepare: Mapping[str, Any] = field(default_factory=dict)
+    step_outputs: Mapping[str, Sequence[str]] | None = None
+    metrics: Mapping[str, MetricSpec] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, node: Mapping[str, Any] | None) -> Evaluation | None:
+        """None where there is no evaluation; null entries are left out."""
+        if node is None:
+            return None
+        step_outputs = node.get("step_outputs")
+        return cls(
+            prepare={
+                key: value
+                for key, value in (node.get("prepare") or {}).items()
+                if value is not None
+            },
+            step_outputs=None if step_outputs is None else _patterns(step_outputs),
+            metrics={
+                str(name): _metric_spec(metric)
+                for name, metric in (node.get("metrics") or {}).items()
+                if metric is not None
+            },
+        )
+
+    def at(self, compute_on: str) -> dict[str, MetricSpec]:
+        return {name: spec for name, spec in self.metrics.items() if spec.compute_on == compute_on}
+
+    @property
+    def collects(self) -> bool:
+        """Whether anything reads the outputs of an epoch."""
+        return bool(self.at("epoch_end")) or callable(self.prepare.get("step_outputs"))
+
+
+def resolve(key: str, path: str, sources: Mapping[str, Any]) -> Any:
+    """The value at a path such as ``outputs.preds`` for the metric argument `key`.
+
+    Raises:
+        ConfigError: the source is not known, or nothing is at the path.
+    """
+    source, _, rest = path.partition(".")
+    if source not in sources:
+        raise ConfigError(
+            f"{path!r}: no source named {source!r}\nhint: known: {', '.join(sources)}"
+        )
+    root = sources[source]
+    value = deepgetitem(root, rest) if rest else root
+    if value is None:
+        there = ", ".join(map(str, root)) if isinstance(root, Mapping) else type(root).__name__
+        raise ConfigError(
+            f"metric argument `{key}: {path}`: nothing is there; `{source}` has {there}"
+        )
+    return value
+
+
+def chosen(source: str, values: Any, pattern: str) -> dict[str, Any]:
+    """The items of a step's outputs or batch that ``step_outputs`` asks for by key or glob."""
+    found: dict[str, Any] = {}
+    if isinstance(values, Mapping):
+        found = get_dict_by_glob_pattern(values, pattern)
+    elif (value := deepgetitem(values, pattern)) is not None:
+        found = {pattern: value}
+    if not found and "*" not in pattern:
+        there = (
+            ", ".join(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
+        )
+        # Not an error yet: a metric that reads it says so itself.
+        warnings.warn(f"step_outputs.{source}: no key {pattern!r}; there are {there}", stacklevel=2)
+    return found
+
+
+def _patterns(node: Mapping[str, Any]) -> dict[str, list[str]]:
+    patterns = {}
+    for source, value in node.items():
+        if value is not None:
+            several = isinstance(value, list | tuple | ListConfig)
+            patterns[str(source)] = list(value) if several else [str(value)]
+    return patterns
+
+
+def _metric_spec(node: Any) -> MetricSpec:
+    kwargs = node.get("kwargs") or {}
+    return MetricSpec(
+        metric=node.get("metric"),
+        kwargs={str(key): path for key, path in kwargs.items() if path is not None},
+        compute_on=node.get("compute_on") or "epoch_end",
+    )

@@ -1,0 +1,125 @@
+"""Metrics that are updated batch by batch, and what counts as a metric's value."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from trident.errors import ConfigError
+from trident.gather import all_gather
+
+__all__ = ["StepMetric", "scalars"]
+
+Scalars = float | dict[str, float] | None
+
+
+class StepMetric:
+    """A metric with ``compute_on: eval_step``: a torchmetrics object, or a function that is a mean
+    over samples.
+
+    An object accumulates by its own rules over batches and ranks. A function's values are averaged
+    over all samples: each batch's value weighs as much as the batch has samples, which is exact for
+    means over samples (accuracy, a mean loss), whatever the batch size and the number of ranks.
+    """
+
+    def __init__(self, metric: Callable[..., Any]) -> None:
+        self.metric = metric
+        self.sums: dict[str | None, float] = defaultdict(float)
+        self.counts: dict[str | None, int] = defaultdict(int)
+        if isinstance(metric, Metric | MetricCollection):
+            metric.reset()
+
+    def update(
+        self, kwargs: Mapping[str, Any], *, batch: Any, device: torch.device, filler: bool
+    ) -> None:
+        """One batch. A filler, on a rank without samples, leaves shape and dtype but no value."""
+        if isinstance(self.metric, Metric | MetricCollection):
+            self.metric.to(device).update(**kwargs)
+            if filler:
+                _forget(self.metric)
+        elif not filler:
+            self._add(scalars("eval_step", self.metric(**kwargs)), batch_size(batch))
+
+    def _add(self, values: Scalars, size: int) -> None:
+        if values is None:
+            return
+        for key, value in values.items() if isinstance(values, dict) else [(None, values)]:
+            self.sums[key] += value * size
+            self.counts[key] += size
+
+    def compute(self, device: torch.device) -> Scalars:
+        """The value over all batches of all ranks, on every rank. All of them must call it."""
+        if isinstance(self.metric, Metric | MetricCollection):
+            return _compute(self.metric.to(device))
+        sums: dict[str | None, float] = defaultdict(float)
+        counts: dict[str | None, int] = defaultdict(int)
+        for rank_sums, rank_counts in all_gather((dict(self.sums), dict(self.counts))):
+            for key in rank_sums:
+                sums[key] += rank_sums[key]
+                counts[key] += rank_counts[key]
+        means = {key: sums[key] / counts[key] for key in sums if counts[key]}
+        return means.get(None) if None in means else {str(k): v for k, v in means.items()} or None
+
+
+def _compute(metric: Metric | MetricCollection) -> Scalars:
+    with warnings.catch_warnings():
+        # A rank without samples has nothing to update with, and others' values are what it
+        # computes.
+        warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
+        value = scalars(type(metric).__name__, metric.compute())
+    metric.reset()
+    return value
+
+
+def _forget(metric: Metric | MetricCollection) -> None:
+    """Empty the state, but keep its lists' dtype and width: ranks that gather agree on them."""
+    for single in metric.values() if isinstance(metric, MetricCollection) else [metric]:
+        assert isinstance(single, Metric)
+        lists = {
+            name: [tensor[:0] for tensor in value]
+            for name, value in single.metric_state.items()
+            if isinstance(value, list)
+        }
+        single.reset()
+        for name, value in lists.items():
+            setattr(single, name, value)
+
+
+def scalars(name: str, value: Any) -> Scalars:
+    """A metric's value as a float or a dict of floats; None where it is called for its effect."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        flat = {str(key): scalars(f"{name}.{key}", item) for key, item in value.items()}
+        return {key: item for key, item in flat.items() if isinstance(item, float)}
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.item())
+    if isinstance(value, Number) or (hasattr(value, "item") and getattr(value, "size", 0) == 1):
+        return float(value)
+    what = (
+        f"a tensor of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else repr(type(value))
+    )
+    raise ConfigError(
+        f"metric {name!r} returned {what}; expected a number, a dict of numbers or None"
+    )
+
+
+def batch_size(batch: Any) -> int:
+    """The number of samples in a batch: the length of the first tensor or list found in it."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    if isinstance(batch, Mapping):
+        return next((size for item in batch.values() if (size := batch_size(item))), 0)
+    if isinstance(batch, list | tuple):
+        nested = next((batch_size(item) for item in batch if isinstance(item, Tensor | Mapping)), 0)
+        return nested or len(batch)
+    return 0

@@ -1,0 +1,94 @@
+"""The module that a config describes: a model, its optimizer and schedule, and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from trident.core.evaluation import EvalMixin
+from trident.core.optimizer import OptimizerMixin
+from trident.utils.access import plain_config
+from trident.utils.enums import Split
+
+__all__ = ["TridentModule"]
+
+Config = DictConfig | Mapping[str, Any]
+
+
+class TridentModule(OptimizerMixin, EvalMixin):
+    """A model that trains and is evaluated by config.
+
+    Args:
+        model: the model's config; an object of it is ``self.model``.
+        optimizer: the optimizer's config; it gets the parameters.
+        scheduler: the config of a learning rate schedule, or of Lightning's dict around one; None
+            for none.
+        initialize_model: False for subclasses that make ``self.model`` themselves.
+    """
+
+    def __init__(
+        self,
+        model: Config,
+        optimizer: Config,
+        scheduler: Config | None = None,
+        initialize_model: bool = True,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        # Lightning collects the arguments of subclasses, too. What loggers record is the whole
+        # run's config.
+        self.save_hyperparameters(logger=False)
+        if initialize_model:
+            self.model = instantiate(self.hparams["model"])
+            _train_pretrained(self.model)
+
+    def forward(self, batch: Mapping[str, Any]) -> Any:
+        """The model's outputs for a batch, whose items are the model's keyword arguments."""
+        return self.model(**batch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Logs ``train/loss``; returns the model's outputs, which hold the loss."""
+        outputs = self(batch)
+        self.log("train/loss", outputs["loss"])
+        return outputs
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Not to be overridden: what is evaluated is said by the dataspec's ``evaluation``."""
+        self.eval_step(Split.VAL, batch, dataloader_idx, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Not to be overridden: what is evaluated is said by the dataspec's ``evaluation``."""
+        self.eval_step(Split.TEST, batch, dataloader_idx, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.on_eval_epoch_end(Split.VAL)
+
+    def on_test_epoch_end(self) -> None:
+        self.on_eval_epoch_end(Split.TEST)
+
+    def on_fit_start(self) -> None:
+        _train_pretrained(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Hyperparameters are saved as plain containers: torch reads no others safely."""
+        key = self.CHECKPOINT_HYPER_PARAMS_KEY
+        checkpoint[key] = {
+            name: plain_config(value) for name, value in checkpoint.get(key, {}).items()
+        }
+
+
+def _train_pretrained(module: nn.Module) -> None:
+    """Switch on what `from_pretrained` switched off, dropout above all; what is frozen whole stays
+    as it is.
+
+    Lightning leaves every module in the mode in which it finds it.
+    """
+    for submodule in module.modules():
+        pretrained = hasattr(type(submodule), "from_pretrained") and not submodule.training
+        if pretrained and any(parameter.requires_grad for parameter in submodule.parameters()):
+            submodule.train()

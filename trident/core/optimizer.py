@@ -1,0 +1,145 @@
+"""Optimizer and learning rate schedule of a module, from its config."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning import LightningModule
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from trident.errors import ConfigError
+
+__all__ = ["OptimizerMixin", "parameter_groups", "warmup_steps"]
+
+
+class OptimizerMixin(LightningModule):
+    """``hparams.optimizer`` and ``hparams.scheduler`` to Lightning's ``configure_optimizers``."""
+
+    @property
+    def num_training_steps(self) -> int:
+        """Optimizer steps of the whole fit: counts ranks, accumulation, limits, epochs and
+        ``max_steps``.
+
+        Raises:
+            ConfigError: the length is not known beforehand.
+        """
+        steps = total_steps(self.trainer)
+        if steps is None:
+            raise ConfigError(
+                "the schedule needs the number of training steps, and nothing limits it\n"
+                "hint: set trainer.max_steps"
+            )
+        return steps
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer()
+        scheduler = self.hparams.get("scheduler")
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.configure_scheduler(optimizer, scheduler),
+        }
+
+    def _optimizer(self) -> Optimizer:
+        cfg = self.hparams["optimizer"]
+        weight_decay = cfg.get("weight_decay")
+        params = parameter_groups(self, weight_decay) if weight_decay else list(self.parameters())
+        optimizer: Optimizer = instantiate(cfg, _partial_=True)(params)
+        return optimizer
+
+    def configure_scheduler(
+        self, optimizer: Optimizer, scheduler_cfg: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Lightning's scheduler dict, stepped per optimizer step unless the config says otherwise.
+
+        The config is either a scheduler (``_target_``), or Lightning's own dict (``scheduler``,
+        ``interval``, ``frequency``, ``monitor`` …) with the scheduler inside. It is not changed.
+        """
+        outer: dict[str, Any] = {"interval": "step", "frequency": 1}
+        if "_target_" not in scheduler_cfg:
+            outer |= {str(k): v for k, v in scheduler_cfg.items() if k != "scheduler"}
+            scheduler_cfg = scheduler_cfg["scheduler"]
+        scheduler = self._scheduler(optimizer, scheduler_cfg)
+        if isinstance(scheduler, ReduceLROnPlateau) and not outer.get("monitor"):
+            raise ConfigError(
+                "ReduceLROnPlateau needs to know which metric to watch\n"
+                "hint: scheduler: {scheduler: "
+                "{_target_: torch.optim.lr_scheduler.ReduceLROnPlateau}, "
+                "monitor: mnli/val/loss, interval: epoch}"
+            )
+        return {"scheduler": scheduler, **outer}
+
+    def _scheduler(self, optimizer: Optimizer, cfg: Mapping[str, Any]) -> Any:
+        factory = instantiate(cfg, _partial_=True)
+        accepted = inspect.signature(factory.func).parameters
+        extra: dict[str, Any] = {}
+        if "num_training_steps" in accepted and cfg.get("num_training_steps") is None:
+            extra["num_training_steps"] = self.num_training_steps
+        if "num_warmup_steps" in accepted:
+            extra["num_warmup_steps"] = self._warmup_steps(cfg.get("num_warmup_steps"))
+        return factory(optimizer, **extra)
+
+    def _warmup_steps(self, value: float | None) -> int:
+        if not value:
+            return 0
+        return warmup_steps(value, self.num_training_steps if value <= 1 else 0)
+
+
+def warmup_steps(value: float, total: int) -> int:
+    """A number up to 1 is a fraction of `total`; a whole number above 1 is a number of steps.
+
+    Raises:
+        ConfigError: it is negative, or above 1 and not whole.
+    """
+    if value < 0 or (value > 1 and value != int(value)):
+        raise ConfigError(
+            f"num_warmup_steps={value}: a fraction from 0 to 1, or a number of steps above 1"
+        )
+    return int(value) if value > 1 else round(value * total)
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """All parameters in two groups: biases, scales and those of normalizations do not decay."""
+    exempt = {id(parameter) for parameter in _exempt(module)}
+    parameters = list(module.parameters())
+    groups = [
+        ([p for p in parameters if id(p) not in exempt], weight_decay),
+        ([p for p in parameters if id(p) in exempt], 0.0),
+    ]
+    return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+
+
+def _exempt(module: nn.Module) -> Iterator[nn.Parameter]:
+    for submodule in module.modules():
+        # By type and not by name: models call their norms LayerNorm, ln_1, norm, input_layernorm …
+        is_norm = "norm" in type(submodule).__name__.lower()
+        own = submodule.parameters(recurse=False)
+        yield from (p for p in own if p.ndim <= 1 or (is_norm and not list(submodule.children())))
+
+
+def total_steps(trainer: Any) -> int | None:
+    """The optimizer steps of a fit; None when nothing limits it that is known beforehand."""
+    limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        batches = _batches_per_epoch(trainer)
+        if batches is not None:
+            limits.append(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs)
+    return min(limits) if limits else None
+
+
+def _batches_per_epoch(trainer: Any) -> int | None:
+    count = getattr(trainer.datamodule, "train_batches", None)
+    if count is not None:
+        # Lightning's own estimate builds the training iterator here, before a checkpoint's epoch is
+        # restored.
+        batches: int | None = count(trainer.limit_train_batches)
+        return batches
+    trainer.fit_loop.setup_data()
+    return None if math.isinf(trainer.num_training_batches) else int(trainer.num_training_batches)

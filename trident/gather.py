@@ -1,0 +1,152 @@
+"""Bringing the outputs of all ranks to rank 0, and its decisions to all ranks.
+
+Tensors travel as bytes of tensors and are not pickled. Everything goes over the CPU by gloo, so
+that gathered outputs never fill an accelerator's memory. All functions must be called by all ranks,
+and do nothing special on one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+__all__ = ["all_gather", "broadcast", "gather", "world_size"]
+
+T = TypeVar("T")
+
+ALIGNMENT = 16
+CHUNK = 1 << 28
+"""Bytes sent at once."""
+
+_groups: dict[Any, Any] = {}
+
+
+class RankZeroError(RuntimeError):
+    """What rank 0 ended by, seen from another rank."""
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where a tensor stood in a structure, and where its bytes are."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def all_gather(value: T) -> list[T]:
+    """The small values of all ranks, in order of rank, on all ranks."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group=_group())
+    return values
+
+
+def broadcast(compute: Callable[[], T]) -> T:
+    """What `compute` returns on rank 0, on all ranks; where it raises there, all ranks raise.
+
+    Raises:
+        RankZeroError: on ranks above 0, when `compute` raised on rank 0.
+    """
+    if world_size() == 1:
+        return compute()
+    if dist.get_rank() != 0:
+        value, error = _broadcast_object(None)
+        if error is not None:
+            raise RankZeroError(f"rank 0 failed: {error}")
+        return value  # type: ignore[no-any-return]
+    try:
+        result = compute()
+    except Exception as error:
+        _broadcast_object((None, f"{type(error).__name__}: {error}"))
+        raise
+    _broadcast_object((result, None))
+    return result
+
+
+def gather(value: T) -> list[T] | None:
+    """The values of all ranks, in order of rank, on rank 0; None on the others.
+
+    Tensors may be nested in mappings and sequences, and differ in shape between ranks. They must be
+    on the CPU.
+    """
+    if world_size() == 1:
+        return [value]
+    skeleton, buffer = _pack(value)
+    headers: list[Any] | None = [None] * world_size() if dist.get_rank() == 0 else None
+    dist.gather_object((skeleton, len(buffer)), headers, dst=0, group=_group())
+    if headers is None:
+        _send(buffer)
+        return None
+    received = [_receive(size, rank) for rank, (_, size) in enumerate(headers) if rank > 0]
+    buffers = [buffer, *received]
+    return [
+        _unpack(skeleton, bytes_) for (skeleton, _), bytes_ in zip(headers, buffers, strict=True)
+    ]
+
+
+def _broadcast_object(value: Any) -> Any:
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_group())
+    return values[0]
+
+
+def _group() -> Any:
+    """A gloo group of all ranks: the default one, unless that is of another backend."""
+    if dist.get_backend() == "gloo":
+        return None
+    default = dist.group.WORLD
+    if default not in _groups:
+        _groups.clear()
+        _groups[default] = dist.new_group(backend="gloo")
+    return _groups[default]
+
+
+def _pack(value: Any) -> tuple[Any, Tensor]:
+    pieces: list[Tensor] = []
+    position = 0
+
+    def put(tensor: Tensor) -> _Slot:
+        nonlocal position
+        slot = _Slot(position, tuple(tensor.shape), tensor.dtype)
+        raw = tensor.contiguous().reshape(-1).view(torch.uint8)
+        padding = -len(raw) % ALIGNMENT
+        pieces.append(torch.nn.functional.pad(raw, (0, padding)))
+        position += len(raw) + padding
+        return slot
+
+    skeleton = apply_to_collection(value, Tensor, put)
+    return skeleton, torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8)
+
+
+def _unpack(skeleton: Any, buffer: Tensor) -> Any:
+    def take(slot: _Slot) -> Tensor:
+        size = slot.dtype.itemsize * torch.Size(slot.shape).numel()
+        return buffer[slot.start : slot.start + size].view(slot.dtype).reshape(slot.shape)
+
+    return apply_to_collection(skeleton, _Slot, take)
+
+
+def _send(buffer: Tensor) -> None:
+    for chunk in torch.split(buffer, CHUNK):
+        if len(chunk):
+            dist.send(chunk, dst=0, group=_group())
+
+
+def _receive(size: int, rank: int) -> Tensor:
+    buffer = torch.empty(size, dtype=torch.uint8)
+    for chunk in torch.split(buffer, CHUNK):
+        if len(chunk):
+            dist.recv(chunk, src=rank, group=_group())
+    return buffer

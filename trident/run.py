@@ -1,0 +1,193 @@
+"""The entry point: ``trident OVERRIDES`` and ``python -m trident.run OVERRIDES``.
+
+Loads neither torch nor lightning before a config is composed and checked, so that help, ``--cfg
+job`` and errors are fast, and ``-m`` can be typed on a login node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+
+from trident.errors import ConfigError
+from trident.project import CONFIG_NAME, config_path
+from trident.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
+from trident.result import Result, output_directory, recorded
+from trident.schema import check
+from trident.stopping import STOP
+
+if TYPE_CHECKING:
+    from trident.engine import instantiate_objects, run
+
+__all__ = ["instantiate_objects", "main", "run", "task"]
+
+QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
+"""What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
+
+USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("run", "instantiate_objects"):
+        return getattr(importlib.import_module("trident.engine"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def main() -> None:
+    """Compose a config from the command line and run it, or a sweep of it with ``-m``."""
+    if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
+        # A console script does not see the project's `src`; `python -m` does.
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        sys.argv[1:] = arguments(sys.argv[1:], Path.cwd(), os.environ)
+    except RanksError as error:
+        sys.exit(fail(error, sys.stderr))
+    configs = config_path(Path.cwd())
+    hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)(task)()
+
+
+def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
+    """The command line as Hydra is to see it: one writer of a run's files, and absolute paths."""
+    found = [_absolute(argv, at, project) for at in range(len(argv))]
+    return found if is_main_process(environ) else [*found, *QUIET]
+
+
+def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
+    """Hydra looks for a relative `--config-path` beside this file, where nobody means it to be."""
+    names = ("--config-path", "-cp")
+    option, equals, value = argv[at].partition("=")
+    if equals and option in names and (project / value).is_dir():
+        return f"{option}={project / value}"
+    if at and argv[at - 1] in names and (project / argv[at]).is_dir():
+        return str(project / argv[at])
+    return argv[at]
+
+
+def task(cfg: DictConfig) -> float | None:
+    """What Hydra calls: one run. Returns its score, for sweepers that optimize."""
+    try:
+        return _recorded_run(cfg)
+    except Exception as error:
+        wrong = _user_error(error)
+        if wrong is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(fail(wrong, sys.stderr))
+
+
+def fail(error: Exception, stream: TextIO) -> int:
+    """Say what is wrong, and give the exit code of wrong usage."""
+    stream.write(f"error: {error}\n")
+    stream.flush()
+    return 2
+
+
+def _recorded_run(cfg: DictConfig) -> float | None:
+    ranks = detect(os.environ)
+    result = _begin(cfg, ranks)
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    writes = is_main_process(os.environ)
+    path = output_directory(directory, os.environ) if writes else None
+    with STOP.installed(), recorded(result, path), _wired(ranks):
+        check(cfg)
+        _quieten(bool(cfg.get("ignore_warnings")))
+        if cfg.get("print_config") and writes:
+            from trident.utils.runner import print_config
+
+            print_config(cfg)
+        with result.timed("import"):
+            engine = importlib.import_module("trident.engine")
+            _speak_once()
+            _import_targets(OmegaConf.to_container(cfg, resolve=False))
+        score: float | None = engine.run(cfg, result)
+        return score
+
+
+def _quieten(everything: bool) -> None:
+    # Lightning 2.6 with torch 2.13, once a dataloader; nothing that a user could change.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    if everything:
+        warnings.filterwarnings("ignore")
+
+
+def _speak_once() -> None:
+    """Lightning adds a handler of its own, though Hydra has set up logging for all."""
+    if logging.getLogger().hasHandlers():
+        logging.getLogger("lightning").handlers.clear()
+
+
+def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
+    return Result(
+        overrides=list(HydraConfig.get().overrides.task),
+        optimized_metric=(cfg.get("run") or {}).get("optimized_metric"),
+        ranks=ranks,
+        world_size=ranks.world_size if ranks else 1,
+        started=time.time(),
+    )
+
+
+@contextmanager
+def _wired(ranks: Ranks | None) -> Iterator[None]:
+    """torch's rank variables for the time of a run; afterwards, those from before."""
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(ranks.environment() if ranks else {})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _user_error(error: BaseException | None) -> Exception | None:
+    """The user's error among the causes of an exception: Hydra wraps what a constructor raises."""
+    while error is not None:
+        if isinstance(error, USER_ERRORS):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _import_targets(node: Any) -> None:
+    """Import what the config names, so that the time it takes is counted as what it is."""
+    if isinstance(node, Mapping):
+        if isinstance(target := node.get("_target_"), str):
+            _import_module_of(target)
+        for value in node.values():
+            _import_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            _import_targets(value)
+
+
+def _import_module_of(target: str) -> None:
+    parts = target.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        # What cannot be imported is reported where it is used, with its place in the config.
+        with suppress(Exception):
+            value: Any = importlib.import_module(".".join(parts[:end]))
+            for part in parts[end:]:
+                value = getattr(value, part)  # `transformers` loads a class's module on access
+            return
+
+
+if __name__ == "__main__":
+    # By its importable name: launchers pickle the task, and `__main__` is another module elsewhere.
+    from trident.run import main as imported_main
+
+    imported_main()

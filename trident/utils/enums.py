@@ -1,0 +1,16 @@
+"""Names of a closed set."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Split"]
+
+
+class Split(Enum):
+    """The part of the data that is meant; the value is its name in configs and metric names."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    PREDICT = "predict"
