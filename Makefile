@@ -45,7 +45,7 @@ clean:  ## remove .venv, caches and builds; sweeps and runs stay
 # torch comes first and by itself: a resolver that has it looks for no other build of it.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "error: Python %d.%d is too old; 3.11 or newer is needed\nhint: make PYTHON=python3.12 install" % v[:2])'
-	@echo "Installing trident into $(VENV): about 1.5 GB, some minutes, once"
+	@echo "Installing trident into $(VENV): about 2 GB, some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[demo]'

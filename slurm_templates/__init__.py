@@ -1,0 +1,1 @@
+"""The scripts that start an array, readable by an administrator."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from trident.errors import ConfigError
 from trident.ranks import Ranks
@@ -21,7 +20,6 @@ class RanksEnvironment(ClusterEnvironment):
     def __init__(self, ranks: Ranks) -> None:
         super().__init__()
         self.ranks = ranks
-        rank_zero_only.rank = ranks.rank  # type: ignore[attr-defined]
 
     @property
     def creates_processes_externally(self) -> bool:

@@ -130,8 +130,11 @@ def _speak_once() -> None:
 
 
 def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
+    # As they were typed: an override may hold an interpolation of the task's config.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
     return Result(
-        overrides=list(HydraConfig.get().overrides.task),
+        overrides=overrides,
         optimized_metric=(cfg.get("run") or {}).get("optimized_metric"),
         ranks=ranks,
         world_size=ranks.world_size if ranks else 1,

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from trident.errors import ConfigError
 
@@ -22,7 +23,7 @@ SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
 SPLITS = ("train", "val", "test", "predict")
 DATAMODULE = (*SPLITS, "misc", "sharding", "mode")
 DATASPEC = ("dataset", "preprocessing", "dataloader", "evaluation", "misc")
-REQUIRED = ("dataset", "dataloader")
+REQUIRED = {"dataset", "dataloader"}
 PREPROCESSING = ("method", "apply")
 EVALUATION = ("prepare", "step_outputs", "metrics")
 PREPARE = ("batch", "outputs", "step_outputs", "flatten_outputs")
@@ -45,11 +46,13 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> None:
 
 def problems(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
     """What is wrong with a composed config, each with its place and a hint; empty if nothing is."""
-    plain = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
-    assert isinstance(plain, Mapping)
-    missing = [problem for key in SECTIONS for problem in _missing(key, plain.get(key))]
-    datamodule = plain.get("datamodule")
-    return missing + (list(_datamodule(datamodule)) if isinstance(datamodule, Mapping) else [])
+    plain: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
+    found = [problem for key in SECTIONS for problem in _missing(key, plain.get(key))]
+    if isinstance(cfg, DictConfig):
+        found += [text for key in SECTIONS if key in cfg for text in _unresolved(cfg, key, key)]
+    if isinstance(datamodule := plain.get("datamodule"), Mapping):
+        found += _datamodule(datamodule)
+    return found
 
 
 def _missing(place: str, node: Any) -> Iterator[str]:
@@ -60,21 +63,40 @@ def _missing(place: str, node: Any) -> Iterator[str]:
             yield from _missing(f"{place}.{key}", value)
 
 
+def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator[str]:
+    """Interpolations of keys that do not exist; what resolvers say may differ between machines."""
+    try:
+        value = None if OmegaConf.is_missing(node, key) else node[key]
+    except InterpolationKeyError as error:
+        yield f"{place}: {str(error).splitlines()[0]}"
+    except OmegaConfBaseException:
+        return
+    else:
+        if isinstance(value, DictConfig) and not OmegaConf.is_interpolation(node, key):
+            names: list[Any] = list(value)
+            for name in names:
+                yield from _unresolved(value, name, f"{place}.{name}")
+        elif isinstance(value, ListConfig) and not OmegaConf.is_interpolation(node, key):
+            for at in range(len(value)):
+                yield from _unresolved(value, at, f"{place}[{at}]")
+
+
 def _datamodule(node: Mapping[str, Any]) -> Iterator[str]:
-    if node.get("_target_") in OURS:  # a subclass may have arguments of its own
+    ours = node.get("_target_") in OURS  # another may have arguments and splits of its own
+    if ours:
         yield from _unknown("datamodule", node, DATAMODULE)
         if node.get("sharding") is not None:
             yield from _not_one_of("datamodule.sharding", node["sharding"], ("auto", "manual"))
     for split in SPLITS:
         if isinstance(specs := node.get(split), Mapping):
             for name, spec in specs.items():
-                if isinstance(spec, Mapping):
+                if isinstance(spec, Mapping) and (ours or spec.keys() >= REQUIRED):
                     yield from _dataspec(f"datamodule.{split}.{name}", spec)
 
 
 def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[str]:
     yield from _unknown(place, spec, DATASPEC)
-    for key in REQUIRED:
+    for key in sorted(REQUIRED):
         if spec.get(key) is None:
             yield f"{place}: `{key}` is missing"
     preprocessing, evaluation = spec.get("preprocessing"), spec.get("evaluation")

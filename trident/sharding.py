@@ -195,9 +195,7 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
     """
     part = part or current_part()
     if is_hf_iterable(dataset):
-        from datasets.distributed import (  # type: ignore[import-untyped]  # has no types
-            split_dataset_by_node,
-        )
+        from datasets.distributed import split_dataset_by_node
 
         return split_dataset_by_node(dataset, rank=part.rank, world_size=part.world_size)
     if isinstance(dataset, IterableDataset):

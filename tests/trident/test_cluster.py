@@ -55,9 +55,6 @@ def test_lightning_is_told_the_ranks(monkeypatch):
         12345,
     )
     environment.validate_settings(num_devices=2, num_nodes=2)
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
-
-    rank_zero_only.rank = 0  # the constructor has set it for the process
     assert type(cluster_environment(RANKS)) is RanksEnvironment
     # Variables of a job that started no ranks mean nothing.
     monkeypatch.setenv("SLURM_NTASKS", "4")

@@ -88,11 +88,19 @@ def test_missing_values_are_named_where_a_run_reads_them():
     ]
 
 
+def test_interpolations_are_followed_where_that_can_be_done_anywhere():
+    values = {"right": "${run.seed}", "wrong": "${run.sed}", "later": "${oc.env:ONLY_THERE}"}
+    cfg = OmegaConf.create({"run": {"seed": 1}, "module": {"list": [values]}, "x": "${no}"})
+    assert problems(cfg) == ["module.list[0].wrong: Interpolation key 'run.sed' not found"]
+
+
 def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():
     assert "did you mean `test`" in found({}, tests={})[0]
     assert found({}, sharding="auto") == []
     assert "unknown value 'atuo'" in found({}, sharding="atuo")[0]
     assert found({}, own=1, _target_="mine.DataModule") == []
+    assert found({}, val={"batch_size": 2, "files": {"a": 1}}, _target_="mine.DataModule") == []
+    assert len(found({"evalution": {}}, _target_="mine.DataModule")) == 1
 
 
 def test_checking_needs_no_torch():

@@ -10,7 +10,12 @@ from support import call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
-BARE = ("callbacks=null", "logger=null", "run.optimized_metric=null")
+BARE = (
+    "callbacks.checkpoint=null",
+    "callbacks.early_stopping=null",
+    "logger.csv=null",
+    "run.optimized_metric=null",
+)
 NO_EVALUATION = (*BARE, "datamodule.val=null", "datamodule.test=null")
 SPLIT = "+datamodule.train.toy.preprocessing.apply.split._target_=trident.sharding.split_by_rank"
 FAILING = "{_partial_: true, _target_: toyproject.toy.fail}"

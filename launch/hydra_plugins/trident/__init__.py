@@ -1,1 +1,6 @@
+"""Hydra's door to trident: the launchers, and the search path to the groups that ship.
 
+Hydra executes these modules on every start of every Hydra app in the environment: they stay small and import
+nothing heavy, and no module here may use ``from __future__ import annotations`` with a dataclass (Hydra executes a
+module before it is in ``sys.modules``, where dataclasses look the annotations up).
+"""

@@ -1,0 +1,71 @@
+"""Processes of this machine, named so that a reused pid is never taken for the process that had it before."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from .command import run
+from .errors import SchedulerError
+
+__all__ = ["alive", "die_with_parent", "identity", "is_here", "kill_group", "oom_kills"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def identity(pid: int) -> str:
+    """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or 'gone'}"
+
+
+def is_here(name: str) -> bool:
+    return name.rpartition(":")[0].rpartition(":")[0] == socket.gethostname()
+
+
+def alive(name: str) -> bool:
+    """Whether the process that `identity` named still runs. Only meaningful on its own host."""
+    pid = name.split(":")[-2]
+    return identity(int(pid)) == name
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
+    except ProcessLookupError:
+        return None
+    state, *rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    return None if state in "ZX" else rest[18]
+
+
+def _start_time_by_ps(pid: int) -> str | None:
+    try:
+        return run("ps", "-o", "lstart=", "-p", str(pid)).strip().replace(" ", "-").replace(":", ".") or None
+    except SchedulerError:
+        return None
+
+
+def die_with_parent() -> None:
+    """To be called in a new child: the kernel ends it when its parent ends, however that ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def kill_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

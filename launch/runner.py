@@ -1,0 +1,262 @@
+"""The local array's launcher: starts members, as many at once as fit, and sees each to its end.
+
+Run as ``python -P -m trident.launch.runner SWEEP_DIR ARRAY`` by the array's script, detached. What one member does
+never disturbs another; what happened is on disk when it happened. If this process dies, its workers end, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trident.ranks import PORTS, Ranks
+
+from .local import clean_environment, machine
+from .processes import alive, identity, is_here, kill_group
+from .resources import Resources, parallelism
+from .states import Cause
+from .store import Array, SweepDir
+
+__all__ = ["main", "run_array"]
+
+POLL_S = 0.1
+GRACE_AFTER_FAILURE_S = 10.0
+"""How long the other ranks may take to fail by themselves, with words of their own, after the first has failed."""
+GRACE_AFTER_TERM_S = 15.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    """A member's attempt while it runs."""
+
+    index: int
+    attempt: int
+    port: socket.socket
+    gpus: tuple[str, ...]
+    started: float = field(default_factory=time.monotonic)
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    cause: Cause | None = None
+    detail: str | None = None
+    kill_at: float | None = None
+    """When workers that are still there are told to end, or are killed once they have been told."""
+    told: bool = False
+
+    def ended(self) -> bool:
+        return all([worker.poll() is not None for worker in self.workers])
+
+    def failed(self) -> bool:
+        return any(worker.returncode not in (None, 0) for worker in self.workers)
+
+    def tell(self, number: signal.Signals) -> None:
+        for worker in self.workers:
+            if worker.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    worker.send_signal(number)
+
+    def stop(self, cause: Cause, detail: str) -> None:
+        if self.cause is None:
+            self.cause, self.detail, self.kill_at = cause, detail, time.monotonic()
+
+
+class Runner:
+    def __init__(self, sweep: SweepDir, array: Array, job: str) -> None:
+        self.sweep, self.job = sweep, job
+        self.resources = Resources(**array.launcher["resources"])
+        here = machine(os.environ)
+        self.slots = parallelism(array.launcher["array_parallelism"], self.resources, here)
+        self.free_gpus = list(here.gpus)
+        self.environment: Mapping[str, str] = array.launcher.get("env") or {}
+        self.waiting = list(array.members)
+        self.running: list[_Running] = []
+        self.terminated = False
+
+    def run(self) -> None:
+        while self.waiting or self.running:
+            self._drop_cancelled()
+            while self.waiting and len(self.running) < self.slots and not self.terminated:
+                self._start(self.waiting.pop(0))
+            for member in list(self.running):
+                self._watch(member)
+            if self.terminated and not self.running:
+                return
+            time.sleep(POLL_S)
+
+    def terminate(self) -> None:
+        self.terminated = True
+        for member in self.running:
+            member.stop(Cause.LOST, "its launcher was told to end")
+
+    def _drop_cancelled(self) -> None:
+        self.waiting = [index for index in self.waiting if not self.sweep.is_cancelled(index)]
+        for member in self.running:
+            if member.cause is None and self.sweep.is_cancelled(member.index):
+                member.stop(Cause.CANCELLED, "while it ran")
+
+    # -- one member ----------------------------------------------------------------------------------------------
+
+    def _start(self, index: int) -> None:
+        if _has_owner(self.sweep, index):
+            say(f"member {index}: an attempt of it still runs, left alone")
+            return
+        gpus = tuple(self.free_gpus[: self.resources.gpus])
+        del self.free_gpus[: len(gpus)]
+        try:
+            attempt = self.sweep.lease(
+                index, job=self.job, world_size=self.resources.tasks, host=socket.gethostname(), launcher=self.job
+            )
+            member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
+        except OSError as error:
+            # Nothing on disk says so, but status finds a member that its ended launcher has not started: lost.
+            say(f"member {index}: cannot start: {error}")
+            self.free_gpus.extend(gpus)
+            return
+        self.running.append(member)
+        try:
+            for ranks in self._ranks(member.port.getsockname()[1]):
+                member.workers.append(self._spawn(member, ranks))
+        except OSError as error:
+            member.stop(Cause.LOST, f"cannot start: {error}")
+        say(f"member {index}: attempt {attempt}, {len(member.workers)} ranks")
+
+    def _ranks(self, port: int) -> Iterator[Ranks]:
+        per_node = self.resources.tasks_per_node
+        for rank in range(self.resources.tasks):
+            yield Ranks(
+                rank=rank,
+                local_rank=rank % per_node,
+                node_rank=rank // per_node,
+                world_size=self.resources.tasks,
+                local_world_size=per_node,
+                master_addr="127.0.0.1",
+                master_port=port,
+                source="environment",
+            )
+
+    def _spawn(self, member: _Running, ranks: Ranks) -> subprocess.Popen[bytes]:
+        environment = {
+            **clean_environment(os.environ),
+            **self.environment,
+            **ranks.environment(),
+            **self._visible_gpus(member, ranks),
+            "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
+            "TRIDENT_ATTEMPT": str(member.attempt),
+        }
+        log = self.sweep.rank_log(member.index, member.attempt, ranks.rank)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "trident.launch.worker", str(self.sweep.path), str(member.index)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+
+    def _visible_gpus(self, member: _Running, ranks: Ranks) -> dict[str, str]:
+        # Ranks of a node see the GPUs of the whole node, so that NCCL finds its peers; members never share one.
+        per_node = self.resources.gpus_per_node
+        mine = member.gpus[ranks.node_rank * per_node : (ranks.node_rank + 1) * per_node]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+
+    def _watch(self, member: _Running) -> None:
+        now = time.monotonic()
+        if member.ended():
+            self._finish(member)
+            return
+        limit = self.resources.timeout_min
+        if limit is not None and now - member.started > limit * 60:
+            member.stop(Cause.TIMEOUT, f"ran into hydra.launcher.timeout_min={limit:g}")
+        if member.kill_at is None and member.failed():
+            member.kill_at = now + GRACE_AFTER_FAILURE_S
+        if member.kill_at is not None and now >= member.kill_at:
+            member.tell(signal.SIGKILL if member.told else signal.SIGTERM)
+            member.told, member.kill_at = True, now + GRACE_AFTER_TERM_S
+
+    def _finish(self, member: _Running) -> None:
+        self.running.remove(member)
+        member.port.close()
+        self.free_gpus.extend(member.gpus)
+        end = {"cause": member.cause, "detail": member.detail} if member.cause else {}
+        try:
+            self.sweep.write_end(member.index, member.attempt, **end)
+        except OSError as error:
+            say(f"member {member.index}: cannot record its end: {error}")
+        codes = ", ".join(str(worker.returncode) for worker in member.workers)
+        say(f"member {member.index}: attempt {member.attempt} ended, exit codes {codes}")
+
+
+def _has_owner(sweep: SweepDir, index: int) -> bool:
+    attempt = sweep.last_attempt(index)
+    if attempt is None or attempt.end is not None:
+        return False
+    # The launcher may be gone while a rank of it still dies: an attempt's ranks own it as well.
+    owners = [attempt.lease.get("launcher"), *(rank.get("process") for rank in attempt.ranks)]
+    return any(owner and is_here(owner) and alive(owner) for owner in owners)
+
+
+def free_port() -> socket.socket:
+    """A port that nothing on this machine listens on, held by an open UDP socket of that number.
+
+    A TCP port that is only probed can be given out twice before its owner listens, and two members with one port
+    have trained with each other and both reported success. The UDP socket is a lock that no crash leaves behind.
+    """
+    for port in random.sample(PORTS, k=len(PORTS)):
+        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                lock.bind(("0.0.0.0", port))
+                probe.bind(("0.0.0.0", port))
+            return lock
+        except OSError:
+            lock.close()
+    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
+
+
+def say(*words: Any) -> None:
+    """A line in the launcher's log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, words))}\n")
+    sys.stderr.flush()
+
+
+def run_array(sweep: SweepDir, array: Array) -> bool:
+    """Run an array to its end, here. False when another launcher has it."""
+    job = identity(os.getpid())
+    if not sweep.claim_array(array, job):
+        return False
+    runner = Runner(sweep, array, job)
+    handlers = {number: signal.signal(number, lambda *_: runner.terminate()) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: None)  # wakes the sleep: marks are read
+    try:
+        runner.run()
+    finally:
+        for worker in _workers(runner.running):
+            kill_group(worker.pid, signal.SIGKILL)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return True
+
+
+def _workers(running: Iterable[_Running]) -> Iterator[subprocess.Popen[bytes]]:
+    for member in running:
+        yield from member.workers
+
+
+def main(argv: list[str]) -> int:
+    sweep = SweepDir(Path(argv[0]))
+    array = sweep.array(int(argv[1]))
+    if not run_array(sweep, array):
+        say(f"array {array.index} of {sweep.name} was started before; nothing to do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""States and causes: two closed sets, and the one function that tells a member's. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Attempt", "Cause", "Native", "State", "Status", "derive"]
+
+
+class State(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ended(self) -> bool:
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+class Cause(StrEnum):
+    EXCEPTION = "exception"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    CANCELLED = "cancelled"
+    HANG = "hang"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """What the scheduler says of a job or an array task; `reason` is in its own words."""
+
+    state: State
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The records of one start of a member, as they lie on disk."""
+
+    number: int
+    lease: Mapping[str, Any]
+    ranks: Sequence[Mapping[str, Any]] = ()
+    end: Mapping[str, Any] | None = None
+    stopped: bool = False
+
+    @property
+    def completed(self) -> bool:
+        """All ranks recorded a clean end, and none of them was an agreed stop."""
+        clean = [rank for rank in self.ranks if rank.get("exit") == 0]
+        return not self.stopped and len(clean) == self.lease.get("world_size")
+
+    @property
+    def first_failure(self) -> Mapping[str, Any] | None:
+        failed = [rank for rank in self.ranks if rank.get("exit") not in (None, 0)]
+        return min(failed, key=_order_of_failure, default=None)
+
+
+def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, float]:
+    # A rank that was told to end, since another had failed, is never the culprit.
+    return rank.get("cause") is None, rank["ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    state: State
+    cause: Cause | None = None
+    detail: str | None = None
+    """Why, in one line."""
+    attempt: int | None = None
+    reason: str | None = field(default=None)
+    """The scheduler's own words."""
+
+
+def derive(*, attempt: Attempt | None, job: str | None, cancelled: bool, native: Native | None) -> Status:
+    """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's word.
+
+    `job` is the job of the newest array that holds the member; `native` is None when the scheduler knows nothing of
+    it any more.
+    """
+    number = None if attempt is None else attempt.number
+    if attempt is not None and attempt.completed:
+        return Status(state=State.COMPLETED, attempt=number)
+    if native is not None and native.state is State.UNKNOWN:
+        return Status(state=State.UNKNOWN, attempt=number, reason=native.reason)
+    live = native is not None and not native.state.ended
+    if attempt is None or attempt.lease.get("job") != job:
+        return _not_started(number, job, cancelled, native if live else None)
+    if attempt.end is None and live:
+        return Status(state=State.RUNNING, attempt=number)
+    return _ended(attempt, cancelled)
+
+
+def _not_started(number: int | None, job: str | None, cancelled: bool, live: Native | None) -> Status:
+    if cancelled:
+        return Status(state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number)
+    if live is not None:
+        return Status(state=State.PENDING, attempt=number, reason=live.reason)
+    detail = "never submitted" if job is None else "its launcher ended before it started"
+    return Status(state=State.FAILED, cause=Cause.LOST, detail=detail, attempt=number)
+
+
+def _ended(attempt: Attempt, cancelled: bool) -> Status:
+    end = attempt.end or {}
+    if end.get("cause") == Cause.CANCELLED or (cancelled and not end.get("cause")):
+        return Status(
+            state=State.CANCELLED, cause=Cause.CANCELLED, detail=end.get("detail"), attempt=attempt.number
+        )
+    first = attempt.first_failure
+    if end.get("cause"):
+        cause, detail = Cause(end["cause"]), end.get("detail")
+    elif first is not None:
+        cause, detail = Cause(first.get("cause") or Cause.LOST), first.get("detail")
+    else:
+        cause, detail = Cause.LOST, _missing(attempt)
+    return Status(state=State.FAILED, cause=cause, detail=detail, attempt=attempt.number)
+
+
+def _missing(attempt: Attempt) -> str:
+    ended = {rank["rank"] for rank in attempt.ranks if rank.get("exit") is not None}
+    missing = sorted(set(range(attempt.lease.get("world_size", 1))) - ended)
+    names = ", ".join(map(str, missing))
+    return f"rank {names} left no end" if missing else "no end was recorded"

@@ -1,0 +1,271 @@
+"""The sweep directory: the only reader and writer of it.
+
+    logs/sweeps/<name>/
+      sweep.json            what was asked for, by whom, of which code; schema version
+      members.jsonl         one line a member: index, overrides, directory
+      arrays/0000/          array.json, launch.sh (the exact script), submission.json, started.json, launcher.log
+      members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
+        attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
+
+State is in none of these files: `states.derive` tells it from them. Whole files are written atomically, no file has
+two writers, and nothing grows with the number of members before they start, but for members.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trident.records import METRICS, RESULT, read_json, read_lines, read_metrics, write_atomic, write_json
+
+from .errors import LaunchError, UsageError, nearest
+from .states import Attempt
+from .sweep import Member
+
+__all__ = ["ROOT", "Array", "SweepDir", "find", "sweeps"]
+
+ROOT = Path("logs/sweeps")
+"""Where sweeps lie, seen from the directory they are submitted from."""
+
+SCHEMA = 1
+
+_SWEEP, _MEMBERS, _DIFF = "sweep.json", "members.jsonl", "uncommitted.diff"
+_ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = "array.json", "submission.json", "started.json", "launcher.log"
+_LEASE, _END, _STOP, _CANCELLED = "lease.json", "end.json", "stop.json", "cancelled.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """One submission: some members of the sweep, and how they are to be run."""
+
+    index: int
+    directory: Path
+    members: tuple[int, ...]
+    launcher: Mapping[str, Any]
+    job: str | None
+    """The scheduler's id, once it is known."""
+
+
+class SweepDir:
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    # -- the sweep ---------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        record = read_json(self.path / _SWEEP)
+        if record is None:
+            raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
+        if record["schema"] > SCHEMA:
+            raise UsageError(f"{self.path} was written by a newer trident: schema {record['schema']}, known {SCHEMA}")
+        return record
+
+    def exists(self) -> bool:
+        return (self.path / _SWEEP).is_file()
+
+    def create(self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = "") -> None:
+        """Write the sweep, or what is new of it. sweep.json is written last: a directory that has it is whole."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write_members(members)
+            if diff and not self.exists():
+                write_atomic(self.path / _DIFF, diff)
+            if not self.exists():
+                write_json(self.path / _SWEEP, {"schema": SCHEMA, **record})
+        except OSError as error:
+            raise UsageError(
+                f"cannot write the sweep directory {self.path}: {error.strerror}\nhint: is it yours, and not full?"
+            ) from None
+
+    def _write_members(self, members: Sequence[Member]) -> None:
+        lines = (
+            json.dumps(
+                {"index": m.index, "overrides": m.overrides, "directory": f"members/{m.directory}"}, ensure_ascii=False
+            )
+            for m in members
+        )
+        write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
+
+    def members(self) -> tuple[Member, ...]:
+        return tuple(
+            Member(index=line["index"], overrides=tuple(line["overrides"])) for line in read_lines(self.path / _MEMBERS)
+        )
+
+    def member(self, index: int) -> Member:
+        found = next((member for member in self.members() if member.index == index), None)
+        if found is None:
+            raise UsageError(f"sweep {self.name} has no member {index}; it has {len(self.members())}, counted from 0")
+        return found
+
+    def member_dir(self, index: int) -> Path:
+        return self.path / "members" / f"{index:04d}"
+
+    # -- arrays ------------------------------------------------------------------------------------------------
+
+    def add_array(self, members: Sequence[int], launcher: Mapping[str, Any]) -> Array:
+        """The next array's directory and contents; everything that it needs is on disk before it is submitted."""
+        arrays = self.path / "arrays"
+        arrays.mkdir(exist_ok=True)
+        index = len(list(arrays.iterdir()))
+        directory = arrays / f"{index:04d}"
+        directory.mkdir()
+        write_json(directory / _ARRAY, {"index": index, "members": list(members), "launcher": dict(launcher)})
+        return self.array(index)
+
+    def array(self, index: int) -> Array:
+        directory = self.path / "arrays" / f"{index:04d}"
+        record = read_json(directory / _ARRAY)
+        if record is None:
+            raise LaunchError(f"{directory} holds no array")
+        told = read_json(directory / _SUBMISSION) or read_json(directory / _STARTED) or {}
+        return Array(
+            index=index,
+            directory=directory,
+            members=tuple(record["members"]),
+            launcher=record["launcher"],
+            job=told.get("job"),
+        )
+
+    def arrays(self) -> list[Array]:
+        directories = sorted((self.path / "arrays").glob("[0-9]*"))
+        return [self.array(int(directory.name)) for directory in directories if (directory / _ARRAY).is_file()]
+
+    def write_script(self, array: Array, text: str) -> Path:
+        script = array.directory / "launch.sh"
+        write_atomic(script, text)
+        script.chmod(0o755)
+        return script
+
+    def launcher_log(self, array: Array) -> Path:
+        return array.directory / _LAUNCHER_LOG
+
+    def record_submission(self, array: Array, job: str) -> None:
+        write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
+
+    def claim_array(self, array: Array, job: str) -> bool:
+        """The launcher's first act. False when another has it: a script that is started twice runs once."""
+        return _write_exclusive(array.directory / _STARTED, {"job": job, "started": time.time()})
+
+    # -- members and their attempts ------------------------------------------------------------------------------
+
+    def attempt_dir(self, index: int, number: int) -> Path:
+        return self.member_dir(index) / "attempts" / str(number)
+
+    def lease(self, index: int, **record: Any) -> int:
+        """Take the member's next attempt, exclusively: the number is whose mkdir came first."""
+        attempts = self.member_dir(index) / "attempts"
+        attempts.mkdir(parents=True, exist_ok=True)
+        number = self.last_attempt_number(index)
+        number = 0 if number is None else number + 1
+        while True:
+            try:
+                (attempts / str(number)).mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        (attempts / str(number) / "ranks").mkdir()
+        write_json(attempts / str(number) / _LEASE, {"attempt": number, "started": time.time(), **record})
+        return number
+
+    def last_attempt_number(self, index: int) -> int | None:
+        try:
+            names = os.listdir(self.member_dir(index) / "attempts")
+        except FileNotFoundError:
+            return None
+        return max((int(name) for name in names if name.isdigit()), default=None)
+
+    def last_attempt(self, index: int) -> Attempt | None:
+        number = self.last_attempt_number(index)
+        return None if number is None else self.attempt(index, number)
+
+    def attempt(self, index: int, number: int) -> Attempt:
+        directory = self.attempt_dir(index, number)
+        ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
+        return Attempt(
+            number=number,
+            lease=read_json(directory / _LEASE) or {},
+            ranks=tuple(rank for rank in ranks if rank is not None),
+            end=read_json(directory / _END),
+            stopped=(directory / _STOP).exists(),
+        )
+
+    def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
+        write_json(self.attempt_dir(index, number) / "ranks" / f"{record['rank']:04d}.json", dict(record))
+
+    def write_end(self, index: int, number: int, **record: Any) -> None:
+        write_json(self.attempt_dir(index, number) / _END, {"ended": time.time(), **record})
+
+    def rank_log(self, index: int, number: int, rank: int) -> Path:
+        return self.attempt_dir(index, number) / "ranks" / f"{rank:04d}.log"
+
+    def result(self, index: int, number: int) -> Mapping[str, Any] | None:
+        """The engine's own record of an attempt; None for apps that leave none."""
+        return read_json(self.attempt_dir(index, number) / RESULT)
+
+    def last_metrics(self, index: int) -> Mapping[str, Any] | None:
+        lines = read_metrics(self.member_dir(index) / METRICS)
+        return lines[-1] if lines else None
+
+    # -- cancelling ----------------------------------------------------------------------------------------------
+
+    def mark_cancelled(self, index: int) -> None:
+        self.member_dir(index).mkdir(parents=True, exist_ok=True)
+        write_json(self.member_dir(index) / _CANCELLED, {"cancelled": time.time()})
+
+    def unmark_cancelled(self, index: int) -> None:
+        (self.member_dir(index) / _CANCELLED).unlink(missing_ok=True)
+
+    def is_cancelled(self, index: int) -> bool:
+        return (self.member_dir(index) / _CANCELLED).exists()
+
+    def discard(self, array: Array) -> None:
+        """Forget an array that the scheduler refused."""
+        shutil.rmtree(array.directory)
+
+
+def _write_exclusive(path: Path, record: Mapping[str, Any]) -> bool:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(dict(record), file)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
+def sweeps(root: Path) -> Iterator[SweepDir]:
+    """The sweeps under `root`, newest first."""
+    found = (SweepDir(path) for path in root.glob("*") if (path / _SWEEP).is_file())
+    yield from sorted(found, key=lambda sweep: sweep.record["created"], reverse=True)
+
+
+def find(reference: str | None, root: Path) -> SweepDir:
+    """A sweep by name, id or directory; the newest when left out."""
+    known = list(sweeps(root))
+    if reference is None:
+        if not known:
+            raise UsageError(f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one")
+        return known[0]
+    for sweep in (*known, SweepDir(Path(reference))):
+        if sweep.exists() and reference in (sweep.name, sweep.record["id"], str(sweep.path)):
+            return sweep
+    if (directory := SweepDir(Path(reference))).exists():
+        return directory
+    raise UsageError(f"no sweep {reference!r} under {root}" + nearest(reference, _names(known)))
+
+
+def _names(known: Iterable[SweepDir]) -> list[str]:
+    return [sweep.name for sweep in known]

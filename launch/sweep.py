@@ -1,0 +1,108 @@
+"""A sweep is its members: overrides expanded by Hydra's grammar into points. Values in, values out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+__all__ = ["Member", "expand", "key_of", "members", "merge", "name_of", "quote", "swept_keys"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One point of the sweep."""
+
+    index: int
+    overrides: tuple[str, ...]
+
+    @property
+    def directory(self) -> str:
+        return f"{self.index:04d}"
+
+
+def expand(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
+    """The points of a sweep in Hydra's order: the last override varies fastest, a later one of a key wins."""
+    choices: dict[str, list[str]] = {}
+    for override in overrides:
+        choices[override.get_key_element()] = _choices(override)
+    empty = [key for key, values in choices.items() if not values]
+    if empty:
+        raise UsageError(f"an empty sweep: {empty[0]!r} has no values\nhint: a glob or range that matches nothing?")
+    return list(itertools.product(*choices.values()))
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        assert override.input_line is not None
+        return [override.input_line]  # as typed: `~key` and quoting stay what they were
+    if not override.is_discrete_sweep():
+        raise UsageError(
+            f"{override.input_line!r} is no list of values, and a sweep is finite\n"
+            "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
+        )
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
+    """Number the points. Raises UsageError when two are the same: their results would be counted twice."""
+    seen: dict[tuple[str, ...], int] = {}
+    for index, point in enumerate(points):
+        if point in seen:
+            raise UsageError(
+                f"members {seen[point]} and {index} are the same: {' '.join(point)}\n"
+                "hint: a value stands twice in a list; to repeat a point, sweep over `run.seed`"
+            )
+        seen[point] = index
+    return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
+
+
+def merge(old: Sequence[Member], new: Sequence[Member]) -> tuple[tuple[Member, ...], tuple[int, ...]]:
+    """All members of a sweep that is submitted again, and the indexes that were asked for. Matched by overrides."""
+    known = {member.overrides: member.index for member in old}
+    everybody = list(old)
+    asked = []
+    for member in new:
+        if member.overrides not in known:
+            known[member.overrides] = len(everybody)
+            everybody.append(Member(index=len(everybody), overrides=member.overrides))
+        asked.append(known[member.overrides])
+    return tuple(everybody), tuple(asked)
+
+
+def key_of(override: str) -> str:
+    """``module.optimizer.lr`` of ``++module.optimizer.lr=1e-3``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:
+    """The keys whose values differ between members, in the order of the command line."""
+    values: dict[str, set[str]] = {}
+    everybody = list(sweep)
+    for member in everybody:
+        for override in member.overrides:
+            values.setdefault(key_of(override), set()).add(override)
+    present = {key: sum(key in map(key_of, m.overrides) for m in everybody) for key in values}
+    return tuple(key for key, seen in values.items() if len(seen) > 1 or present[key] < len(everybody))
+
+
+def name_of(overrides: Sequence[str], when: str) -> str:
+    """A directory name from the experiment and the time: ``digits-20260131-174500``."""
+    experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", experiments[-1]).strip("-.") if experiments else ""
+    return f"{(stem or 'sweep')[:60]}-{when}"
+
+
+def quote(text: str) -> str:
+    """`text` as a quoted value of Hydra's grammar that means exactly `text`, interpolations switched off."""
+    # In a quoted value a backslash is only special before a quote or at the end, and before `${` for OmegaConf.
+    doubled = re.sub(r"(\\*)('|\$\{|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
+    return f"'{doubled}'"

@@ -1,0 +1,187 @@
+"""The rules between modules, held: who imports whom, and who alone knows what."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trident.ranks import VARIABLES
+
+ROOT = Path(__file__).parents[1]
+ENGINE = sorted((ROOT / "trident").rglob("*.py"))
+LAUNCH = sorted((ROOT / "launch").glob("*.py"))
+PLUGINS = sorted((ROOT / "launch" / "hydra_plugins").rglob("*.py"))
+ALL = [*ENGINE, *LAUNCH, *PLUGINS]
+
+HEAVY = {"torch", "lightning", "pytorch_lightning", "datasets", "transformers", "torchmetrics"}
+
+STDLIB_ONLY = ("trident.project", "trident.ranks", "trident.records")
+SHARED = {*STDLIB_ONLY, "trident.schema"}
+"""What the launcher imports of the engine."""
+
+THIRD_PARTIES_OF_LAUNCH = {"hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}
+
+PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput"}
+
+SCHEDULER_COMMANDS = {"squeue", "sacct", "scancel", "scontrol", "sinfo", "srun"}
+SWEEP_FILES = {
+    "members.jsonl",
+    "array.json",
+    "array.sbatch",
+    "submission.json",
+    "started.json",
+    "lease.json",
+    "stop.json",
+    "end.json",
+    "cancelled.json",
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; relative ones are left out."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            # `from trident import ranks` imports trident.ranks
+            whole = node.module in ("trident", "trident.launch")
+            yield from ((f"{node.module}.{a.name}" for a in node.names) if whole else [node.module])
+
+
+def strings(path: Path) -> Iterator[str]:
+    return (
+        node.value
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def holders(paths: list[Path], pattern: str) -> set[str]:
+    """The files with a string that is, as a whole, what the pattern says."""
+    return {name(path) for path in paths if any(re.fullmatch(pattern, s) for s in strings(path))}
+
+
+def any_of(names: set[str] | tuple[str, ...]) -> str:
+    return "|".join(map(re.escape, sorted(names)))
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded when code has run in a new interpreter."""
+    report = "import json, sys; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
+    command = [sys.executable, "-P", "-c", f"{code}\n{report}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+# -- what an import costs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["trident", "trident.launch", "trident.launch.cli"])
+def test_light_modules_load_neither_engine_nor_hydra(module: str) -> None:
+    heavy = HEAVY | {"hydra", "omegaconf", "submitit", "numpy"}
+    assert not heavy & loaded_by(f"import {module}")
+
+
+@pytest.mark.parametrize("module", ["trident.run", *sorted(SHARED)])
+def test_modules_of_the_login_node_load_no_torch(module: str) -> None:
+    assert not HEAVY & loaded_by(f"import {module}")
+
+
+def test_no_module_of_the_launcher_loads_torch() -> None:
+    modules = [f"trident.launch.{path.stem}" for path in LAUNCH if path.stem != "__main__"]
+    assert not HEAVY & loaded_by("\n".join(f"import {module}" for module in modules))
+
+
+def test_the_plugins_load_no_torch() -> None:
+    discover = "from hydra.core.plugins import Plugins; Plugins.instance()"
+    assert not HEAVY & loaded_by(discover)
+
+
+# -- arrows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=name)
+def test_the_engine_does_not_know_the_launcher(path: Path) -> None:
+    known = {*imports(path), *strings(path)}
+    assert not [what for what in known if re.match(r"trident\.launch\b(?! )", what)]
+
+
+@pytest.mark.parametrize("path", [*LAUNCH, *PLUGINS], ids=name)
+def test_the_launcher_imports_of_the_engine_what_is_shared(path: Path) -> None:
+    engine = {module for module in imports(path) if module.partition(".")[0] == "trident"}
+    allowed = engine if path in PLUGINS else SHARED
+    assert {module for module in engine if not module.startswith("trident.launch")} <= SHARED
+    assert engine <= allowed, "inside launch/ imports of it are relative"
+
+
+@pytest.mark.parametrize("path", [*LAUNCH, *PLUGINS], ids=name)
+def test_the_launcher_has_few_dependencies(path: Path) -> None:
+    known = sys.stdlib_module_names | THIRD_PARTIES_OF_LAUNCH | {"trident"}
+    assert {module.partition(".")[0] for module in imports(path)} <= known
+
+
+@pytest.mark.parametrize("module", STDLIB_ONLY)
+def test_what_both_sides_use_needs_the_standard_library_only(module: str) -> None:
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    foreign = {found for found in imports(path) if found not in STDLIB_ONLY}
+    assert {found.partition(".")[0] for found in foreign} <= sys.stdlib_module_names
+
+
+# -- never -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_no_pickles(path: Path) -> None:
+    assert not {module.partition(".")[0] for module in imports(path)} & PICKLES
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_no_eval_and_no_shell(path: Path) -> None:
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call.func) for call in calls} & FORBIDDEN_CALLS
+    assert not [call for call in calls if any(keyword.arg == "shell" for keyword in call.keywords)]
+
+
+# -- one place that knows ----------------------------------------------------------------------
+
+
+def test_one_module_knows_the_rank_variables() -> None:
+    known = (
+        any_of(VARIABLES) + r"|(SLURM|SUBMITIT|TORCHELASTIC|PMI)_?\w*(PROCID|RANK|LOCALID|NODEID)"
+    )
+    assert holders(ALL, known) == {"trident/ranks.py"}
+
+
+def test_the_engine_knows_no_scheduler() -> None:
+    assert holders(ENGINE, r"(SLURM|SBATCH|SUBMITIT)_\w*") == {"trident/ranks.py"}
+    assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "sbatch"}))
+
+
+def test_one_module_talks_to_the_scheduler() -> None:
+    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) <= {"launch/slurm.py"}
+
+
+def test_one_module_knows_the_sweep_directory() -> None:
+    assert holders(LAUNCH, any_of(SWEEP_FILES)) == {"launch/store.py"}
+
+
+def test_the_launcher_folder_is_flat() -> None:
+    folders = {path.parent for path in (ROOT / "launch").rglob("*.py")}
+    plugins = ROOT / "launch" / "hydra_plugins" / "trident"
+    assert folders == {ROOT / "launch", plugins}, "a sub-package would be missing from the wheel"
