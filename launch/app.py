@@ -63,7 +63,9 @@ class App:
         return self.command + overrides
 
 
-def ours(*, config_path_: str | None, config_name: str | None, config_dir: str | None, directory: Path) -> App:
+def ours(
+    *, config_path_: str | None, config_name: str | None, config_dir: str | None, directory: Path
+) -> App:
     """`trident.run` with the project's configs, every path absolute."""
     path = config_path(directory) if config_path_ is None else absolute(config_path_, directory)
     options = [f"--config-path={path}", f"--config-name={config_name or CONFIG_NAME}"]
@@ -82,7 +84,9 @@ def foreign(command: str, directory: Path) -> App:
     if Path(words[0]).name in ("python", "python3"):
         words[0] = sys.executable
     words = [str(directory / word) if (directory / word).is_file() else word for word in words]
-    return App(command=tuple(words), directory=str(directory), source=str(directory), leaves_result=False)
+    return App(
+        command=tuple(words), directory=str(directory), source=str(directory), leaves_result=False
+    )
 
 
 def absolute(path: str, directory: Path) -> str:
@@ -96,16 +100,30 @@ def plan_foreign(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The points of a sweep over `app`, expanded and checked by the app's own Hydra in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
-        hydra = ("-m", "hydra/launcher=trident_plan", "hydra/sweeper=basic", f"hydra.sweep.dir={quote(scratch)}")
+        hydra = (
+            "-m",
+            "hydra/launcher=trident_plan",
+            "hydra/sweeper=basic",
+            f"hydra.sweep.dir={quote(scratch)}",
+        )
         environment = {**os.environ, _PLAN_FILE: str(plan), "PYTHONPATH": _path(app)}
         try:
-            run(*app.command, *hydra, *overrides, timeout=300, cwd=Path(app.directory), env=environment)
+            run(
+                *app.command,
+                *hydra,
+                *overrides,
+                timeout=300,
+                cwd=Path(app.directory),
+                env=environment,
+            )
         except SchedulerError as error:
             raise UsageError(
                 f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
             ) from None
         if not plan.exists():
-            raise UsageError(f"`{shlex.join(app.command)}` ended without planning\nhint: is it a Hydra app?")
+            raise UsageError(
+                f"`{shlex.join(app.command)}` ended without planning\nhint: is it a Hydra app?"
+            )
         return [tuple(point) for point in json.loads(plan.read_text())["points"]]
 
 
@@ -118,8 +136,12 @@ def write_plan(config: DictConfig, points: Sequence[Sequence[str]]) -> list[JobR
     from hydra.core.utils import JobReturn, JobStatus
 
     if _PLAN_FILE not in os.environ:
-        raise LaunchError("hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`")
+        raise LaunchError(
+            "hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`"
+        )
     path = Path(os.environ[_PLAN_FILE])
-    earlier = json.loads(path.read_text())["points"] if path.exists() else []  # hydra.sweeper.max_batch_size
+    earlier = (
+        json.loads(path.read_text())["points"] if path.exists() else []
+    )  # hydra.sweeper.max_batch_size
     write_json(path, {"points": [*earlier, *(list(point) for point in points)]})
     return [JobReturn(overrides=list(point), status=JobStatus.COMPLETED) for point in points]

@@ -10,7 +10,9 @@ from .states import Cause
 __all__ = ["cause_of", "detail_of", "exception_of", "traceback_of"]
 
 _HEAD = "Traceback (most recent call last):"
-_OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|out of memory|MemoryError|exceeded memory limit|Cannot allocate memory")
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemoryError|out of memory|MemoryError|exceeded memory limit|Cannot allocate memory"
+)
 
 
 def cause_of(code: int, log: str, *, out_of_memory: bool) -> Cause:

@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    *command: str, timeout: float = 60, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *command: str,
+    timeout: float = 60,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> str:
     """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
     log.debug("$ %s", shlex.join(command))
@@ -32,7 +35,9 @@ def run(
     except FileNotFoundError:
         raise SchedulerError(f"`{command[0]}` is not on PATH") from None
     except subprocess.TimeoutExpired:
-        raise SchedulerError(f"`{shlex.join(command)}` gave no answer within {timeout:g} s") from None
+        raise SchedulerError(
+            f"`{shlex.join(command)}` gave no answer within {timeout:g} s"
+        ) from None
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
         raise SchedulerError(f"`{shlex.join(command)}` exited {done.returncode}: {words}")

@@ -65,7 +65,13 @@ class Composed:
 
 
 def compose(
-    overrides: Sequence[str], *, path: str, name: str, config_dir: str | None, directory: Path, default: str
+    overrides: Sequence[str],
+    *,
+    path: str,
+    name: str,
+    config_dir: str | None,
+    directory: Path,
+    default: str,
 ) -> Composed:
     """Expand and check. `default` is the launcher where neither the command line nor the configs choose one.
 
@@ -78,21 +84,34 @@ def compose(
         first = _first(theirs)
         base = _load(hydra, name, [*first, *mine_groups(mine)])
         _check_sweeper(base)
-        params = parser.parse_overrides([f"{key}={value}" for key, value in base.hydra.sweeper.params.items()])
+        params = parser.parse_overrides(
+            [f"{key}={value}" for key, value in base.hydra.sweeper.params.items()]
+        )
         points = expand([*params, *theirs])
         chosen = base.hydra.runtime.choices["hydra/launcher"]
         launcher = default if chosen == "basic" else str(chosen)
-        options = [f"hydra/launcher={launcher}", *(o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.l"))]
+        options = [
+            f"hydra/launcher={launcher}",
+            *(o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.l")),
+        ]
         configs = [
             _load(hydra, name, [*point, "hydra.job.num=0", "hydra.job.id=plan", *options])
             for point in _representatives(points, hydra.config_loader)
         ]
         trainers = [_check(config) for config in configs]
-        return Composed(points=points, launcher=launcher, options=_options(configs[0]), trainers=trainers)
+        return Composed(
+            points=points, launcher=launcher, options=_options(configs[0]), trainers=trainers
+        )
 
 
 def launcher_options(
-    overrides: Sequence[str], *, launcher: str, path: str, name: str, config_dir: str | None, directory: Path
+    overrides: Sequence[str],
+    *,
+    launcher: str,
+    path: str,
+    name: str,
+    config_dir: str | None,
+    directory: Path,
 ) -> dict[str, Any]:
     """A launcher's options alone: schema, presets and `overrides`, without a task's config."""
     with _session(path, config_dir, directory) as hydra, _explained(hydra, None, overrides):
@@ -209,7 +228,9 @@ def _check(config: DictConfig) -> dict[str, Any]:
         del task["hydra"]
     missing = sorted(OmegaConf.missing_keys(task))
     if missing:
-        raise UsageError(f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`")
+        raise UsageError(
+            f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
+        )
     resolved = _resolve(task)
     wrong = problems(task)
     if wrong:
@@ -229,7 +250,11 @@ def _resolve(task: DictConfig) -> dict[str, Any]:
                 return {str(key): value for key, value in resolved.items()}
             except InterpolationResolutionError as error:
                 variable = re.search(r"Environment variable '([^']+)' not found", str(error))
-                if variable is None or not variable[1].startswith(_SET_LATER) or variable[1] in borrowed:
+                if (
+                    variable is None
+                    or not variable[1].startswith(_SET_LATER)
+                    or variable[1] in borrowed
+                ):
                     raise
                 os.environ[variable[1]] = "0"
                 borrowed.append(variable[1])
@@ -248,7 +273,9 @@ def _explained(hydra: Hydra, name: str | None, overrides: Sequence[str]) -> Iter
     except (HydraException, OmegaConfBaseException) as error:
         text = _text(error)
         raise UsageError(text + _hint(text, hydra, name, overrides)) from error
-    except ValueError as error:  # what Hydra raises for a value that its grammar parses and cannot use
+    except (
+        ValueError
+    ) as error:  # what Hydra raises for a value that its grammar parses and cannot use
         raise UsageError(str(error)) from error
 
 
@@ -257,7 +284,9 @@ def _text(error: BaseException) -> str:
     cause = error.__cause__
     if cause is not None and str(cause) not in lines[0]:
         lines.append(str(cause))
-    return "\n".join(line.rstrip() for part in lines for line in part.splitlines() if _telling(line))
+    return "\n".join(
+        line.rstrip() for part in lines for line in part.splitlines() if _telling(line)
+    )
 
 
 def _telling(line: str) -> bool:
@@ -270,7 +299,9 @@ def _hint(text: str, hydra: Hydra, name: str | None, overrides: Sequence[str]) -
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         return nearest(option, loader.get_group_options(group, ObjectType.CONFIG))
-    if found := re.search(r"Could not override '([^'@]+)", text) or re.search(r"full_key: (\S+)", text):
+    if found := re.search(r"Could not override '([^'@]+)", text) or re.search(
+        r"full_key: (\S+)", text
+    ):
         return nearest(found[1], [*_known_keys(hydra, name, overrides), *_groups(loader)])
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
         return nearest(found[1], _known_keys(hydra, name, overrides))
@@ -279,10 +310,16 @@ def _hint(text: str, hydra: Hydra, name: str | None, overrides: Sequence[str]) -
 
 def _known_keys(hydra: Hydra, name: str | None, overrides: Sequence[str]) -> list[str]:
     """The dotted keys of the config, composed with what of the overrides chooses groups and can be chosen."""
-    groups = [o for o in overrides if o.partition("=")[0].partition("@")[0] in _groups(hydra.config_loader)]
+    groups = [
+        o
+        for o in overrides
+        if o.partition("=")[0].partition("@")[0] in _groups(hydra.config_loader)
+    ]
     for chosen in ([*groups], []):
         try:
-            config = _load(hydra, name, [*(o for o in chosen if "," not in o), "hydra/launcher=trident_local"])
+            config = _load(
+                hydra, name, [*(o for o in chosen if "," not in o), "hydra/launcher=trident_local"]
+            )
         except (HydraException, OmegaConfBaseException):
             continue
         return list(_keys(OmegaConf.to_container(config, resolve=False), ""))

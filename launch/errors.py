@@ -30,5 +30,9 @@ def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> s
     known = list(known)
     found = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
     # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember
-    found += [key for key in known if key.rpartition(".")[2] == wrong.rpartition(".")[2] and key not in found][:2]
+    found += [
+        key
+        for key in known
+        if key.rpartition(".")[2] == wrong.rpartition(".")[2] and key not in found
+    ][:2]
     return f"\nhint: {say} " + " or ".join(f"`{name}`" for name in found[:3]) + "?" if found else ""

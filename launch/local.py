@@ -65,7 +65,9 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def machine(environ: Mapping[str, str]) -> Machine:
     """What this machine has to share out, as far as this process may use it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory)
 

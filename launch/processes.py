@@ -40,13 +40,18 @@ def _start_time(pid: int) -> str | None:
         return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
     except ProcessLookupError:
         return None
-    state, *rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    state, *rest = stat.rpartition(")")[
+        2
+    ].split()  # the name before it may hold spaces and parentheses
     return None if state in "ZX" else rest[18]
 
 
 def _start_time_by_ps(pid: int) -> str | None:
     try:
-        return run("ps", "-o", "lstart=", "-p", str(pid)).strip().replace(" ", "-").replace(":", ".") or None
+        return (
+            run("ps", "-o", "lstart=", "-p", str(pid)).strip().replace(" ", "-").replace(":", ".")
+            or None
+        )
     except SchedulerError:
         return None
 

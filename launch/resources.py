@@ -64,7 +64,9 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
         )
     timeout = launcher.get("timeout_min")
     if timeout is not None and timeout <= 0:
-        raise UsageError(f"hydra.launcher.timeout_min={timeout}: expected more than 0, or null for no limit")
+        raise UsageError(
+            f"hydra.launcher.timeout_min={timeout}: expected more than 0, or null for no limit"
+        )
     return Resources(
         nodes=nodes,
         tasks_per_node=tasks,
@@ -89,8 +91,12 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
         bounds += [int(machine.memory_gb // member.mem_gb)] if member.mem_gb else []
         return max(1, min(bounds))
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
-        raise UsageError(f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0")
-    return min(wanted, by_gpus) if by_gpus else wanted  # members that share a GPU would fail each other
+        raise UsageError(
+            f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0"
+        )
+    return (
+        min(wanted, by_gpus) if by_gpus else wanted
+    )  # members that share a GPU would fail each other
 
 
 def _positive(launcher: Mapping[str, Any], key: str, default: int) -> int:

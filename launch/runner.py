@@ -112,7 +112,11 @@ class Runner:
         del self.free_gpus[: len(gpus)]
         try:
             attempt = self.sweep.lease(
-                index, job=self.job, world_size=self.resources.tasks, host=socket.gethostname(), launcher=self.job
+                index,
+                job=self.job,
+                world_size=self.resources.tasks,
+                host=socket.gethostname(),
+                launcher=self.job,
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:
@@ -154,7 +158,14 @@ class Runner:
         log = self.sweep.rank_log(member.index, member.attempt, ranks.rank)
         with log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "trident.launch.worker", str(self.sweep.path), str(member.index)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "trident.launch.worker",
+                    str(self.sweep.path),
+                    str(member.index),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -233,8 +244,13 @@ def run_array(sweep: SweepDir, array: Array) -> bool:
     if not sweep.claim_array(array, job):
         return False
     runner = Runner(sweep, array, job)
-    handlers = {number: signal.signal(number, lambda *_: runner.terminate()) for number in (signal.SIGTERM, signal.SIGINT)}
-    handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: None)  # wakes the sleep: marks are read
+    handlers = {
+        number: signal.signal(number, lambda *_: runner.terminate())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    handlers[signal.SIGUSR1] = signal.signal(
+        signal.SIGUSR1, lambda *_: None
+    )  # wakes the sleep: marks are read
     try:
         runner.run()
     finally:

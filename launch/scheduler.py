@@ -36,5 +36,8 @@ def select(name: str) -> Scheduler:
         module, attribute = _SCHEDULERS[name]
     except KeyError:
         known = ", ".join(sorted(_SCHEDULERS))
-        raise UsageError(f"no scheduler behind hydra/launcher={name}; known: {known}" + nearest(name, _SCHEDULERS)) from None
+        raise UsageError(
+            f"no scheduler behind hydra/launcher={name}; known: {known}"
+            + nearest(name, _SCHEDULERS)
+        ) from None
     return cast(Scheduler, getattr(import_module(f".{module}", __package__), attribute)())

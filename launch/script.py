@@ -27,7 +27,9 @@ def render(
     version: str,
 ) -> str:
     """The script of one array. Comments get no newline and commands no unquoted word, whatever the paths hold."""
-    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
+    exports = "\n".join(
+        f"export {name}={shlex.quote(value)}" for name, value in environment.items()
+    )
     return _Placeholders(template).substitute(
         version=version,
         members=members,

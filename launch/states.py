@@ -80,7 +80,9 @@ class Status:
     """The scheduler's own words."""
 
 
-def derive(*, attempt: Attempt | None, job: str | None, cancelled: bool, native: Native | None) -> Status:
+def derive(
+    *, attempt: Attempt | None, job: str | None, cancelled: bool, native: Native | None
+) -> Status:
     """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's word.
 
     `job` is the job of the newest array that holds the member; `native` is None when the scheduler knows nothing of
@@ -99,9 +101,13 @@ def derive(*, attempt: Attempt | None, job: str | None, cancelled: bool, native:
     return _ended(attempt, cancelled)
 
 
-def _not_started(number: int | None, job: str | None, cancelled: bool, live: Native | None) -> Status:
+def _not_started(
+    number: int | None, job: str | None, cancelled: bool, live: Native | None
+) -> Status:
     if cancelled:
-        return Status(state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number)
+        return Status(
+            state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number
+        )
     if live is not None:
         return Status(state=State.PENDING, attempt=number, reason=live.reason)
     detail = "never submitted" if job is None else "its launcher ended before it started"
@@ -112,7 +118,10 @@ def _ended(attempt: Attempt, cancelled: bool) -> Status:
     end = attempt.end or {}
     if end.get("cause") == Cause.CANCELLED or (cancelled and not end.get("cause")):
         return Status(
-            state=State.CANCELLED, cause=Cause.CANCELLED, detail=end.get("detail"), attempt=attempt.number
+            state=State.CANCELLED,
+            cause=Cause.CANCELLED,
+            detail=end.get("detail"),
+            attempt=attempt.number,
         )
     first = attempt.first_failure
     if end.get("cause"):

@@ -23,7 +23,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trident.records import METRICS, RESULT, read_json, read_lines, read_metrics, write_atomic, write_json
+from trident.records import (
+    METRICS,
+    RESULT,
+    read_json,
+    read_lines,
+    read_metrics,
+    write_atomic,
+    write_json,
+)
 
 from .errors import LaunchError, UsageError, nearest
 from .states import Attempt
@@ -37,7 +45,12 @@ ROOT = Path("logs/sweeps")
 SCHEMA = 1
 
 _SWEEP, _MEMBERS, _DIFF = "sweep.json", "members.jsonl", "uncommitted.diff"
-_ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = "array.json", "submission.json", "started.json", "launcher.log"
+_ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
+    "array.json",
+    "submission.json",
+    "started.json",
+    "launcher.log",
+)
 _LEASE, _END, _STOP, _CANCELLED = "lease.json", "end.json", "stop.json", "cancelled.json"
 
 
@@ -69,13 +82,17 @@ class SweepDir:
         if record is None:
             raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
         if record["schema"] > SCHEMA:
-            raise UsageError(f"{self.path} was written by a newer trident: schema {record['schema']}, known {SCHEMA}")
+            raise UsageError(
+                f"{self.path} was written by a newer trident: schema {record['schema']}, known {SCHEMA}"
+            )
         return record
 
     def exists(self) -> bool:
         return (self.path / _SWEEP).is_file()
 
-    def create(self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = "") -> None:
+    def create(
+        self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = ""
+    ) -> None:
         """Write the sweep, or what is new of it. sweep.json is written last: a directory that has it is whole."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -92,7 +109,8 @@ class SweepDir:
     def _write_members(self, members: Sequence[Member]) -> None:
         lines = (
             json.dumps(
-                {"index": m.index, "overrides": m.overrides, "directory": f"members/{m.directory}"}, ensure_ascii=False
+                {"index": m.index, "overrides": m.overrides, "directory": f"members/{m.directory}"},
+                ensure_ascii=False,
             )
             for m in members
         )
@@ -100,13 +118,16 @@ class SweepDir:
 
     def members(self) -> tuple[Member, ...]:
         return tuple(
-            Member(index=line["index"], overrides=tuple(line["overrides"])) for line in read_lines(self.path / _MEMBERS)
+            Member(index=line["index"], overrides=tuple(line["overrides"]))
+            for line in read_lines(self.path / _MEMBERS)
         )
 
     def member(self, index: int) -> Member:
         found = next((member for member in self.members() if member.index == index), None)
         if found is None:
-            raise UsageError(f"sweep {self.name} has no member {index}; it has {len(self.members())}, counted from 0")
+            raise UsageError(
+                f"sweep {self.name} has no member {index}; it has {len(self.members())}, counted from 0"
+            )
         return found
 
     def member_dir(self, index: int) -> Path:
@@ -121,7 +142,10 @@ class SweepDir:
         index = len(list(arrays.iterdir()))
         directory = arrays / f"{index:04d}"
         directory.mkdir()
-        write_json(directory / _ARRAY, {"index": index, "members": list(members), "launcher": dict(launcher)})
+        write_json(
+            directory / _ARRAY,
+            {"index": index, "members": list(members), "launcher": dict(launcher)},
+        )
         return self.array(index)
 
     def array(self, index: int) -> Array:
@@ -140,7 +164,11 @@ class SweepDir:
 
     def arrays(self) -> list[Array]:
         directories = sorted((self.path / "arrays").glob("[0-9]*"))
-        return [self.array(int(directory.name)) for directory in directories if (directory / _ARRAY).is_file()]
+        return [
+            self.array(int(directory.name))
+            for directory in directories
+            if (directory / _ARRAY).is_file()
+        ]
 
     def write_script(self, array: Array, text: str) -> Path:
         script = array.directory / "launch.sh"
@@ -176,7 +204,9 @@ class SweepDir:
             except FileExistsError:
                 number += 1
         (attempts / str(number) / "ranks").mkdir()
-        write_json(attempts / str(number) / _LEASE, {"attempt": number, "started": time.time(), **record})
+        write_json(
+            attempts / str(number) / _LEASE, {"attempt": number, "started": time.time(), **record}
+        )
         return number
 
     def last_attempt_number(self, index: int) -> int | None:
@@ -202,7 +232,9 @@ class SweepDir:
         )
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
-        write_json(self.attempt_dir(index, number) / "ranks" / f"{record['rank']:04d}.json", dict(record))
+        write_json(
+            self.attempt_dir(index, number) / "ranks" / f"{record['rank']:04d}.json", dict(record)
+        )
 
     def write_end(self, index: int, number: int, **record: Any) -> None:
         write_json(self.attempt_dir(index, number) / _END, {"ended": time.time(), **record})
@@ -257,7 +289,9 @@ def find(reference: str | None, root: Path) -> SweepDir:
     known = list(sweeps(root))
     if reference is None:
         if not known:
-            raise UsageError(f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one")
+            raise UsageError(
+                f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one"
+            )
         return known[0]
     for sweep in (*known, SweepDir(Path(reference))):
         if sweep.exists() and reference in (sweep.name, sweep.record["id"], str(sweep.path)):

@@ -35,7 +35,9 @@ def expand(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
         choices[override.get_key_element()] = _choices(override)
     empty = [key for key, values in choices.items() if not values]
     if empty:
-        raise UsageError(f"an empty sweep: {empty[0]!r} has no values\nhint: a glob or range that matches nothing?")
+        raise UsageError(
+            f"an empty sweep: {empty[0]!r} has no values\nhint: a glob or range that matches nothing?"
+        )
     return list(itertools.product(*choices.values()))
 
 
@@ -65,7 +67,9 @@ def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
     return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
 
 
-def merge(old: Sequence[Member], new: Sequence[Member]) -> tuple[tuple[Member, ...], tuple[int, ...]]:
+def merge(
+    old: Sequence[Member], new: Sequence[Member]
+) -> tuple[tuple[Member, ...], tuple[int, ...]]:
     """All members of a sweep that is submitted again, and the indexes that were asked for. Matched by overrides."""
     known = {member.overrides: member.index for member in old}
     everybody = list(old)
@@ -91,7 +95,9 @@ def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:
         for override in member.overrides:
             values.setdefault(key_of(override), set()).add(override)
     present = {key: sum(key in map(key_of, m.overrides) for m in everybody) for key in values}
-    return tuple(key for key, seen in values.items() if len(seen) > 1 or present[key] < len(everybody))
+    return tuple(
+        key for key, seen in values.items() if len(seen) > 1 or present[key] < len(everybody)
+    )
 
 
 def name_of(overrides: Sequence[str], when: str) -> str:

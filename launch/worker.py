@@ -39,7 +39,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     command = app.member_command(
         sweep.member(index), directory, sweep_id=sweep.record["id"], main_process=ranks.rank == 0
     )
-    child = Child(command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks))
+    child = Child(
+        command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks)
+    )
     record = {
         "rank": ranks.rank,
         "local_rank": ranks.local_rank,
@@ -51,7 +53,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     ooms = oom_kills()
     code = child.wait()
     log = sweep.rank_log(index, attempt, ranks.rank)
-    sweep.write_rank(index, attempt, {**record, **_end(code, log, child, out_of_memory=oom_kills() > ooms)})
+    sweep.write_rank(
+        index, attempt, {**record, **_end(code, log, child, out_of_memory=oom_kills() > ooms)}
+    )
     return code if code >= 0 else 128 - code
 
 
@@ -104,7 +108,12 @@ class Child:
         for number in FORWARDED:
             signal.signal(number, self._forward)
         self.process = subprocess.Popen(
-            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent
+            command,
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
 
     def wait(self) -> int:
@@ -112,7 +121,10 @@ class Child:
         while (code := self._poll()) is None:
             if os.getppid() != self._parent:
                 self._tell(signal.SIGTERM)  # the launcher is gone, and nobody would see this end
-            if self.told in (signal.SIGTERM, signal.SIGINT) and time.monotonic() - self._told_at > KILL_AFTER_S:
+            if (
+                self.told in (signal.SIGTERM, signal.SIGINT)
+                and time.monotonic() - self._told_at > KILL_AFTER_S
+            ):
                 kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
         return code

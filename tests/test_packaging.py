@@ -61,7 +61,9 @@ print(json.dumps({
     "stray": [n for n in sys.argv[1:] if importlib.util.find_spec(n) is not None],
     "configs": sorted(n for n in names(files("trident.configs")) if n.endswith(".yaml")),
     "templates": {
-        n: templates.joinpath(n).read_text() for n in names(templates) if not n.endswith((".py", ".pyc"))
+        name: templates.joinpath(name).read_text()
+        for name in names(templates)
+        if not name.endswith((".py", ".pyc"))
     },
     "launchers": ours(Launcher),
     "search_path": ours(SearchPathPlugin),

@@ -172,7 +172,9 @@ def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
         world_size=world_size,
         local_world_size=counts[0],
         master_addr=next(expand_hosts(environ["SLURM_STEP_NODELIST"])),
-        master_port=_derived_port(_number(environ, "SLURM_JOB_ID"), int(step) if step.isdigit() else 0),
+        master_port=_derived_port(
+            _number(environ, "SLURM_JOB_ID"), int(step) if step.isdigit() else 0
+        ),
         source="slurm",
     )
 

@@ -13,7 +13,16 @@ import socket
 from pathlib import Path
 from typing import Any
 
-__all__ = ["METRICS", "RESULT", "append_line", "read_json", "read_lines", "read_metrics", "write_atomic", "write_json"]
+__all__ = [
+    "METRICS",
+    "RESULT",
+    "append_line",
+    "read_json",
+    "read_lines",
+    "read_metrics",
+    "write_atomic",
+    "write_json",
+]
 
 Record = dict[str, Any]
 
@@ -91,4 +100,3 @@ def _parsed(line: str) -> Record | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-

@@ -50,13 +50,19 @@ class _Blocking(Launcher):
         self.conf = conf
         self.config: DictConfig | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.config = config
 
 
 class TridentLocalLauncher(_Blocking):
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from trident.launch import blocking  # Hydra executes this file on every start: keep it light
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from trident.launch import (
+            blocking,  # Hydra executes this file on every start: keep it light
+        )
 
         assert self.config is not None
         return blocking.launch(self.config, self.conf, job_overrides, first=initial_job_idx)
@@ -65,7 +71,9 @@ class TridentLocalLauncher(_Blocking):
 class TridentPlanLauncher(_Blocking):
     """Starts nothing: writes down what Hydra would have launched, for ``trident-sweep submit --app``."""
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         from trident.launch import app
 
         assert self.config is not None

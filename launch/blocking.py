@@ -1,0 +1,138 @@
+"""The launcher behind ``python -m trident.run -m hydra/launcher=trident_local``: stays, returns values, raises failures."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .app import App
+from .errors import LaunchError
+from .plan import Plan
+from .provenance import versions
+from .runner import run_array
+from .states import State, Status
+from .status import statuses
+from .store import SweepDir
+from .submit import check_resources
+from .sweep import Member
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from omegaconf import DictConfig
+
+__all__ = ["MemberFailed", "launch"]
+
+
+class MemberFailed(LaunchError):
+    """A member of a blocking sweep did not complete."""
+
+
+def launch(
+    config: DictConfig, options: Mapping[str, Any], points: Sequence[Sequence[str]], *, first: int
+) -> list[JobReturn]:
+    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, here and now."""
+    from omegaconf import OmegaConf
+
+    sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
+    app = _this_app(config)
+    trainer = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
+    options = {**options, "submitit_folder": None, "name": None}
+    resources, slots = check_resources(
+        "trident_local", options, [trainer if isinstance(trainer, dict) else {}]
+    )
+    passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
+    new = [
+        Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
+    ]
+    old = [member for member in sweep.members() if member.index < first]
+    plan = Plan(
+        name=sweep.name,
+        sweep_id=secrets.token_hex(4),
+        app=app,
+        members=(*old, *new),
+        submit=tuple(member.index for member in new),
+        launcher="trident_local",
+        resources=resources,
+        slots=slots,
+        options=options,
+    )
+    record = {
+        "id": plan.sweep_id,
+        "name": plan.name,
+        "command_line": " ".join(sys.argv),
+        "created": time.time(),
+        "app": app.record(),
+        "launcher": plan.launcher_record(),
+        "git": None,
+        "versions": versions(),
+    }
+    sweep.create(record, plan.members)
+    array = sweep.add_array(plan.submit, plan.launcher_record())
+    run_array(sweep, array)
+    known = statuses(sweep)
+    return [_job_return(sweep, member, known[member.index]) for member in new]
+
+
+def _is_launchers(override: str) -> bool:
+    return override.lstrip("+~").startswith(
+        ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/sweeper", "hydra.mode")
+    )
+
+
+def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
+    from hydra.core.utils import JobReturn, JobStatus
+
+    made = JobReturn(
+        overrides=list(member.overrides),
+        task_name=sweep.name,
+        working_dir=str(sweep.member_dir(member.index)),
+    )
+    if status.state is State.COMPLETED and status.attempt is not None:
+        made.status = JobStatus.COMPLETED
+        made.return_value = (sweep.result(member.index, status.attempt) or {}).get("score")
+    else:
+        made.status = JobStatus.FAILED
+        made.return_value = MemberFailed(
+            f"member {member.index} is {status.state}, {status.cause}: {status.detail}\n"
+            f"hint: `trident-sweep logs {sweep.path} {member.index}`"
+        )
+    return made
+
+
+def _this_app(config: DictConfig) -> App:
+    """The app whose process this is, as Python says that it was started."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    directory = str(Path.cwd())
+    module = spec.name.removesuffix(".__main__") if spec is not None else None
+    if module is None and Path(sys.argv[0]).name == "trident":
+        module = "trident.run"
+    start = ("-P", "-m", module) if module else (str(Path(sys.argv[0]).resolve()),)
+    source = os.pathsep.join(entry or directory for entry in (directory, *sys.path[:1]))
+    return App(
+        command=(sys.executable, *start, *_config_options(config)),
+        directory=directory,
+        source=source,
+        leaves_result=module == "trident.run",
+    )
+
+
+def _config_options(config: DictConfig) -> list[str]:
+    sources = {
+        source.provider: f"{source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.path
+    }
+    schemes = {source.provider: source.schema for source in config.hydra.runtime.config_sources}
+    options = [f"--config-name={config.hydra.job.config_name}"]
+    if "main" in sources:
+        package = schemes["main"] == "pkg"
+        options.append(f"--config-path={'pkg://' if package else ''}{sources['main']}")
+    if "command-line" in sources:
+        options.append(f"--config-dir={sources['command-line']}")
+    return options

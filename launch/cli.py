@@ -1,0 +1,391 @@
+"""``trident-sweep``: parse, call, print, exit code. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import LaunchError, UsageError
+
+__all__ = ["main", "parser"]
+
+# Every verb imports what it needs when it runs: `trident-sweep list` must not pay for Hydra, and none for torch.
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="trident-sweep",
+        description="Turn a Hydra multirun sweep into members that run, go on and finish. SWEEP is a name, an id or a "
+        "directory; left out, the newest.",
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+
+    submit = verbs.add_parser("submit", help="plan, write and start a sweep; return at once")
+    submit.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="Hydra's multirun grammar: key=1,2 …"
+    )
+    submit.add_argument(
+        "--name", help="the sweep's directory; else from the experiment and the time"
+    )
+    submit.add_argument(
+        "--config-path", "-cp", help="the primary config directory, in place of ./configs"
+    )
+    submit.add_argument("--config-name", "-cn", help="the primary config, in place of config")
+    submit.add_argument("--config-dir", "-cd", help="one more config directory")
+    submit.add_argument(
+        "--app", metavar="COMMAND", help="sweep any Hydra app: --app 'python train.py'"
+    )
+    submit.add_argument(
+        "--dry-run", action="store_true", help="print the plan and the script; submit nothing"
+    )
+    submit.add_argument(
+        "--wait", action="store_true", help="stay and show progress until all members have ended"
+    )
+    submit.set_defaults(run=_submit)
+
+    listing = verbs.add_parser("list", help="the sweeps under logs/sweeps")
+    _json(listing)
+    listing.set_defaults(run=_list)
+
+    status = verbs.add_parser("status", help="counts and a table of members")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP")
+    status.add_argument("--watch", action="store_true", help="live, until all members have ended")
+    _json(status)
+    status.set_defaults(run=_status)
+
+    logs = verbs.add_parser("logs", help="a member's log; for a failed one its traceback first")
+    logs.add_argument("words", nargs="+", metavar="[SWEEP] INDEX")
+    logs.add_argument("--rank", type=int, default=0)
+    logs.add_argument("--attempt", type=int, help="an earlier attempt, in place of the last")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on while the member runs")
+    logs.set_defaults(run=_logs)
+
+    cancel = verbs.add_parser("cancel", help="end the sweep, or members of it")
+    cancel.add_argument("words", nargs="*", metavar="[SWEEP] [INDEX…]")
+    cancel.set_defaults(run=_cancel)
+
+    resume = verbs.add_parser("resume", help="run again what failed, is missing or lost")
+    resume.add_argument("words", nargs="*", metavar="[SWEEP] [INDEX…] [hydra.launcher.KEY=VALUE…]")
+    resume.add_argument(
+        "--wait", action="store_true", help="stay and show progress until all members have ended"
+    )
+    resume.set_defaults(run=_resume)
+
+    results = verbs.add_parser("results", help="a row a member, or grouped over seeds")
+    results.add_argument("sweep", nargs="?", metavar="SWEEP")
+    results.add_argument(
+        "--grouped", action="store_true", help="mean, std, 95%% interval, n and best over seeds"
+    )
+    results.add_argument(
+        "--over", action="append", metavar="KEY", help="group over this key; default run.seed"
+    )
+    results.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only these; default test metrics",
+    )
+    results.add_argument(
+        "--mode", choices=("auto", "min", "max"), default="auto", help="which value is best"
+    )
+    results.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    _json(results)
+    results.set_defaults(run=_results)
+
+    show = verbs.add_parser("show", help="a member's exact command line, to paste")
+    show.add_argument("words", nargs="+", metavar="[SWEEP] INDEX")
+    show.add_argument(
+        "--in-place", action="store_true", help="with the run directory inside the sweep"
+    )
+    show.set_defaults(run=_show)
+
+    doctor = verbs.add_parser("doctor", help="is this machine fit for sweeps")
+    _json(doctor)
+    doctor.set_defaults(run=_doctor)
+    return top
+
+
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="for programs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    top = parser()
+    args = top.parse_args(argv)
+    if args.verb is None:
+        top.print_help()
+        return 0
+    args.argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(args.run(args))
+    except LaunchError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        say("")
+        return 130
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _root() -> Path:
+    from .store import ROOT
+
+    return Path.cwd() / ROOT
+
+
+# -- the verbs -------------------------------------------------------------------------------------------------------
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from .display import plan_text
+    from .submit import Request, plan, script_of, submit
+
+    request = Request(
+        args.overrides,
+        directory=Path.cwd(),
+        name=args.name,
+        app=args.app,
+        config_path=args.config_path,
+        config_name=args.config_name,
+        config_dir=args.config_dir,
+    )
+    made, sweep = plan(request)
+    if args.dry_run:
+        print(plan_text(made, sweep))
+        print(f"\n# the script\n{script_of(made, sweep, len(sweep.arrays()))}", end="")
+        return 0
+    array = submit(made, sweep, shlex.join(["trident-sweep", *args.argv]))
+    if array is None:
+        say(
+            f"sweep {made.name}: nothing left to run\nhint: `trident-sweep results {shlex.quote(made.name)}`"
+        )
+        return 0
+    say(
+        f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on this machine "
+        f"({made.launcher}), each {made.describe_resources()}"
+    )
+    if args.wait:
+        return _wait(sweep)
+    name = shlex.quote(made.name)
+    say(f"next: trident-sweep status {name} --watch\n      trident-sweep results {name}")
+    return 0
+
+
+def _wait(sweep: Any) -> int:
+    from .display import live, show, status_table
+    from .states import State
+
+    try:
+        reports = live(sweep)
+    except KeyboardInterrupt:
+        say(f"\nthe sweep goes on; `trident-sweep cancel {shlex.quote(sweep.name)}` ends it")
+        return 130
+    if not sys.stdout.isatty():
+        show(status_table(sweep, reports))
+    return 0 if all(r.status.state is State.COMPLETED for r in reports) else 1
+
+
+def _list(args: argparse.Namespace) -> int:
+    from .display import counts
+    from .status import report
+    from .store import sweeps
+
+    found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(_root())]
+    if args.json:
+        records = [
+            {
+                "sweep": s.name,
+                "id": s.record["id"],
+                "directory": str(s.path),
+                "members": len(r),
+                "counts": _counts(r),
+            }
+            for s, r in found
+        ]
+        print(json.dumps(records))
+        return 0
+    for sweep, reports in found:
+        print(f"{sweep.name}  {sweep.record['id']}  {counts(reports)}")
+    if not found:
+        say(f"no sweep under {_root()}")
+    return 0
+
+
+def _counts(reports: Sequence[Any]) -> dict[str, int]:
+    from .states import State
+
+    return {str(state): sum(r.status.state is state for r in reports) for state in State}
+
+
+def _status(args: argparse.Namespace) -> int:
+    from .display import live, show, status_table
+    from .status import report
+    from .store import find
+
+    sweep = find(args.sweep, _root())
+    if args.watch and not args.json:
+        try:
+            reports = live(sweep)
+        except KeyboardInterrupt:
+            return 0
+        if not sys.stdout.isatty():
+            show(status_table(sweep, reports))
+        return 0
+    reports = report(sweep)
+    if args.json:
+        record = {
+            "sweep": sweep.name,
+            "id": sweep.record["id"],
+            "directory": str(sweep.path),
+            "counts": _counts(reports),
+            "members": [r.record() for r in reports],
+        }
+        print(json.dumps(record))
+    else:
+        show(status_table(sweep, reports))
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    from .logs import failure, follow, log_of
+    from .status import statuses
+
+    sweep, index = _one_member(args.words)
+    log = log_of(sweep, index, args.rank, args.attempt)
+    if args.follow:
+        for line in follow(log, lambda: statuses(sweep)[index].state):
+            print(line, end="", flush=True)
+        return 0
+    if args.attempt is None and (first := failure(sweep, index)):
+        print(f"{first}\n--- log of rank {args.rank}: {log}")
+    print(log.read_text(encoding="utf-8", errors="replace"), end="")
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from .scheduler import select
+    from .status import statuses
+
+    sweep, indexes, rest = _members_of(args.words)
+    if rest:
+        raise UsageError(f"cancel takes no overrides: {rest[0]}")
+    known = statuses(sweep)
+    open_ = [i for i in (indexes or known) if not known[i].state.ended]
+    for index in open_:
+        sweep.mark_cancelled(index)
+    for name in {array.launcher["name"] for array in sweep.arrays()}:
+        select(name).cancel(
+            [a.job for a in sweep.arrays() if a.launcher["name"] == name and a.job is not None]
+        )
+    say(
+        f"sweep {sweep.name}: {len(open_)} members cancelled, {len(indexes or known) - len(open_)} had ended"
+    )
+    return 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from .resume import resume
+
+    sweep, indexes, overrides = _members_of(args.words)
+    submitted = resume(sweep, indexes, overrides)
+    if not submitted:
+        say(f"sweep {sweep.name}: nothing to resume")
+        return _wait(sweep) if args.wait else 0
+    say(f"sweep {sweep.name}: {len(submitted)} members go on: {', '.join(map(str, submitted))}")
+    return _wait(sweep) if args.wait else 0
+
+
+def _results(args: argparse.Namespace) -> int:
+    from . import results as r
+    from .display import groups_table, rows_table, show
+    from .store import find
+
+    rows = r.rows(find(args.sweep, _root()))
+    metrics = r.select_metrics(rows, args.metric)
+    form = "json" if args.json else args.format
+    over = args.over or ["run.seed"]
+    groups = r.group(rows, over, mode=args.mode) if args.grouped or args.over else None
+    if form == "json":
+        print(json.dumps(r.as_records(rows if groups is None else groups)))
+    elif form == "csv":
+        print(
+            r.rows_csv(rows, metrics) if groups is None else r.groups_csv(groups, metrics), end=""
+        )
+    else:
+        show(rows_table(rows, metrics) if groups is None else groups_table(groups, metrics, over))
+    missing = [row.index for row in rows if row.state != "COMPLETED"]
+    if missing:
+        say(f"{len(missing)} of {len(rows)} members are not COMPLETED and count nowhere: {missing}")
+    if groups is None and form == "table" and any("run.seed" in row.params for row in rows):
+        say("hint: `--grouped` gives mean and interval over run.seed")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from .resume import pasteable
+
+    sweep, index = _one_member(args.words)
+    print(pasteable(sweep, index, in_place=args.in_place))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .doctor import checks
+
+    found = checks(Path.cwd())
+    if args.json:
+        print(
+            json.dumps(
+                [{"check": c.name, "ok": c.ok, "found": c.found, "means": c.means} for c in found]
+            )
+        )
+    else:
+        for check in found:
+            print(
+                f"{'ok ' if check.ok else 'BAD'}  {check.name}: {check.found}"
+                + (f"; {check.means}" if check.means else "")
+            )
+    return 0 if all(check.ok for check in found) else 1
+
+
+# -- words of the command line ---------------------------------------------------------------------------------------
+
+
+def _members_of(words: Sequence[str]) -> tuple[Any, list[int], list[str]]:
+    """``[SWEEP] [INDEX…] [KEY=VALUE…]``: numbers are members, words with `=` overrides, what else a sweep."""
+    from .store import find
+
+    indexes = [int(word) for word in words if word.isdigit()]
+    overrides = [word for word in words if "=" in word and not Path(word).is_dir()]
+    names = [word for word in words if not word.isdigit() and word not in overrides]
+    if len(names) > 1:
+        raise UsageError(f"one sweep at a time, got {', '.join(names)}")
+    sweep = find(names[0] if names else None, _root())
+    for index in indexes:
+        sweep.member(index)
+    return sweep, indexes, overrides
+
+
+def _one_member(words: Sequence[str]) -> tuple[Any, int]:
+    sweep, indexes, rest = _members_of(words)
+    if len(indexes) != 1 or rest:
+        raise UsageError(
+            f"expected one member's index, got {' '.join(words)!r}\nhint: `trident-sweep status {sweep.name}`"
+        )
+    return sweep, indexes[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

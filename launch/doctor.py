@@ -1,0 +1,117 @@
+"""Is this machine fit for sweeps: what was found, and what it means for one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LaunchError
+from .local import machine
+from .processes import alive, identity
+from .provenance import packages
+from .runner import free_port
+from .store import ROOT
+
+__all__ = ["Check", "checks"]
+
+_NEEDED = (
+    "torch",
+    "lightning",
+    "transformers",
+    "datasets",
+    "hydra-core",
+    "omegaconf",
+    "submitit",
+    "rich",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    name: str
+    ok: bool
+    found: str
+    means: str = ""
+
+
+def checks(directory: Path) -> list[Check]:
+    """Every check runs, whatever the others find."""
+    return [check for source in _CHECKS for check in _safely(source, directory)]
+
+
+def _safely(source: Callable[[Path], Iterator[Check]], directory: Path) -> Iterator[Check]:
+    try:
+        yield from source(directory)
+    except (OSError, LaunchError) as error:
+        yield Check(name=source.__name__.strip("_"), ok=False, found=str(error))
+
+
+def _python(directory: Path) -> Iterator[Check]:
+    yield Check(
+        name="python",
+        ok=sys.version_info >= (3, 11),
+        found=f"{sys.version.split()[0]} at {sys.executable}",
+    )
+
+
+def _packages(directory: Path) -> Iterator[Check]:
+    known = packages()
+    for name in _NEEDED:
+        yield Check(name=name, ok=name in known, found=known.get(name, "not installed"))
+
+
+def _machine(directory: Path) -> Iterator[Check]:
+    here = machine(os.environ)
+    yield Check(
+        name="cores",
+        ok=here.cores > 0,
+        found=str(here.cores),
+        means=f"{here.cores} ranks at once by default",
+    )
+    yield Check(name="gpus", ok=True, found=", ".join(here.gpus) or "none")
+    yield Check(name="memory", ok=here.memory_gb > 1, found=f"{here.memory_gb:.0f} GB")
+
+
+def _scheduler(directory: Path) -> Iterator[Check]:
+    sbatch = shutil.which("sbatch")
+    means = "members run on this machine (trident_local)"
+    yield Check(name="sbatch", ok=True, found=sbatch or "not on PATH", means=means)
+
+
+def _directory(directory: Path) -> Iterator[Check]:
+    root = next(p for p in (directory / ROOT, *(directory / ROOT).parents) if p.exists())
+    free = shutil.disk_usage(root).free / 2**30
+    yield Check(
+        name="sweep directory",
+        ok=os.access(root, os.W_OK),
+        found=f"{directory / ROOT} under {root}",
+    )
+    yield Check(name="free disk", ok=free > 1, found=f"{free:.0f} GB")
+
+
+def _processes(directory: Path) -> Iterator[Check]:
+    me = identity(os.getpid())
+    yield Check(
+        name="processes",
+        ok=alive(me),
+        found=me,
+        means="an attempt's owner can be told from a reused pid",
+    )
+
+
+def _ports(directory: Path) -> Iterator[Check]:
+    port = free_port()
+    yield Check(
+        name="ports",
+        ok=True,
+        found=f"{port.getsockname()[1]} is free",
+        means="members get a port each",
+    )
+    port.close()
+
+
+_CHECKS = (_python, _packages, _machine, _scheduler, _directory, _processes, _ports)

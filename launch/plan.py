@@ -1,0 +1,57 @@
+"""A sweep before it is submitted: one object that is printed by --dry-run, or written and submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .app import App
+from .resources import Resources
+from .sweep import Member
+
+__all__ = ["Plan", "ranges"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    name: str
+    sweep_id: str
+    app: App
+    members: tuple[Member, ...]
+    """All members of the sweep."""
+    submit: tuple[int, ...]
+    """The indexes that this submission runs: those that are new or unfinished."""
+    launcher: str
+    resources: Resources
+    slots: int
+    """Members that run at once."""
+    options: Mapping[str, Any]
+    """The launcher's options as the user gave them, resolved."""
+
+    def launcher_record(self) -> dict[str, Any]:
+        """What the array needs to know; its launcher reads this and nothing else."""
+        return {
+            "name": self.launcher,
+            "resources": self.resources.record(),
+            "array_parallelism": self.slots,
+            "env": {key: str(value) for key, value in (self.options.get("env") or {}).items()},
+        }
+
+    def describe_resources(self) -> str:
+        r = self.resources
+        parts = [f"{r.nodes} x {r.tasks_per_node} ranks", f"{r.cpus_per_task} cores a rank"]
+        parts += [f"{r.gpus} GPUs"] if r.gpus else []
+        parts += [f"{r.timeout_min:g} min at most"] if r.timeout_min else []
+        return f"{', '.join(parts)}; {self.slots} at once"
+
+
+def ranges(indexes: tuple[int, ...]) -> str:
+    """``0-3,7`` for 0, 1, 2, 3, 7: sbatch's way of writing a sparse array."""
+    parts: list[list[int]] = []
+    for index in sorted(indexes):
+        if parts and index == parts[-1][-1] + 1:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

@@ -1,0 +1,95 @@
+"""What is left of a sweep is submitted again, and a member is shown as a line to paste."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .app import App
+from .errors import UsageError
+from .plan import Plan
+from .states import State, Status
+from .status import statuses
+from .store import SweepDir
+from .submit import resubmit, with_options
+
+__all__ = ["pasteable", "resume"]
+
+
+def resume(sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str]) -> tuple[int, ...]:
+    """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
+
+    Members that live or are COMPLETED are left alone; a cancelled one goes on only when it is named.
+    """
+    known = statuses(sweep)
+    wanted = tuple(
+        index for index in (indexes or sorted(known)) if _left(known[index], named=bool(indexes))
+    )
+    unknown = [index for index in (indexes or known) if known[index].state is State.UNKNOWN]
+    if unknown:
+        raise UsageError(f"the state of members {unknown} is unknown: {known[unknown[0]].reason}")
+    if not wanted:
+        cancelled = [index for index, status in known.items() if status.state is State.CANCELLED]
+        if cancelled and not indexes:
+            named = " ".join(map(str, cancelled))
+            raise UsageError(
+                f"nothing failed; members {named} are cancelled, and go on only when they are named\n"
+                f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
+            )
+        return ()
+    resubmit(_plan(sweep, wanted, overrides), sweep)
+    return wanted
+
+
+def _left(status: Status, *, named: bool) -> bool:
+    return status.state is State.FAILED or (named and status.state is State.CANCELLED)
+
+
+def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
+    record: Mapping[str, Any] = (
+        sweep.arrays()[-1].launcher if sweep.arrays() else sweep.record["launcher"]
+    )
+    resources, slots, options = with_options(record, overrides)
+    return Plan(
+        name=sweep.name,
+        sweep_id=sweep.record["id"],
+        app=App.from_record(sweep.record["app"]),
+        members=sweep.members(),
+        submit=wanted,
+        launcher=record["name"],
+        resources=resources,
+        slots=slots,
+        options=options,
+    )
+
+
+def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
+    """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
+    app, launcher = App.from_record(sweep.record["app"]), sweep.record["launcher"]
+    directory = (
+        sweep.member_dir(index)
+        if in_place
+        else Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
+    )
+    command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record["id"])
+    tasks = launcher["resources"]["nodes"] * launcher["resources"]["tasks_per_node"]
+    if tasks > 1 and command[0] == sys.executable:
+        torchrun = (
+            "-P",
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={tasks}",
+        )
+        rest = command[2:] if command[1] == "-P" else command[1:]
+        command = (sys.executable, *torchrun, *rest)
+    environment = {
+        "PYTHONPATH": app.source,
+        "OMP_NUM_THREADS": str(launcher["resources"]["cpus_per_task"]),
+        **launcher["env"],
+    }
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    return f"cd {shlex.quote(app.directory)} && {settings} {shlex.join(command)}"

@@ -1,0 +1,282 @@
+"""From a command line to a submitted array, in the order that loses nothing: plan, disk, scheduler, the job's id."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from trident.project import CONFIG_NAME, config_path
+
+from .app import App, absolute, foreign, ours, plan_foreign
+from .errors import UsageError
+from .local import machine
+from .plan import Plan, ranges
+from .provenance import git, own_version, versions
+from .resources import Resources, parallelism, resolve
+from .scheduler import select
+from .script import render
+from .states import State
+from .status import statuses
+from .store import ROOT, Array, SweepDir
+from .sweep import Member, key_of, members, merge, name_of
+
+__all__ = ["Request", "check_resources", "plan", "resubmit", "script_of", "submit"]
+
+DEFAULT_LAUNCHER = "trident_local"
+
+_REFUSED_OPTIONS = {
+    "submitit_folder": "logs and records lie in the sweep's directory",
+    "name": "`--name` names the sweep",
+}
+
+
+class Request:
+    """What the user typed: overrides, and where the configs are."""
+
+    def __init__(
+        self,
+        overrides: Sequence[str],
+        *,
+        directory: Path,
+        name: str | None = None,
+        app: str | None = None,
+        config_path: str | None = None,
+        config_name: str | None = None,
+        config_dir: str | None = None,
+    ) -> None:
+        self.overrides = list(overrides)
+        self.directory = directory
+        self.name = name
+        self.foreign = app
+        self.config_path, self.config_name, self.config_dir = config_path, config_name, config_dir
+
+    @property
+    def path(self) -> str:
+        return (
+            config_path(self.directory)
+            if self.config_path is None
+            else absolute(self.config_path, self.directory)
+        )
+
+
+def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
+    """Everything that can be found wrong is found here; nothing is written."""
+    from .compose import compose, launcher_options
+
+    if request.foreign is None:
+        app = ours(
+            config_path_=request.config_path,
+            config_name=request.config_name,
+            config_dir=request.config_dir,
+            directory=request.directory,
+        )
+        composed = compose(
+            request.overrides,
+            path=request.path,
+            name=request.config_name or CONFIG_NAME,
+            config_dir=request.config_dir,
+            directory=request.directory,
+            default=DEFAULT_LAUNCHER,
+        )
+        points, launcher, options, trainers = (
+            composed.points,
+            composed.launcher,
+            composed.options,
+            composed.trainers,
+        )
+    else:
+        app = foreign(request.foreign, request.directory)
+        mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
+        points = plan_foreign(app, [o for o in request.overrides if o not in mine])
+        launcher, trainers = DEFAULT_LAUNCHER, [{}]
+        options = launcher_options(
+            mine,
+            launcher=launcher,
+            path="pkg://trident.configs",
+            name=CONFIG_NAME,
+            config_dir=None,
+            directory=request.directory,
+        )
+    resources, slots = check_resources(launcher, options, trainers)
+    name = _checked_name(request.name) or name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
+    sweep = SweepDir((root or request.directory / ROOT) / name)
+    if request.name is None:
+        sweep = _unused(sweep)
+    everybody, asked = _members(sweep, app, members(points))
+    made = Plan(
+        name=sweep.name,
+        sweep_id=sweep.record["id"] if sweep.exists() else secrets.token_hex(4),
+        app=app,
+        members=everybody,
+        submit=asked,
+        launcher=launcher,
+        resources=resources,
+        slots=slots,
+        options=options,
+    )
+    return made, sweep
+
+
+def check_resources(
+    launcher: str, options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]]
+) -> tuple[Resources, int]:
+    select(launcher)
+    for key, why in _REFUSED_OPTIONS.items():
+        if options.get(key) is not None:
+            raise UsageError(
+                f"hydra.launcher.{key}={options[key]}: not an option here\nhint: {why}"
+            )
+    if not options.get("stderr_to_stdout", True):
+        raise UsageError(
+            "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
+        )
+    here = machine(os.environ)
+    found = {resolve(options, trainer, gpus=len(here.gpus)) for trainer in trainers}
+    if len(found) > 1:
+        said = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in found))
+        raise UsageError(
+            f"members ask for different resources: {said} ranks\nhint: submit a sweep for each, or set "
+            "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
+        )
+    (resources,) = found
+    return resources, parallelism(options.get("array_parallelism", "auto"), resources, here)
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and (
+        not name or name.isdigit() or "/" in name or "=" in name or name.startswith((".", "-"))
+    ):
+        raise UsageError(
+            f"--name {name!r}: expected a directory's name that is no number, has no `/` and no `=`"
+        )
+    return name
+
+
+def _unused(sweep: SweepDir) -> SweepDir:
+    """The directory, or with -2, -3 … behind it: two sweeps of one second are two sweeps."""
+    count, candidate = 1, sweep
+    while candidate.path.exists():
+        count += 1
+        candidate = SweepDir(sweep.path.with_name(f"{sweep.name}-{count}"))
+    return candidate
+
+
+def _members(
+    sweep: SweepDir, app: App, new: tuple[Member, ...]
+) -> tuple[tuple[Member, ...], tuple[int, ...]]:
+    """All members, and those to run: a sweep that is submitted again goes on with what is new or unfinished."""
+    _check_writable(sweep)
+    if not sweep.exists():
+        return new, tuple(member.index for member in new)
+    old = sweep.members()
+    if App.from_record(sweep.record["app"]) != app or _keys(old) != _keys(new):
+        raise UsageError(
+            f"{sweep.path} belongs to another sweep: `{sweep.record['command_line']}`\n"
+            "hint: choose another --name; the same keys with more values would go on with that one"
+        )
+    everybody, asked = merge(old, new)
+    known = statuses(sweep)
+    done = (State.COMPLETED, State.RUNNING, State.PENDING)
+    return everybody, tuple(
+        index for index in asked if index not in known or known[index].state not in done
+    )
+
+
+def _keys(sweep: Sequence[Member]) -> frozenset[str]:
+    return frozenset(key_of(override) for member in sweep for override in member.overrides)
+
+
+def _check_writable(sweep: SweepDir) -> None:
+    if (
+        sweep.path.exists()
+        and not sweep.exists()
+        and (not sweep.path.is_dir() or any(sweep.path.iterdir()))
+    ):
+        raise UsageError(f"{sweep.path} is there, and is no sweep\nhint: choose another --name")
+    existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write the sweep directory {sweep.path}: {existing} is not writable for you"
+        )
+
+
+def submit(plan: Plan, sweep: SweepDir, command_line: str) -> Array | None:
+    """Write and submit. None when nothing is left to run."""
+    directory = Path(plan.app.directory)
+    revision, diff = git(directory)
+    record = {
+        "id": plan.sweep_id,
+        "name": plan.name,
+        "command_line": command_line,
+        "created": time.time(),
+        "app": plan.app.record(),
+        "launcher": plan.launcher_record(),
+        "git": revision,
+        "versions": versions(),
+    }
+    sweep.create(record, plan.members, diff=diff)
+    return resubmit(plan, sweep) if plan.submit else None
+
+
+def resubmit(plan: Plan, sweep: SweepDir) -> Array:
+    """One more array of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
+    for index in plan.submit:
+        sweep.unmark_cancelled(index)
+    array = sweep.add_array(plan.submit, plan.launcher_record())
+    script = sweep.write_script(array, script_of(plan, sweep, array.index))
+    job = select(plan.launcher).submit(script, sweep.launcher_log(array))
+    sweep.record_submission(array, job)
+    return array
+
+
+def script_of(plan: Plan, sweep: SweepDir, array: int) -> str:
+    template = files("trident.slurm_templates").joinpath("local.sh").read_text(encoding="utf-8")
+    return render(
+        template,
+        python=sys.executable,
+        sweep=sweep.path,
+        array=array,
+        members=ranges(plan.submit),
+        resources=plan.describe_resources(),
+        directory=Path(plan.app.directory),
+        environment=plan.launcher_record()["env"],
+        version=own_version(),
+    )
+
+
+def with_options(
+    record: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[Resources, int, dict[str, Any]]:
+    """An earlier array's launcher with `hydra.launcher.KEY=VALUE` on top, checked like any other."""
+    from .compose import launcher_options
+
+    stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
+    if stray:
+        raise UsageError(
+            f"{stray[0]}: a member's overrides are what it is, and stay\n"
+            "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
+        )
+    given = {
+        **record["resources"],
+        "array_parallelism": record["array_parallelism"],
+        "env": record["env"],
+    }
+    if overrides:
+        fresh = launcher_options(
+            overrides,
+            launcher=record["name"],
+            path="pkg://trident.configs",
+            name=CONFIG_NAME,
+            config_dir=None,
+            directory=Path.cwd(),
+        )
+        keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
+        given.update({key: fresh[key] for key in keys})
+    resources, slots = check_resources(record["name"], given, [{"accelerator": "cpu"}])
+    return resources, slots, given
