@@ -35,7 +35,7 @@ sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6
 	@echo "  . $(VENV)/bin/activate && cd examples/sentiment"
 	@echo "  trident-sweep status         # every member: state, cause, last step and metric"
 	@echo "  trident-sweep show 0         # member 0 as a command line, to paste"
-	@echo "  trident-sweep results        # a row a member; --json and --csv for programs"
+	@echo "  trident-sweep results        # a row a member; --format csv or json for programs"
 	@echo "  trident-sweep                # all the verbs"
 
 clean:  ## remove .venv, caches and builds; sweeps and runs stay

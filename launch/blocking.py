@@ -1,4 +1,4 @@
-"""The launcher behind ``python -m trident.run -m hydra/launcher=trident_local``: stays, returns values, raises failures."""
+"""The launcher behind ``-m hydra/launcher=trident_local``: it stays, returns real values and raises failures."""
 
 from __future__ import annotations
 
@@ -40,11 +40,9 @@ def launch(
 
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     app = _this_app(config)
-    trainer = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
-    options = {**options, "submitit_folder": None, "name": None}
-    resources, slots = check_resources(
-        "trident_local", options, [trainer if isinstance(trainer, dict) else {}]
-    )
+    section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
+    trainer = {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
+    resources, slots = check_resources("trident_local", options, [trainer])
     passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
     new = [
         Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)

@@ -11,7 +11,7 @@ __all__ = ["cause_of", "detail_of", "exception_of", "traceback_of"]
 
 _HEAD = "Traceback (most recent call last):"
 _OUT_OF_MEMORY = re.compile(
-    r"OutOfMemoryError|out of memory|MemoryError|exceeded memory limit|Cannot allocate memory"
+    r"OutOfMemoryError|out of memory|MemoryError|exceeded memory limit|Cannot allocate"
 )
 
 

@@ -85,7 +85,7 @@ def compose(
         base = _load(hydra, name, [*first, *mine_groups(mine)])
         _check_sweeper(base)
         params = parser.parse_overrides(
-            [f"{key}={value}" for key, value in base.hydra.sweeper.params.items()]
+            [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
         )
         points = expand([*params, *theirs])
         chosen = base.hydra.runtime.choices["hydra/launcher"]
@@ -208,12 +208,7 @@ def _signature(override: str, loader: ConfigLoader) -> str:
 
 
 def _options(config: DictConfig) -> dict[str, Any]:
-    node = config.hydra.launcher
-    with open_dict(node):
-        for key in ("submitit_folder", "name"):  # interpolate what only a Hydra multirun has
-            if OmegaConf.is_interpolation(node, key):
-                node[key] = None
-    options = OmegaConf.to_container(node, resolve=True)
+    options = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     assert isinstance(options, dict)
     return {str(key): value for key, value in options.items()}
 

@@ -211,7 +211,7 @@ class SweepDir:
 
     def last_attempt_number(self, index: int) -> int | None:
         try:
-            names = os.listdir(self.member_dir(index) / "attempts")
+            names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
         except FileNotFoundError:
             return None
         return max((int(name) for name in names if name.isdigit()), default=None)

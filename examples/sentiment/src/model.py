@@ -51,7 +51,8 @@ class SentenceClassifier(nn.Module):
         self.encoder.requires_grad_(False)
         # The stack of layers, under whatever name the architecture gives it.
         stacks = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
-        layers = list(max(stacks, key=lambda stack: len(stack)))
+        largest = max(stacks, key=len)
+        layers = list(largest)
         for layer in layers[len(layers) - trainable_layers :]:
             layer.requires_grad_(True)
         self.dropout = nn.Dropout(dropout)

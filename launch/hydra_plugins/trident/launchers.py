@@ -18,7 +18,13 @@ class TridentLocalConf(LocalQueueConf):
 
     _target_: str = "hydra_plugins.trident.launchers.TridentLocalLauncher"
 
-    timeout_min: int | None = None
+    submitit_folder: str | None = None
+    """Refused: logs and records lie in the sweep's directory."""
+
+    name: str | None = None
+    """Refused: `trident-sweep submit --name` names the sweep."""
+
+    timeout_min: float | None = None
     """Minutes after which an attempt is ended; null is no limit."""
 
     cpus_per_task: int | None = None
