@@ -127,10 +127,15 @@ def _ended(attempt: Attempt, cancelled: bool) -> Status:
     if end.get("cause"):
         cause, detail = Cause(end["cause"]), end.get("detail")
     elif first is not None:
-        cause, detail = Cause(first.get("cause") or Cause.LOST), first.get("detail")
+        cause, detail = Cause(first.get("cause") or Cause.LOST), _whose(attempt, first)
     else:
         cause, detail = Cause.LOST, _missing(attempt)
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=attempt.number)
+
+
+def _whose(attempt: Attempt, rank: Mapping[str, Any]) -> str | None:
+    detail: str | None = rank.get("detail")
+    return detail if attempt.lease.get("world_size") == 1 else f"rank {rank['rank']}: {detail}"
 
 
 def _missing(attempt: Attempt) -> str:

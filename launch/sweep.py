@@ -109,6 +109,8 @@ def name_of(overrides: Sequence[str], when: str) -> str:
 
 def quote(text: str) -> str:
     """`text` as a quoted value of Hydra's grammar that means exactly `text`, interpolations switched off."""
+    if re.fullmatch(r"/[A-Za-z0-9_./-]*", text):
+        return text  # a plain path needs no quotes, and a person will read it
     # In a quoted value a backslash is only special before a quote or at the end, and before `${` for OmegaConf.
     doubled = re.sub(r"(\\*)('|\$\{|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
     return f"'{doubled}'"

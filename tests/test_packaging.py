@@ -12,10 +12,13 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -146,6 +149,16 @@ def in_wheel(source: Path) -> str:
     if source.is_relative_to(PLUGINS):
         return (Path("hydra_plugins") / source.relative_to(PLUGINS)).as_posix()
     return (FOLDERS[source.parts[0]] / source.relative_to(source.parts[0])).as_posix()
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    project = PYPROJECT["project"]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    wanted = map(Requirement, [*project["dependencies"], *extras])
+    assert all(w.specifier.contains(pins[canonicalize_name(w.name)]) for w in wanted)
 
 
 def test_every_package_directory_is_declared() -> None:
