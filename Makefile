@@ -29,7 +29,7 @@ test: lint  ## lint, types and all tests
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table
 	cd examples/sentiment && trident-sweep submit $(SWEEP) --wait
-	cd examples/sentiment && trident-sweep results --grouped
+	cd examples/sentiment && trident-sweep results --grouped --metric '*/test/acc' --metric '*/test/macro_f1'
 	@echo
 	@echo "Type next:"
 	@echo "  . $(VENV)/bin/activate && cd examples/sentiment"

@@ -28,11 +28,13 @@ class SchedulerError(LaunchError):
 def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> str:
     """``\\nhint: did you mean `lr`?``, or nothing where no known name is near."""
     known = list(known)
-    found = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
-    # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember
-    found += [
-        key
-        for key in known
-        if key.rpartition(".")[2] == wrong.rpartition(".")[2] and key not in found
-    ][:2]
+    last = _last(wrong)
+    # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember, and mistype
+    near = set(difflib.get_close_matches(last, {_last(key) for key in known}, n=3, cutoff=0.6))
+    found = [key for key in difflib.get_close_matches(wrong, known, n=9, cutoff=0.6) if _last(key) in near]
+    found += [key for key in known if _last(key) == last and key not in found]
     return f"\nhint: {say} " + " or ".join(f"`{name}`" for name in found[:3]) + "?" if found else ""
+
+
+def _last(key: str) -> str:
+    return key.replace("/", ".").rpartition(".")[2]

@@ -212,7 +212,7 @@ class SweepDir:
     def last_attempt_number(self, index: int) -> int | None:
         try:
             names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return max((int(name) for name in names if name.isdigit()), default=None)
 

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 
@@ -51,7 +51,25 @@ def _choices(override: Override) -> list[str]:
             "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
         )
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={_element(value)}" for value in override.sweep_iterator()]
+
+
+def _element(value: Any) -> str:
+    """One value in Hydra's grammar, so that it is read as what it was.
+
+    Hydra's own way of writing a sweep's values leaves the quotes of `choice('1')` out, and 1 is no string; nor can it
+    read back all that it writes.
+    """
+    from hydra.core.override_parser.types import Override, Quote, QuotedString
+
+    if isinstance(value, str) and not _is_word(value):
+        value = QuotedString(text=value, quote=Quote.single)  # interpolations in it stay interpolations
+    return Override._get_value_element_as_str(value)
+
+
+def _is_word(text: str) -> bool:
+    words = ("true", "false", "null", "nan", "inf")
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) is not None and text.lower() not in words
 
 
 def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:

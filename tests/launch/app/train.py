@@ -1,0 +1,28 @@
+"""A Hydra app that knows nothing of trident: it says who it is, and does what it is told."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+
+@hydra.main(config_path="conf", config_name="top", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    started = time.time()
+    rank = int(os.environ["RANK"])
+    print(f"rank {rank} says {cfg.word}", flush=True)
+    if cfg.fail_rank == rank and not Path(cfg.healed).exists():
+        raise ValueError(f"told to fail: {cfg.word}")
+    time.sleep(cfg.sleep)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")
+    record = {name: os.environ[name] for name in (*names, "OMP_NUM_THREADS", "TRIDENT_ATTEMPT")}
+    record |= {"started": started, "ended": time.time(), "cfg": OmegaConf.to_container(cfg)}
+    directory = Path(os.environ["TRIDENT_ATTEMPT_DIR"])
+    (directory / f"said-{rank}.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

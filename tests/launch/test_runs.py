@@ -1,0 +1,244 @@
+"""Sweeps that really run on this machine: through the command line, with real processes that are really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).parent / "app"
+TRAIN = "--app", "python train.py"
+
+
+class Cli:
+    """`trident-sweep`, typed in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __call__(self, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "trident.launch.cli", *words],
+            cwd=self.directory,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def members(self, name: str) -> list[dict[str, Any]]:
+        return json.loads(self("status", name, "--json").stdout)["members"]
+
+    def states(self, name: str) -> list[str]:
+        return [member["state"] for member in self.members(name)]
+
+    def sweep(self, name: str) -> Path:
+        return self.directory / "logs" / "sweeps" / name
+
+    def said(self, name: str, index: int, attempt: int = 0) -> list[dict[str, Any]]:
+        directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
+        return [json.loads(path.read_text()) for path in sorted(directory.glob("said-*.json"))]
+
+    def until(self, name: str, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not done(members := self.members(name)):
+            assert time.monotonic() < end, members
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    shutil.copytree(APP, tmp_path / "a project's", dirs_exist_ok=True)
+    return Cli(tmp_path / "a project's")
+
+
+def pid_of(identity: str) -> int:
+    return int(identity.split(":")[-2])
+
+
+def test_a_failing_member_disturbs_no_other_and_is_resumed_alone(cli: Cli, tmp_path: Path) -> None:
+    healed = tmp_path / "healed"
+    words = ("word=a,b,c", f"healed={healed}", "fail_rank=1", "hydra.launcher.tasks_per_node=2,")
+    cli("submit", *TRAIN, "--name", "x", *words, code=2)  # a sweep over resources is refused
+    (cli.directory / "conf" / "only_b.yaml").write_text("x: 1\n")
+    done = cli(
+        "submit", *TRAIN, "--name", "s", "--wait", "fail_rank=null,1", f"healed={healed}",
+        "hydra.launcher.tasks_per_node=2", code=1,
+    )  # fmt: skip
+    assert "1 COMPLETED, 1 FAILED" in done.stdout
+    good, bad = cli.members("s")
+    assert (good["state"], good["cause"], good["attempt"]) == ("COMPLETED", None, 0)
+    assert (bad["state"], bad["cause"]) == ("FAILED", "exception")
+    assert bad["detail"] == "rank 1: ValueError: told to fail: hello"
+
+    logs = cli("logs", "s", "1").stdout
+    assert logs.startswith("rank 1 failed first: ValueError: told to fail: hello\nTraceback")
+    assert "rank 0 says hello" in logs
+    assert "rank 1 says hello" in cli("logs", "1", "--rank", "1").stdout
+
+    healed.touch()
+    assert "1 members go on: 1" in cli("resume", "s", "--wait").stderr
+    assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [("COMPLETED", 0), ("COMPLETED", 1)]
+    assert cli("resume", "s").stderr.strip() == "sweep s: nothing to resume"
+
+
+def test_ranks_threads_ports_and_parallelism(cli: Cli) -> None:
+    cli(
+        "submit", *TRAIN, "--name", "s", "--wait", "word=a,b,c,d", "sleep=0.7", "hydra.launcher.nodes=2",
+        "hydra.launcher.gpus_per_node=1", "hydra.launcher.cpus_per_task=3", "hydra.launcher.array_parallelism=3",
+        CUDA_VISIBLE_DEVICES="4,5,6,7", RANK="9", WORLD_SIZE="11", MASTER_PORT="1",
+    )  # fmt: skip
+    everybody = [cli.said("s", index) for index in range(4)]
+    for ranks in everybody:
+        assert [(r["RANK"], r["WORLD_SIZE"], r["LOCAL_RANK"], r["NODE_RANK"]) for r in ranks] == [
+            ("0", "2", "0", "0"),
+            ("1", "2", "0", "1"),
+        ]
+        assert len({r["MASTER_PORT"] for r in ranks}) == 1
+        assert {r["OMP_NUM_THREADS"] for r in ranks} == {"3"}
+        assert len({r["CUDA_VISIBLE_DEVICES"] for r in ranks}) == 2  # a node each
+    spans = [(min(r["started"] for r in m), max(r["ended"] for r in m), m) for m in everybody]
+    overlapping = [(a[2], b[2]) for a in spans for b in spans if a is not b and a[0] < b[1] and b[0] < a[1]]
+    assert overlapping  # two at once: four GPUs, two a member
+    for one, other in overlapping:
+        gpus = [{r["CUDA_VISIBLE_DEVICES"] for r in member} for member in (one, other)]
+        assert not gpus[0] & gpus[1]
+        assert one[0]["MASTER_PORT"] != other[0]["MASTER_PORT"]
+    for moment in (span[0] for span in spans):
+        assert sum(start <= moment < end for start, end, _ in spans) <= 2
+
+
+def test_hostile_overrides_arrive_unchanged(cli: Cli) -> None:
+    words = ["$(touch owned) `id` ; & | > <", "it's \"quoted\"", "two\nlines\ttab", "naïve ☃ 漢字", "  spaces  ", "a=b,c"]
+    quoted = ["'" + word.replace("'", "\\'") + "'" for word in words]
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=" + ",".join(quoted))
+    assert [cli.said("s", index)[0]["cfg"]["word"] for index in range(len(words))] == words
+    assert not (cli.directory / "owned").exists()
+
+
+def test_cancel_ends_what_runs_and_what_waits_and_only_a_name_brings_it_back(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "word=a,b,c", "sleep=60", "hydra.launcher.array_parallelism=1")
+    cli.until("s", lambda members: members[0]["state"] == "RUNNING")
+    assert "1 members cancelled" in cli("cancel", "s", "2").stderr
+    cli("cancel", "s")
+    cli.until("s", lambda members: all(m["state"] == "CANCELLED" for m in members), seconds=20)
+    refused = cli("resume", "s", code=2).stderr
+    assert "members 0 1 2 are cancelled" in refused and "hint: `trident-sweep resume s 0 1 2`" in refused
+    cli("resume", "s", "1")
+    cli.until("s", lambda members: members[1]["state"] == "RUNNING")
+    assert cli.states("s") == ["CANCELLED", "RUNNING", "CANCELLED"]
+    cli("cancel", "s")
+    cli.until("s", lambda members: members[1]["state"] == "CANCELLED", seconds=20)
+
+
+def test_a_time_limit_is_a_cause(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "--wait", "sleep=30", "hydra.launcher.timeout_min=0.03", code=1)
+    (member,) = cli.members("s")
+    assert (member["state"], member["cause"]) == ("FAILED", "timeout")
+    cli("resume", "s", "hydra.launcher.timeout_min=0.05", "word=b", code=2)  # a member stays what it is
+    cli("resume", "s", "--wait", "hydra.launcher.timeout_min=0.04", code=1)
+    assert "timeout_min=0.04" in cli.members("s")[0]["detail"]
+
+
+def test_submitting_again_goes_on_with_what_is_new(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=b,c")
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=a,b,c")
+    members = cli.members("s")
+    assert [m["overrides"] for m in members] == [["word=b"], ["word=c"], ["word=a"]]
+    assert [(m["state"], m["attempt"]) for m in members] == [("COMPLETED", 0)] * 3
+    assert "nothing left to run" in cli("submit", *TRAIN, "--name", "s", "word=a").stderr
+    assert "belongs to another sweep" in cli("submit", *TRAIN, "--name", "s", "sleep=1", code=2).stderr
+
+
+def test_show_prints_a_line_that_runs(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word='it\\'s'")
+    line = cli("show", "s", "0").stdout
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "NODE_RANK": "0"}
+    environment |= {"MASTER_PORT": "1", "CUDA_VISIBLE_DEVICES": "", "TRIDENT_ATTEMPT": "0"}
+    environment |= {"TRIDENT_ATTEMPT_DIR": str(cli.directory)}
+    done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    assert "rank 0 says it's" in done.stdout
+    assert (cli.directory / "logs" / "show" / "s" / "0000" / ".hydra").is_dir()
+    assert str(cli.sweep("s")) in cli("show", "s", "0", "--in-place").stdout
+
+
+def test_a_script_that_is_started_twice_runs_once(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=a")
+    script = cli.sweep("s") / "arrays" / "0000" / "launch.sh"
+    done = subprocess.run([script], capture_output=True, text=True, check=True)
+    assert "started before; nothing to do" in done.stderr
+    assert [m["attempt"] for m in cli.members("s")] == [0]
+
+
+def test_a_member_that_cannot_start_is_lost_and_the_others_run(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "word=a,b,c", "sleep=1", "hydra.launcher.array_parallelism=1")
+    members = cli.sweep("s") / "members"
+    members.mkdir(exist_ok=True)
+    (members / "0001").write_text("in the way")
+    cli.until("s", lambda found: found[2]["state"] == "COMPLETED")
+    (members / "0001").unlink()
+    assert cli.states("s") == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert cli.members("s")[1]["cause"] == "lost"
+    cli("resume", "s", "--wait")
+    assert cli.states("s") == ["COMPLETED"] * 3
+
+
+def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: Path) -> None:
+    cli = Cli(project)
+    words = ("experiment=digits", "run.seed=1,2,3", "trainer.max_epochs=2", "hydra.launcher.tasks_per_node=2")
+    cli("submit", "--name", "calm", "--wait", *words)
+    began = time.monotonic()
+    cli("submit", "--name", "rough", *words, "hydra.launcher.array_parallelism=1")
+    assert time.monotonic() - began < 10
+    cli.until("rough", lambda members: members[0]["state"] == "RUNNING")
+    attempt = cli.sweep("rough") / "members" / "0000" / "attempts" / "0"
+    record = attempt / "ranks" / "0001.json"
+    while not record.exists():
+        time.sleep(0.1)
+    os.kill(pid_of(json.loads(record.read_text())["process"]), signal.SIGKILL)
+    cli.until("rough", lambda members: members[1]["state"] == "RUNNING")
+    assert cli.members("rough")[0]["detail"] == "rank 1: killed by SIGKILL"
+    assert cli.members("rough")[0]["cause"] == "lost"
+    job = json.loads((cli.sweep("rough") / "arrays" / "0000" / "submission.json").read_text())["job"]
+    os.kill(pid_of(job), signal.SIGKILL)
+    cli.until("rough", lambda members: all(m["state"] == "FAILED" for m in members), seconds=20)
+
+    cli("resume", "rough", "--wait")
+    assert cli.states("rough") == ["COMPLETED"] * 3
+    calm, rough = (json.loads(cli("results", name, "--json").stdout) for name in ("calm", "rough"))
+    assert [row["metrics"] for row in rough] == [row["metrics"] for row in calm]
+    assert all(row["metrics"]["digits/test/acc"] > 0.5 for row in calm)
+    (group,) = json.loads(cli("results", "calm", "--grouped", "--json").stdout)
+    assert group["metrics"]["digits/test/acc"]["n"] == 3
+
+
+def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
+    multirun = (sys.executable, "-m", "trident.run", "-m", "experiment=digits", "trainer.max_epochs=1")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*multirun, *words], cwd=project, capture_output=True, text=True, timeout=240)
+
+    optuna = run(
+        "hydra/launcher=trident_local", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.direction=maximize", "module.optimizer.lr=interval(1e-3,1e-2)", "hydra.sweep.dir=opt",
+    )  # fmt: skip
+    assert optuna.returncode == 0, optuna.stderr
+    best = (project / "opt" / "optimization_results.yaml").read_text()
+    results = [json.loads(path.read_text()) for path in project.glob("opt/members/*/attempts/0/result.json")]
+    assert len(results) == 2
+    assert f"best_value: {max(result['score'] for result in results)}" in best
+
+    failed = run("hydra/launcher=trident_local", "module.optimizer.lr=no-number", "hydra.sweep.dir=bad")
+    assert failed.returncode != 0
+    assert "member 0 is FAILED, exception" in failed.stderr
