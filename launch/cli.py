@@ -117,7 +117,7 @@ def _json(verb: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
-    args = top.parse_args(argv)
+    args = _parse(top, argv)
     if args.verb is None:
         top.print_help()
         return 0
@@ -133,6 +133,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("")
         return 130
+
+
+def _parse(top: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Words may stand behind options, too: argparse alone takes only the first run of them."""
+    args, rest = top.parse_known_args(argv)
+    words = getattr(args, "words", getattr(args, "overrides", None))
+    if rest and (words is None or any(word.startswith("-") for word in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if words is not None:
+        words.extend(rest)
+    return args
 
 
 def say(line: str) -> None:

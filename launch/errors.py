@@ -31,7 +31,11 @@ def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> s
     last = _last(wrong)
     # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember, and mistype
     near = set(difflib.get_close_matches(last, {_last(key) for key in known}, n=3, cutoff=0.6))
-    found = [key for key in difflib.get_close_matches(wrong, known, n=9, cutoff=0.6) if _last(key) in near]
+    found = [
+        key
+        for key in difflib.get_close_matches(wrong, known, n=9, cutoff=0.6)
+        if _last(key) in near
+    ]
     found += [key for key in known if _last(key) == last and key not in found]
     return f"\nhint: {say} " + " or ".join(f"`{name}`" for name in found[:3]) + "?" if found else ""
 

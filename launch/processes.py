@@ -56,10 +56,10 @@ def _start_time_by_ps(pid: int) -> str | None:
         return None
 
 
-def die_with_parent() -> None:
-    """To be called in a new child: the kernel ends it when its parent ends, however that ends (Linux)."""
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """To be called in a new child: the kernel sends it `number` when its parent ends, however that ends (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def kill_group(pid: int, number: signal.Signals) -> None:

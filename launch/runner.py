@@ -16,13 +16,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trident.ranks import PORTS, Ranks
 
 from .local import clean_environment, machine
-from .processes import alive, identity, is_here, kill_group
+from .processes import alive, die_with_parent, identity, is_here, kill_group
 from .resources import Resources, parallelism
 from .states import Cause
 from .store import Array, SweepDir
@@ -170,6 +171,7 @@ class Runner:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                preexec_fn=partial(die_with_parent, signal.SIGTERM),
             )
 
     def _visible_gpus(self, member: _Running, ranks: Ranks) -> dict[str, str]:

@@ -63,13 +63,17 @@ def _element(value: Any) -> str:
     from hydra.core.override_parser.types import Override, Quote, QuotedString
 
     if isinstance(value, str) and not _is_word(value):
-        value = QuotedString(text=value, quote=Quote.single)  # interpolations in it stay interpolations
+        value = QuotedString(
+            text=value, quote=Quote.single
+        )  # interpolations in it stay interpolations
     return Override._get_value_element_as_str(value)
 
 
 def _is_word(text: str) -> bool:
     words = ("true", "false", "null", "nan", "inf")
-    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) is not None and text.lower() not in words
+    return (
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) is not None and text.lower() not in words
+    )
 
 
 def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +28,9 @@ class Cli:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def __call__(self, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "trident.launch.cli", *words],
             cwd=self.directory,
@@ -50,7 +55,9 @@ class Cli:
         directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
         return [json.loads(path.read_text()) for path in sorted(directory.glob("said-*.json"))]
 
-    def until(self, name: str, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 60) -> None:
+    def until(
+        self, name: str, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 60
+    ) -> None:
         end = time.monotonic() + seconds
         while not done(members := self.members(name)):
             assert time.monotonic() < end, members
@@ -89,7 +96,10 @@ def test_a_failing_member_disturbs_no_other_and_is_resumed_alone(cli: Cli, tmp_p
 
     healed.touch()
     assert "1 members go on: 1" in cli("resume", "s", "--wait").stderr
-    assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [("COMPLETED", 0), ("COMPLETED", 1)]
+    assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [
+        ("COMPLETED", 0),
+        ("COMPLETED", 1),
+    ]
     assert cli("resume", "s").stderr.strip() == "sweep s: nothing to resume"
 
 
@@ -109,7 +119,9 @@ def test_ranks_threads_ports_and_parallelism(cli: Cli) -> None:
         assert {r["OMP_NUM_THREADS"] for r in ranks} == {"3"}
         assert len({r["CUDA_VISIBLE_DEVICES"] for r in ranks}) == 2  # a node each
     spans = [(min(r["started"] for r in m), max(r["ended"] for r in m), m) for m in everybody]
-    overlapping = [(a[2], b[2]) for a in spans for b in spans if a is not b and a[0] < b[1] and b[0] < a[1]]
+    overlapping = [
+        (a[2], b[2]) for a in spans for b in spans if a is not b and a[0] < b[1] and b[0] < a[1]
+    ]
     assert overlapping  # two at once: four GPUs, two a member
     for one, other in overlapping:
         gpus = [{r["CUDA_VISIBLE_DEVICES"] for r in member} for member in (one, other)]
@@ -120,7 +132,14 @@ def test_ranks_threads_ports_and_parallelism(cli: Cli) -> None:
 
 
 def test_hostile_overrides_arrive_unchanged(cli: Cli) -> None:
-    words = ["$(touch owned) `id` ; & | > <", "it's \"quoted\"", "two\nlines\ttab", "naïve ☃ 漢字", "  spaces  ", "a=b,c"]
+    words = [
+        "$(touch owned) `id` ; & | > <",
+        'it\'s "quoted"',
+        "two\nlines\ttab",
+        "naïve ☃ 漢字",
+        "  spaces  ",
+        "a=b,c",
+    ]
     quoted = ["'" + word.replace("'", "\\'") + "'" for word in words]
     cli("submit", *TRAIN, "--name", "s", "--wait", "word=" + ",".join(quoted))
     assert [cli.said("s", index)[0]["cfg"]["word"] for index in range(len(words))] == words
@@ -128,13 +147,24 @@ def test_hostile_overrides_arrive_unchanged(cli: Cli) -> None:
 
 
 def test_cancel_ends_what_runs_and_what_waits_and_only_a_name_brings_it_back(cli: Cli) -> None:
-    cli("submit", *TRAIN, "--name", "s", "word=a,b,c", "sleep=60", "hydra.launcher.array_parallelism=1")
+    cli(
+        "submit",
+        *TRAIN,
+        "--name",
+        "s",
+        "word=a,b,c",
+        "sleep=60",
+        "hydra.launcher.array_parallelism=1",
+    )
     cli.until("s", lambda members: members[0]["state"] == "RUNNING")
     assert "1 members cancelled" in cli("cancel", "s", "2").stderr
     cli("cancel", "s")
     cli.until("s", lambda members: all(m["state"] == "CANCELLED" for m in members), seconds=20)
     refused = cli("resume", "s", code=2).stderr
-    assert "members 0 1 2 are cancelled" in refused and "hint: `trident-sweep resume s 0 1 2`" in refused
+    assert (
+        "members 0 1 2 are cancelled" in refused
+        and "hint: `trident-sweep resume s 0 1 2`" in refused
+    )
     cli("resume", "s", "1")
     cli.until("s", lambda members: members[1]["state"] == "RUNNING")
     assert cli.states("s") == ["CANCELLED", "RUNNING", "CANCELLED"]
@@ -143,10 +173,21 @@ def test_cancel_ends_what_runs_and_what_waits_and_only_a_name_brings_it_back(cli
 
 
 def test_a_time_limit_is_a_cause(cli: Cli) -> None:
-    cli("submit", *TRAIN, "--name", "s", "--wait", "sleep=30", "hydra.launcher.timeout_min=0.03", code=1)
+    cli(
+        "submit",
+        *TRAIN,
+        "--name",
+        "s",
+        "--wait",
+        "sleep=30",
+        "hydra.launcher.timeout_min=0.03",
+        code=1,
+    )
     (member,) = cli.members("s")
     assert (member["state"], member["cause"]) == ("FAILED", "timeout")
-    cli("resume", "s", "hydra.launcher.timeout_min=0.05", "word=b", code=2)  # a member stays what it is
+    cli(
+        "resume", "s", "hydra.launcher.timeout_min=0.05", "word=b", code=2
+    )  # a member stays what it is
     cli("resume", "s", "--wait", "hydra.launcher.timeout_min=0.04", code=1)
     assert "timeout_min=0.04" in cli.members("s")[0]["detail"]
 
@@ -158,19 +199,29 @@ def test_submitting_again_goes_on_with_what_is_new(cli: Cli) -> None:
     assert [m["overrides"] for m in members] == [["word=b"], ["word=c"], ["word=a"]]
     assert [(m["state"], m["attempt"]) for m in members] == [("COMPLETED", 0)] * 3
     assert "nothing left to run" in cli("submit", *TRAIN, "--name", "s", "word=a").stderr
-    assert "belongs to another sweep" in cli("submit", *TRAIN, "--name", "s", "sleep=1", code=2).stderr
+    assert (
+        "belongs to another sweep" in cli("submit", *TRAIN, "--name", "s", "sleep=1", code=2).stderr
+    )
 
 
 def test_show_prints_a_line_that_runs(cli: Cli) -> None:
     cli("submit", *TRAIN, "--name", "s", "--wait", "word='it\\'s'")
     line = cli("show", "s", "0").stdout
-    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "NODE_RANK": "0"}
+    environment = {
+        **os.environ,
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "NODE_RANK": "0",
+    }
     environment |= {"MASTER_PORT": "1", "CUDA_VISIBLE_DEVICES": "", "TRIDENT_ATTEMPT": "0"}
     environment |= {"TRIDENT_ATTEMPT_DIR": str(cli.directory)}
-    done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=True
+    )
     assert "rank 0 says it's" in done.stdout
     assert (cli.directory / "logs" / "show" / "s" / "0000" / ".hydra").is_dir()
-    assert str(cli.sweep("s")) in cli("show", "s", "0", "--in-place").stdout
+    assert "logs/sweeps/s/members/0000" in cli("show", "s", "0", "--in-place").stdout
 
 
 def test_a_script_that_is_started_twice_runs_once(cli: Cli) -> None:
@@ -182,7 +233,15 @@ def test_a_script_that_is_started_twice_runs_once(cli: Cli) -> None:
 
 
 def test_a_member_that_cannot_start_is_lost_and_the_others_run(cli: Cli) -> None:
-    cli("submit", *TRAIN, "--name", "s", "word=a,b,c", "sleep=1", "hydra.launcher.array_parallelism=1")
+    cli(
+        "submit",
+        *TRAIN,
+        "--name",
+        "s",
+        "word=a,b,c",
+        "sleep=1",
+        "hydra.launcher.array_parallelism=1",
+    )
     members = cli.sweep("s") / "members"
     members.mkdir(exist_ok=True)
     (members / "0001").write_text("in the way")
@@ -194,9 +253,48 @@ def test_a_member_that_cannot_start_is_lost_and_the_others_run(cli: Cli) -> None
     assert cli.states("s") == ["COMPLETED"] * 3
 
 
+def in_terminal(cli: Cli, *words: str) -> str:
+    """What a person sees: the command in a pseudo-terminal."""
+    reader, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trident.launch.cli", *words],
+        cwd=cli.directory, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
+    )  # fmt: skip
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # how a closed terminal says that it is closed
+        while chunk := os.read(reader, 65536):
+            seen += chunk
+    assert process.wait() == 0, seen.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+
+
+def test_a_terminal_shows_bars_and_a_pipe_plain_lines(cli: Cli) -> None:
+    seen = in_terminal(cli, "submit", *TRAIN, "--name", "s", "--wait", "word=a,b", "sleep=1.5")
+    assert "members" in seen and "0/2" in seen and "2/2" in seen
+    assert "RUNNING" in seen and "2 COMPLETED" in seen
+    metrics = cli.sweep("s") / "members" / "0001" / "metrics.jsonl"
+    metrics.write_text('{"attempt": 0, "step": 5, "steps": 10, "metrics": {"d/val/acc": 0.5}}\n')
+    assert "█████░░░░░ 5/10" in in_terminal(cli, "status", "s", "--watch")
+    piped = cli("status", "s", "--watch").stdout
+    assert piped.startswith("   0 COMPLETED\n   1 COMPLETED\n")
+
+
+def test_logs_follow_until_the_member_ends(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "word=hi", "sleep=2")
+    cli.until("s", lambda members: members[0]["state"] == "RUNNING")
+    assert "rank 0 says hi" in cli("logs", "0", "--follow").stdout
+    assert cli.states("s") == ["COMPLETED"]
+
+
 def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: Path) -> None:
     cli = Cli(project)
-    words = ("experiment=digits", "run.seed=1,2,3", "trainer.max_epochs=2", "hydra.launcher.tasks_per_node=2")
+    words = (
+        "experiment=digits",
+        "run.seed=1,2,3",
+        "trainer.max_epochs=2",
+        "hydra.launcher.tasks_per_node=2",
+    )
     cli("submit", "--name", "calm", "--wait", *words)
     began = time.monotonic()
     cli("submit", "--name", "rough", *words, "hydra.launcher.array_parallelism=1")
@@ -210,7 +308,9 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
     cli.until("rough", lambda members: members[1]["state"] == "RUNNING")
     assert cli.members("rough")[0]["detail"] == "rank 1: killed by SIGKILL"
     assert cli.members("rough")[0]["cause"] == "lost"
-    job = json.loads((cli.sweep("rough") / "arrays" / "0000" / "submission.json").read_text())["job"]
+    job = json.loads((cli.sweep("rough") / "arrays" / "0000" / "submission.json").read_text())[
+        "job"
+    ]
     os.kill(pid_of(job), signal.SIGKILL)
     cli.until("rough", lambda members: all(m["state"] == "FAILED" for m in members), seconds=20)
 
@@ -224,10 +324,19 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
 
 
 def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
-    multirun = (sys.executable, "-m", "trident.run", "-m", "experiment=digits", "trainer.max_epochs=1")
+    multirun = (
+        sys.executable,
+        "-m",
+        "trident.run",
+        "-m",
+        "experiment=digits",
+        "trainer.max_epochs=1",
+    )
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*multirun, *words], cwd=project, capture_output=True, text=True, timeout=240)
+        return subprocess.run(
+            [*multirun, *words], cwd=project, capture_output=True, text=True, timeout=240
+        )
 
     optuna = run(
         "hydra/launcher=trident_local", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2",
@@ -235,10 +344,15 @@ def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
     )  # fmt: skip
     assert optuna.returncode == 0, optuna.stderr
     best = (project / "opt" / "optimization_results.yaml").read_text()
-    results = [json.loads(path.read_text()) for path in project.glob("opt/members/*/attempts/0/result.json")]
+    results = [
+        json.loads(path.read_text())
+        for path in project.glob("opt/members/*/attempts/0/result.json")
+    ]
     assert len(results) == 2
     assert f"best_value: {max(result['score'] for result in results)}" in best
 
-    failed = run("hydra/launcher=trident_local", "module.optimizer.lr=no-number", "hydra.sweep.dir=bad")
+    failed = run(
+        "hydra/launcher=trident_local", "module.optimizer.lr=no-number", "hydra.sweep.dir=bad"
+    )
     assert failed.returncode != 0
     assert "member 0 is FAILED, exception" in failed.stderr
