@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
@@ -82,7 +84,7 @@ def compose(
         parsed = parser.parse_overrides(list(overrides))
         mine, theirs = _split(parsed)
         first = _first(theirs)
-        base = _load(hydra, name, [*first, *mine_groups(mine)])
+        base = _load(hydra, name, [*first, *_for_any_launcher(mine)])
         _check_sweeper(base)
         params = parser.parse_overrides(
             [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
@@ -127,7 +129,8 @@ def _session(path: str, config_dir: str | None, directory: Path) -> Iterator[Hyd
         extra = Path(absolute(config_dir, directory))
         if not extra.is_dir():
             raise UsageError(f"--config-dir {config_dir}: no such directory")
-        search_path.append("command-line", f"file://{extra}")
+        before_schema = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{extra}", anchor=before_schema)
     GlobalHydra.instance().clear()
     try:
         yield Hydra.create_main_hydra2(task_name="run", config_search_path=search_path)
@@ -165,7 +168,7 @@ def _first(overrides: Sequence[Override]) -> Point:
     return points[0]
 
 
-def mine_groups(mine: Sequence[Override]) -> list[str]:
+def _for_any_launcher(mine: Sequence[Override]) -> list[str]:
     """Those of the launcher's overrides that hold for any launcher."""
     return [o.input_line or "" for o in mine if not o.key_or_group.startswith("hydra.launcher")]
 
@@ -181,20 +184,14 @@ def _check_sweeper(base: DictConfig) -> None:
 
 def _representatives(points: Sequence[Point], loader: ConfigLoader) -> list[Point]:
     """One point for each set of members that can differ only in plain values of the same keys."""
-    signatures: dict[str, str] = {}
-
-    def signature(override: str) -> str:
-        if override not in signatures:
-            signatures[override] = _signature(override, loader)
-        return signatures[override]
-
+    is_group = cache(lambda key: bool(loader.get_group_options(key) or loader.list_groups(key)))
     found: dict[Point, Point] = {}
     for point in points:
-        found.setdefault(tuple(map(signature, point)), point)
+        found.setdefault(tuple(_signature(override, is_group) for override in point), point)
     return list(found.values())
 
 
-def _signature(override: str, loader: ConfigLoader) -> str:
+def _signature(override: str, is_group: Callable[[str], bool]) -> str:
     key, _, value = override.partition("=")
     plain = key.lstrip("+~").partition("@")[0]
     matters = (
@@ -202,7 +199,7 @@ def _signature(override: str, loader: ConfigLoader) -> str:
         or "${" in value
         or "???" in value
         or plain.startswith(("hydra", "trainer"))
-        or bool(loader.get_group_options(plain) or loader.list_groups(plain))
+        or is_group(plain)
     )
     return override if matters else key
 
@@ -221,35 +218,35 @@ def _check(config: DictConfig) -> dict[str, Any]:
     task = config.copy()
     with read_write(task), open_dict(task):
         del task["hydra"]
+    resolved = _with_task_environment(lambda: _resolved(task))
+    trainer = resolved.get("trainer")
+    return dict(trainer) if isinstance(trainer, Mapping) else {}
+
+
+def _resolved(task: DictConfig) -> dict[str, Any]:
     missing = sorted(OmegaConf.missing_keys(task))
     if missing:
         raise UsageError(
             f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
         )
-    resolved = _resolve(task)
+    resolved = OmegaConf.to_container(task, resolve=True)
     wrong = problems(task)
     if wrong:
         raise UsageError("\n".join(wrong))
-    trainer = resolved.get("trainer")
-    return dict(trainer) if isinstance(trainer, Mapping) else {}
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
-def _resolve(task: DictConfig) -> dict[str, Any]:
-    """The config with its interpolations resolved; variables that only a task has count as set."""
+def _with_task_environment(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """`check`, where environment variables that only a task has count as set."""
     borrowed: list[str] = []
     try:
         while True:
             try:
-                resolved = OmegaConf.to_container(task, resolve=True)
-                assert isinstance(resolved, dict)
-                return {str(key): value for key, value in resolved.items()}
+                return check()
             except InterpolationResolutionError as error:
                 variable = re.search(r"Environment variable '([^']+)' not found", str(error))
-                if (
-                    variable is None
-                    or not variable[1].startswith(_SET_LATER)
-                    or variable[1] in borrowed
-                ):
+                if variable is None or not variable[1].startswith(_SET_LATER):
                     raise
                 os.environ[variable[1]] = "0"
                 borrowed.append(variable[1])
@@ -294,12 +291,12 @@ def _hint(text: str, hydra: Hydra, name: str | None, overrides: Sequence[str]) -
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         return nearest(option, loader.get_group_options(group, ObjectType.CONFIG))
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return nearest(found[1], _known_keys(hydra, name, overrides))
     if found := re.search(r"Could not override '([^'@]+)", text) or re.search(
         r"full_key: (\S+)", text
     ):
         return nearest(found[1], [*_known_keys(hydra, name, overrides), *_groups(loader)])
-    if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return nearest(found[1], _known_keys(hydra, name, overrides))
     return ""
 
 

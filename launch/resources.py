@@ -59,8 +59,8 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
     gpus_per_node = given if given is not None else (tasks if uses_gpus else 0)
     if given and tasks > given:
         raise UsageError(
-            f"hydra.launcher.gpus_per_node={given} for hydra.launcher.tasks_per_node={tasks}: every rank needs a GPU of "
-            f"its own\nhint: set `hydra.launcher.tasks_per_node={given}`"
+            f"hydra.launcher.gpus_per_node={given} for hydra.launcher.tasks_per_node={tasks}: every rank needs a "
+            f"GPU of its own\nhint: set `hydra.launcher.tasks_per_node={given}`"
         )
     timeout = launcher.get("timeout_min")
     if timeout is not None and timeout <= 0:

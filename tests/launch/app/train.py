@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 def main(cfg: DictConfig) -> None:
     started = time.time()
     rank = int(os.environ["RANK"])
-    print(f"rank {rank} says {cfg.word}", flush=True)
+    sys.stdout.write(f"rank {rank} says {cfg.word}\n")
+    sys.stdout.flush()
     if cfg.fail_rank == rank and not Path(cfg.healed).exists():
         raise ValueError(f"told to fail: {cfg.word}")
     time.sleep(cfg.sleep)

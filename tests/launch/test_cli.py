@@ -1,0 +1,228 @@
+"""Planning through the command line: what is refused, what is written, what reaches a member. No member runs here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from trident.launch.app import App
+from trident.launch.cli import main
+from trident.launch.store import SweepDir
+from trident.launch.sweep import expand, members, quote
+
+DIGITS = "experiment=digits"
+
+REFUSED = [
+    ("experimnt=digits", "experimnt", "`experiment`"),
+    ("experiment=digts", "digts", "`digits`"),
+    ("module.optimzer.lr=1", "module.optimzer.lr", "`module.optimizer.lr`"),
+    ("module.optimizer.lrr=1", "module.optimizer.lrr", "`module.optimizer.lr`"),
+    ("hydra.launcher.task_per_node=2", "task_per_node", "`hydra.launcher.tasks_per_node`"),
+    ("hydra/launcher=trident_locl", "trident_locl", "`trident_local`"),
+    ("run.seed=???", "run.seed", "run.seed="),
+    ("+run.x=${run.sed}", "run.sed", "`run.seed`"),
+    ("run.seed=range(3,3)", "run.seed", "empty"),
+    ("run.seed=1,2,1", "run.seed=1", "a value stands twice"),
+    ("run.seed=[1,2", "[1,2", "override_grammar"),
+    ("run.seed=interval(0,1)", "interval(0,1)", "optuna"),
+    ("hydra.launcher.nodes=0", "nodes=0", "1 or more"),
+    ("hydra.launcher.tasks_per_node=0", "tasks_per_node=0", "1 or more"),
+    ("hydra.launcher.array_parallelism=0", "array_parallelism=0", "`auto`"),
+    ("hydra.launcher.nodes=1,2", "nodes=1,2", "a sweep for each"),
+    ("hydra.launcher.submitit_folder=x", "submitit_folder", "sweep's directory"),
+    ("hydra.launcher.gpus_per_node=9", "9 GPUs", "gpus_per_node="),
+    ("hydra.run.dir=x", "hydra.run.dir", "--name"),
+    ("trainer.devices=2,4", "different resources", "a sweep for each"),
+    ("+datamodule.val.digits.preprocessing.methd.x=1", "methd", "`method`"),
+    ("+datamodule.val.digits.evaluation.metrix.a=1", "metrix", "`metrics`"),
+    ("+datamodule.val.digits.evaluation.metrics.acc.kwargs.p=output.preds", "output", "`outputs`"),
+]
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("override", "culprit", "hint"), REFUSED, ids=[case[0] for case in REFUSED]
+)
+def test_bad_input_is_an_error_before_anything_is_written(
+    override: str, culprit: str, hint: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", DIGITS, override]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert culprit in told and hint in told
+    assert not (here / "logs").exists()
+
+
+def test_devices_that_contradict_the_launcher_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", DIGITS, "trainer.devices=2", "hydra.launcher.tasks_per_node=4"]) == 2
+    told = capsys.readouterr().err
+    assert "trainer.devices=2 contradicts hydra.launcher.tasks_per_node=4" in told
+    assert main(["submit", DIGITS, "trainer.devices=2", "--dry-run"]) == 0
+    assert "1 x 2 ranks" in capsys.readouterr().out
+
+
+def test_directories_that_are_in_the_way_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = here / "logs" / "sweeps"
+    (root / "theirs").mkdir(parents=True)
+    (root / "theirs" / "file").touch()
+    (root / "file").touch()
+    for name in ("theirs", "file", "7", "a/b", "a=b"):
+        assert main(["submit", DIGITS, "--name", name]) == 2
+        assert name in capsys.readouterr().err
+    assert sorted(path.name for path in root.iterdir()) == ["file", "theirs"]
+
+
+def test_a_dry_run_prints_plan_and_script_and_writes_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", DIGITS, "run.seed=1,2", "--name", "x", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"0  {DIGITS} run.seed=1\n" in out and "trident.launch.runner" in out
+    assert not (here / "logs").exists()
+
+
+def dry(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["submit", *words, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.partition("\n\n# the script")[0].splitlines()[4:]
+    return [line.split(maxsplit=1)[1] for line in lines]
+
+
+def test_hydras_whole_grammar_makes_members(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry(capsys, DIGITS, "run.seed=range(1,4)") == [
+        f"{DIGITS} run.seed={n}" for n in (1, 2, 3)
+    ]
+    found = dry(capsys, DIGITS, "+run.x=choice('1',1,'a b')")
+    assert found == [f"{DIGITS} +run.x={value}" for value in ("'1'", "1", "'a b'")]
+    assert dry(capsys, "experiment=glob(dig*)") == [DIGITS]
+    other = here / "configs" / "experiment" / "other.yaml"
+    other.write_text(
+        "# @package _global_\ndefaults: [digits]\nhydra: {sweeper: {params: {run.seed: '4,5'}}}\n"
+    )
+    assert dry(capsys, "experiment=digits,other") == [DIGITS, "experiment=other"]
+    assert dry(capsys, "experiment=other") == [
+        "run.seed=4 experiment=other",
+        "run.seed=5 experiment=other",
+    ]
+
+
+def test_config_path_name_and_dir(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "configs").rename(here / "conf")
+    (here / "conf" / "top.yaml").write_text("defaults: [config, _self_]\nmine: 1\n")
+    extra = tmp_path / "extra" / "experiment"
+    extra.mkdir(parents=True)
+    (extra / "more.yaml").write_text("# @package _global_\ndefaults: [digits]\n")
+    words = [
+        "--config-path",
+        "conf",
+        "--config-name",
+        "top",
+        "--config-dir",
+        "../extra",
+        "experiment=more",
+        "mine=2",
+    ]
+    assert dry(capsys, *words) == ["experiment=more mine=2"]
+    assert main(["submit", *words[:2], DIGITS, "mine=2"]) == 2
+
+
+def test_variables_that_only_a_task_has_are_no_error(here: Path) -> None:
+    words = ["+run.r=${oc.env:RANK}", "+run.s=${oc.env:SLURM_JOB_ID}", "+run.n=${hydra:job.num}"]
+    assert main(["submit", DIGITS, *words, "--dry-run"]) == 0
+    assert main(["submit", DIGITS, "+run.r=${oc.env:NOT_SET_ANYWHERE}", "--dry-run"]) == 2
+
+
+def test_two_hundred_members_plan_in_two_seconds_without_torch(project: Path) -> None:
+    code = (
+        "import sys, time; from trident.launch.cli import main; "
+        f"code = main(['submit', '{DIGITS}', 'run.seed=range(1,51)', 'module.optimizer.lr=1e-4,1e-3,1e-2,1e-1', "
+        "'--dry-run']); sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
+    )
+    seconds = []
+    for _ in range(3):  # the machine may be busy: the best of three
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - began)
+    assert "members    200 of 200" in done.stdout
+    assert not {"torch", "lightning", "datasets", "transformers"} & set(done.stderr.split())
+    assert min(seconds) < 2, seconds
+
+
+# -- overrides reach the member unchanged ----------------------------------------------------------------------------
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.text(
+    "'\"\\${} =,[]()`;&|\n\tü☃"
+)
+
+
+@given(TEXT)
+def test_quoted_text_means_itself(text: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"key={quote(text)}"])
+    assert OmegaConf.to_container(OmegaConf.create({"key": override.value()}), resolve=True) == {
+        "key": text
+    }
+
+
+@given(st.lists(TEXT, min_size=1, max_size=4, unique=True))
+def test_the_values_of_a_sweep_are_read_as_what_they_were(values: list[str]) -> None:
+    typed = [
+        "key=choice(" + ",".join(map(_quoted, values)) + ")",
+        "key=" + ",".join(map(_quoted, values)),
+    ]
+    parser = OverridesParser.create()
+    for line in typed[: 1 if len(values) == 1 else 2]:
+        points = expand(parser.parse_overrides([line]))
+        again = [parser.parse_override(point[0]).value() for point in points]
+        assert again == [parser.parse_override(f"key={_quoted(value)}").value() for value in values]
+
+
+def _quoted(text: str) -> str:
+    return quote(f" {text}")  # never a plain path
+
+
+@given(st.lists(TEXT, min_size=1, unique=True))
+def test_overrides_pass_through_disk_and_argv_unchanged(texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        _pass_through(texts, SweepDir(Path(directory)))
+
+
+def _pass_through(texts: list[str], sweep: SweepDir) -> None:
+    sweep.create({"id": "x"}, members([(f"key={quote(text)}",) for text in texts]))
+    app = App(command=("app",), directory="/", source="/", leaves_result=True)
+    for text, member in zip(texts, sweep.members(), strict=True):
+        command = app.member_command(member, sweep.member_dir(member.index), sweep_id="x")
+        assert command[:2] == ("app", f"key={quote(text)}")
+
+
+def test_a_real_process_gets_the_same_words() -> None:
+    texts = ["$(x) `y`", "'\"\\", "a\nb", "☃", " ", "a b", "*", "-x", "#", "~", "\\'"]
+    child = [
+        sys.executable,
+        "-c",
+        "import json, sys; print(json.dumps(sys.argv[1:]))",
+        *map(quote, texts),
+    ]
+    told = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
+    assert told == [quote(text) for text in texts]
