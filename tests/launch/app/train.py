@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,9 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"told to fail: {cfg.word}")
     time.sleep(cfg.sleep)
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")
-    record = {name: os.environ[name] for name in (*names, "OMP_NUM_THREADS", "TRIDENT_ATTEMPT")}
+    record: dict[str, Any] = {
+        name: os.environ[name] for name in (*names, "OMP_NUM_THREADS", "TRIDENT_ATTEMPT")
+    }
     record |= {"started": started, "ended": time.time(), "cfg": OmegaConf.to_container(cfg)}
     directory = Path(os.environ["TRIDENT_ATTEMPT_DIR"])
     (directory / f"said-{rank}.json").write_text(json.dumps(record))
