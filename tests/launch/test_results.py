@@ -1,0 +1,96 @@
+"""Numbers that a reader can trust: intervals, groups, and nothing of what did not finish."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from trident.launch.results import (
+    Row,
+    group,
+    groups_csv,
+    interval95,
+    lower_is_better,
+    rows_csv,
+    select_metrics,
+)
+from trident.launch.states import State
+
+
+def row(index: int, lr: str, seed: int, state: State = State.COMPLETED, **metrics: float) -> Row:
+    return Row(
+        index=index,
+        state=state,
+        cause=None,
+        attempt=0,
+        params={"lr": lr, "run.seed": str(seed)},
+        metrics={f"d/test/{name}": value for name, value in metrics.items()},
+        optimized_metric="d/test/acc",
+    )
+
+
+TABLE = [
+    row(0, "0.1", 1, acc=0.5, loss=2.0),
+    row(1, "0.1", 2, acc=0.7, loss=1.0),
+    row(2, "0.2", 1, acc=0.9, loss=0.5),
+    row(3, "0.2", 2, State.FAILED),
+]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60))
+def test_the_interval_is_students(values: list[float]) -> None:
+    found = interval95(values)
+    assert found is not None
+    error = stats.sem(values)
+    if error > 1e-9:
+        expected = stats.t.interval(
+            0.95, len(values) - 1, loc=sum(values) / len(values), scale=error
+        )
+        assert found == pytest.approx(expected, rel=2e-3, abs=2e-3 * float(error) * 13)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert interval95([1.0]) is None
+
+
+def test_groups_are_best_first_and_count_only_what_completed() -> None:
+    best, second = group(TABLE, ["run.seed"])
+    assert (best.params, best.members, best.completed) == ({"lr": "0.2"}, (2, 3), 1)
+    assert best.metrics["d/test/acc"].record() == {
+        "n": 1, "mean": 0.9, "std": None, "interval95": None, "best": 0.9, "best_index": 2,
+    }  # fmt: skip
+    summary: dict[str, Any] = second.metrics["d/test/loss"].record()
+    assert (summary["n"], summary["mean"], summary["best"], summary["best_index"]) == (
+        2,
+        1.5,
+        1.0,
+        1,
+    )
+    assert summary["std"] == pytest.approx(0.70711, abs=1e-5)
+    assert [g.params["lr"] for g in group(TABLE, ["run.seed"], mode="min")] == ["0.1", "0.2"]
+    assert len(group(TABLE, [])) == 4
+
+
+def test_the_direction_follows_the_name() -> None:
+    assert lower_is_better("d/val/loss") and lower_is_better("d/val/log_loss")
+    assert not lower_is_better("loss_set/val/acc")
+    assert lower_is_better("d/val/acc", "min")
+
+
+def test_csv_has_a_line_a_member_or_a_line_a_metric() -> None:
+    names = select_metrics(TABLE, [])
+    lines = list(csv.DictReader(io.StringIO(rows_csv(TABLE, names))))
+    assert [line["state"] for line in lines] == ["COMPLETED"] * 3 + ["FAILED"]
+    assert (lines[0]["lr"], lines[0]["d/test/acc"], lines[3]["d/test/acc"]) == ("0.1", "0.5", "")
+    grouped = list(csv.DictReader(io.StringIO(groups_csv(group(TABLE, ["run.seed"]), names))))
+    assert [(line["lr"], line["metric"], line["n"]) for line in grouped][:2] == [
+        ("0.2", "d/test/acc", "1"),
+        ("0.2", "d/test/loss", "1"),
+    ]
+    assert select_metrics(TABLE, ["*/acc"]) == ["d/test/acc"]

@@ -1,0 +1,118 @@
+"""The state of a member: whatever the records are, it is COMPLETED only when all ranks of an attempt ended well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.launch.states import Attempt, Cause, Native, State, Status, derive
+
+JOB = "host:1:2"
+RUNNING = Native(state=State.RUNNING)
+
+
+def ranks(*exits: int | None, **more: Any) -> list[dict[str, Any]]:
+    ended = (
+        {} if code is None else {"exit": code, "ended": 10.0 + rank}
+        for rank, code in enumerate(exits)
+    )
+    return [{"rank": rank, "started": 1.0, **end, **more} for rank, end in enumerate(ended)]
+
+
+def attempt(records: list[dict[str, Any]], world_size: int = 2, **more: Any) -> Attempt:
+    return Attempt(number=3, lease={"job": JOB, "world_size": world_size}, ranks=records, **more)
+
+
+def state(
+    found: Attempt | None,
+    *,
+    native: Native | None = None,
+    cancelled: bool = False,
+    job: str | None = JOB,
+) -> Status:
+    return derive(attempt=found, job=job, cancelled=cancelled, native=native)
+
+
+RECORDS = st.integers(1, 4).flatmap(
+    lambda size: st.tuples(
+        st.just(size),
+        st.lists(st.sampled_from([None, 0, 0, 0, 1, -9, 143]), max_size=size),
+        st.booleans(),
+        st.none() | st.fixed_dictionaries({"cause": st.sampled_from([None, *Cause])}),
+    )
+)
+NATIVES = st.none() | st.builds(Native, state=st.sampled_from(State))
+
+
+@given(RECORDS, NATIVES, st.booleans())
+def test_completed_is_every_rank_of_one_attempt_and_no_stop(
+    record: tuple[int, list[int | None], bool, dict[str, Any] | None],
+    native: Native | None,
+    cancelled: bool,
+) -> None:
+    size, exits, stopped, end = record
+    found = state(
+        attempt(ranks(*exits), size, stopped=stopped, end=end), native=native, cancelled=cancelled
+    )
+    clean = len(exits) == size and all(code == 0 for code in exits) and not stopped
+    assert (found.state is State.COMPLETED) == clean
+    assert found.attempt == 3
+    assert (found.cause is not None) == (found.state in (State.FAILED, State.CANCELLED))
+
+
+@given(NATIVES, st.booleans(), st.none() | st.just(JOB))
+def test_a_member_without_an_attempt_is_never_running_or_completed(
+    native: Native | None, cancelled: bool, job: str | None
+) -> None:
+    found = state(None, native=native, cancelled=cancelled, job=job)
+    assert found.state not in (State.RUNNING, State.COMPLETED)
+
+
+def test_while_the_owner_lives_a_member_runs_even_when_a_rank_has_failed() -> None:
+    assert state(attempt(ranks(None, 1)), native=RUNNING).state is State.RUNNING
+    ended = state(
+        attempt(ranks(None, 1, cause="exception", detail="ValueError"), end={}), native=RUNNING
+    )
+    assert (ended.state, ended.cause, ended.detail) == (
+        State.FAILED,
+        Cause.EXCEPTION,
+        "rank 1: ValueError",
+    )
+
+
+def test_the_first_failure_is_the_culprit_and_never_a_rank_that_was_told_to_end() -> None:
+    told, culprit = ranks(143, 1)
+    culprit |= {"cause": "out_of_memory", "detail": "MemoryError"}
+    found = state(attempt([told, culprit], end={}))
+    assert (found.cause, found.detail) == (Cause.OUT_OF_MEMORY, "rank 1: MemoryError")
+
+
+def test_what_left_no_end_is_lost_and_named() -> None:
+    found = state(attempt(ranks(0, None)))
+    assert (found.state, found.cause, found.detail) == (
+        State.FAILED,
+        Cause.LOST,
+        "rank 1 left no end",
+    )
+    assert state(None, job=None).detail == "never submitted"
+    assert state(None).cause is Cause.LOST
+
+
+def test_the_launchers_word_goes_before_the_ranks() -> None:
+    end = {"cause": "timeout", "detail": "ran into it"}
+    found = state(attempt(ranks(143, 143), end=end))
+    assert (found.state, found.cause) == (State.FAILED, Cause.TIMEOUT)
+    assert state(attempt(ranks(143, 143), end={"cause": "cancelled"})).state is State.CANCELLED
+    assert state(attempt(ranks(143, 143)), cancelled=True).state is State.CANCELLED
+
+
+def test_a_newer_job_makes_it_pending_and_a_silent_scheduler_unknown() -> None:
+    old = attempt(ranks(1, 1), end={})
+    waiting = Native(state=State.PENDING, reason="Resources")
+    assert state(old, job="newer", native=waiting).state is State.PENDING
+    assert state(old, job="newer", native=waiting).reason == "Resources"
+    unknown = Native(state=State.UNKNOWN, reason="ask there")
+    assert state(attempt(ranks(None)), native=unknown).state is State.UNKNOWN
+    assert state(attempt(ranks(0, 0)), native=unknown).state is State.COMPLETED

@@ -1,0 +1,75 @@
+"""The sweep directory: what is written is whole, a lease has one owner, and an older file is never a newer one's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from trident.launch.errors import UsageError
+from trident.launch.store import SweepDir, find
+from trident.launch.sweep import Member, members, merge
+from trident.records import append_line, read_lines, read_metrics
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepDir:
+    made = SweepDir(tmp_path / "sweeps" / "s")
+    made.create({"id": "abc", "created": 1.0}, members([("x=1",), ("x=2",)]))
+    return made
+
+
+def test_a_lease_has_one_owner(sweep: SweepDir) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        numbers = list(pool.map(lambda _: sweep.lease(0, job="j", world_size=1), range(32)))
+    assert sorted(numbers) == list(range(32))
+    assert sweep.last_attempt_number(0) == 31
+    assert sweep.last_attempt(1) is None
+
+
+def test_files_at_submission_do_not_grow_with_the_members(tmp_path: Path) -> None:
+    counts = []
+    for size in (1, 300):
+        made = SweepDir(tmp_path / str(size))
+        made.create({"id": "x"}, members([(f"x={n}",) for n in range(size)]))
+        made.add_array(range(size), {"name": "trident_local"})
+        counts.append(sum(path.is_file() for path in made.path.rglob("*")))
+    assert counts[0] == counts[1] == 3
+
+
+def test_an_array_is_claimed_once(sweep: SweepDir) -> None:
+    array = sweep.add_array([0], {"name": "trident_local"})
+    assert array.job is None
+    assert sweep.claim_array(array, "first")
+    assert not sweep.claim_array(array, "second")
+    # a crash between the submission and its record: the array itself has told
+    assert sweep.array(0).job == "first"
+
+
+def test_a_sweep_is_found_by_name_id_and_directory(sweep: SweepDir) -> None:
+    root = sweep.path.parent
+    for reference in ("s", "abc", str(sweep.path), None):
+        assert find(reference, root).path == sweep.path
+    with pytest.raises(UsageError, match=r"no sweep 'ss'(.|\n)*did you mean `s`"):
+        find("ss", root)
+    with pytest.raises(UsageError, match="has no member 2"):
+        sweep.member(2)
+
+
+def test_members_are_matched_by_their_overrides_never_by_index() -> None:
+    old = members([("x=1",), ("x=2",)])
+    everybody, asked = merge(old, members([("x=3",), ("x=2",)]))
+    assert everybody == (*old, Member(index=2, overrides=("x=3",)))
+    assert asked == (2, 1)
+
+
+def test_torn_lines_and_replayed_steps_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for step in (1, 2, 3):
+        append_line(path, {"attempt": 0, "step": step})
+    with path.open("a") as file:
+        file.write('{"attempt": 0, "st')
+    append_line(path, {"attempt": 1, "step": 2, "word": "a\u2028b"})
+    assert len(read_lines(path)) == 4
+    assert [(line["attempt"], line["step"]) for line in read_metrics(path)] == [(0, 1), (1, 2)]
