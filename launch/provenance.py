@@ -7,23 +7,21 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from .command import run
-from .errors import SchedulerError
+from trident.project import git_state
 
-__all__ = ["git", "packages", "versions"]
+from .command import run
+
+__all__ = ["git", "own_version", "packages", "versions"]
 
 _TOLD = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
 
 
 def git(directory: Path) -> tuple[dict[str, Any] | None, str]:
     """The revision, whether the work tree differs from it, and by what; (None, "") outside a repository."""
-    try:
-        revision = run("git", "rev-parse", "HEAD", cwd=directory).strip()
-        diff = run("git", "diff", "HEAD", cwd=directory)
-        status = run("git", "status", "--porcelain", cwd=directory)
-    except SchedulerError:
-        return None, ""
-    return {"revision": revision, "dirty": bool(status.strip())}, diff
+    state = git_state(directory)
+    if state is None or not state["dirty"]:
+        return state, ""
+    return state, run("git", "diff", "HEAD", cwd=directory)
 
 
 def packages() -> dict[str, str]:

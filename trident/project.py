@@ -1,10 +1,12 @@
-"""Where a user's project keeps its configs: one rule for the engine and the launcher. Standard library only."""
+"""A user's project: where its configs are, and which code it is. Standard library only, for engine and launcher."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
-__all__ = ["CONFIG_NAME", "config_path"]
+__all__ = ["CONFIG_NAME", "config_path", "git_state"]
 
 CONFIG_NAME = "config"
 """The primary config's name where ``--config-name`` gives no other."""
@@ -20,3 +22,22 @@ def config_path(project: Path) -> str:
     """
     own = project / "configs"
     return str(own.resolve()) if own.is_dir() else SHIPPED
+
+
+def git_state(directory: Path) -> dict[str, Any] | None:
+    """The revision of `directory`'s checkout, and whether it was changed; None outside of any."""
+    try:
+        revision, status = (
+            subprocess.run(
+                ["git", *command],
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"revision": revision, "dirty": bool(status)}

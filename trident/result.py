@@ -6,7 +6,6 @@ import importlib.metadata
 import math
 import platform
 import resource
-import subprocess
 import sys
 import time
 import traceback
@@ -16,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trident.project import git_state
 from trident.ranks import Ranks
 from trident.records import RESULT, write_json
 
-__all__ = ["Result", "git_state", "output_directory", "recorded"]
+__all__ = ["Result", "output_directory", "recorded"]
 
 DISTRIBUTIONS = {
     "trident": "trident-sweep",
@@ -101,25 +101,6 @@ def _write(result: Result, path: Path | None, error: BaseException | None) -> No
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / RESULT, result.record(error))
-
-
-def git_state(directory: Path) -> dict[str, Any] | None:
-    """The revision of `directory`'s checkout, and whether it was changed; None outside of any."""
-    try:
-        revision, status = (
-            subprocess.run(
-                ["git", *command],
-                cwd=directory,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"revision": revision, "dirty": bool(status)}
 
 
 def _ranks(ranks: Ranks | None, world_size: int) -> dict[str, Any]:

@@ -63,7 +63,13 @@ def main() -> None:
 def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
     """The command line as Hydra is to see it: one writer of a run's files, and absolute paths."""
     found = [_absolute(argv, at, project) for at in range(len(argv))]
-    return found if is_main_process(environ) else [*found, *QUIET]
+    if is_main_process(environ):
+        return found
+    # Behind the overrides that are there: argparse takes one run of them, wherever options stand.
+    isnt_override = [word.startswith("-") or "=" not in word for word in found]
+    first = isnt_override.index(False) if False in isnt_override else len(found)
+    behind = next((at for at in range(first, len(found)) if found[at].startswith("-")), len(found))
+    return [*found[:behind], *QUIET, *found[behind:]]
 
 
 def _absolute(argv: Sequence[str], at: int, project: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 from support import PROJECT, environment, finish, result, start
 
 from trident.records import METRICS
-from trident.result import git_state
+from trident.project import git_state
 from trident.run import QUIET, arguments
 
 HEAVY = ("torch", "lightning", "datasets", "transformers", "torchmetrics")
@@ -66,6 +66,8 @@ def test_ranks_above_zero_share_no_files(tmp_path):
     assert arguments(argv, tmp_path, {}) == argv
     assert arguments(argv, tmp_path, {"LOCAL_RANK": "0"}) == argv
     assert arguments(argv, tmp_path, {"LOCAL_RANK": "1"}) == [*argv, *QUIET]
+    among = ["-cn", "top", "a=1", "~b", "--config-dir", "x"]
+    assert arguments(among, tmp_path, {"LOCAL_RANK": "1"}) == [*among[:4], *QUIET, *among[4:]]
 
 
 def test_config_paths_are_seen_from_the_working_directory(tmp_path):
