@@ -24,23 +24,27 @@ def resume(sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str]) ->
 
     Members that live or are COMPLETED are left alone; a cancelled one goes on only when it is named.
     """
+    with sweep.locked():
+        wanted = _wanted(sweep, indexes)
+        if wanted:
+            resubmit(_plan(sweep, wanted, overrides), sweep)
+        return wanted
+
+
+def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
     known = statuses(sweep)
-    wanted = tuple(
-        index for index in (indexes or sorted(known)) if _left(known[index], named=bool(indexes))
-    )
-    unknown = [index for index in (indexes or known) if known[index].state is State.UNKNOWN]
+    asked = indexes or sorted(known)
+    unknown = [index for index in asked if known[index].state is State.UNKNOWN]
     if unknown:
-        raise UsageError(f"the state of members {unknown} is unknown: {known[unknown[0]].reason}")
-    if not wanted:
-        cancelled = [index for index, status in known.items() if status.state is State.CANCELLED]
-        if cancelled and not indexes:
-            named = " ".join(map(str, cancelled))
-            raise UsageError(
-                f"nothing failed; members {named} are cancelled, and go on only when they are named\n"
-                f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
-            )
-        return ()
-    resubmit(_plan(sweep, wanted, overrides), sweep)
+        raise UsageError(f"members {unknown}: state unknown: {known[unknown[0]].reason}")
+    wanted = tuple(index for index in asked if _left(known[index], named=bool(indexes)))
+    cancelled = [index for index in asked if known[index].state is State.CANCELLED]
+    if cancelled and not wanted:
+        named = " ".join(map(str, cancelled))
+        raise UsageError(
+            f"nothing failed; members {named} are cancelled, and go on only when they are named\n"
+            f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
+        )
     return wanted
 
 

@@ -25,7 +25,7 @@ from trident.ranks import PORTS, Ranks
 from .local import clean_environment, machine
 from .processes import alive, die_with_parent, identity, is_here, kill_group
 from .resources import Resources, parallelism
-from .states import Cause
+from .states import Attempt, Cause
 from .store import Array, SweepDir
 
 __all__ = ["main", "run_array"]
@@ -84,13 +84,25 @@ class Runner:
     def run(self) -> None:
         while self.waiting or self.running:
             self._drop_cancelled()
-            while self.waiting and len(self.running) < self.slots and not self.terminated:
-                self._start(self.waiting.pop(0))
+            self._start_what_fits()
             for member in list(self.running):
                 self._watch(member)
             if self.terminated and not self.running:
                 return
             time.sleep(POLL_S)
+
+    def _start_what_fits(self) -> None:
+        for index in list(self.waiting):
+            if len(self.running) >= self.slots or self.terminated:
+                return
+            last = self.sweep.last_attempt(index)
+            if last is not None and last.completed:
+                self.waiting.remove(index)
+            elif not _is_owned(
+                last
+            ):  # else ranks of an earlier launcher still die: asked again soon
+                self.waiting.remove(index)
+                self._start(index)
 
     def terminate(self) -> None:
         self.terminated = True
@@ -106,9 +118,6 @@ class Runner:
     # -- one member ----------------------------------------------------------------------------------------------
 
     def _start(self, index: int) -> None:
-        if _has_owner(self.sweep, index):
-            say(f"member {index}: an attempt of it still runs, left alone")
-            return
         gpus = tuple(self.free_gpus[: self.resources.gpus])
         del self.free_gpus[: len(gpus)]
         try:
@@ -207,8 +216,8 @@ class Runner:
         say(f"member {member.index}: attempt {member.attempt} ended, exit codes {codes}")
 
 
-def _has_owner(sweep: SweepDir, index: int) -> bool:
-    attempt = sweep.last_attempt(index)
+def _is_owned(attempt: Attempt | None) -> bool:
+    """Whether something of an attempt is alive: none starts beside it."""
     if attempt is None or attempt.end is not None:
         return False
     # The launcher may be gone while a rank of it still dies: an attempt's ranks own it as well.

@@ -13,11 +13,13 @@ two writers, and nothing grows with the number of members before they start, but
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +46,7 @@ ROOT = Path("logs/sweeps")
 
 SCHEMA = 1
 
-_SWEEP, _MEMBERS, _DIFF = "sweep.json", "members.jsonl", "uncommitted.diff"
+_SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.diff", ".lock"
 _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
     "array.json",
     "submission.json",
@@ -86,6 +88,13 @@ class SweepDir:
                 f"{self.path} was written by a newer trident: schema {record['schema']}, known {SCHEMA}"
             )
         return record
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One at a time decides what is submitted: two at once would both start what is left."""
+        with (self.path / _LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def exists(self) -> bool:
         return (self.path / _SWEEP).is_file()

@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .provenance import git, own_version, versions
 from .resources import Resources, parallelism, resolve
 from .scheduler import select
 from .script import render
-from .states import State
+from .states import State, Status
 from .status import statuses
 from .store import ROOT, Array, SweepDir
 from .sweep import Member, key_of, members, merge, name_of
@@ -182,10 +183,7 @@ def _members(
         )
     everybody, asked = merge(old, new)
     known = statuses(sweep)
-    done = (State.COMPLETED, State.RUNNING, State.PENDING)
-    return everybody, tuple(
-        index for index in asked if index not in known or known[index].state not in done
-    )
+    return everybody, tuple(index for index in asked if not _is_done(known.get(index)))
 
 
 def _keys(sweep: Sequence[Member]) -> frozenset[str]:
@@ -221,7 +219,14 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> Array | None:
         "versions": versions(),
     }
     sweep.create(record, plan.members, diff=diff)
-    return resubmit(plan, sweep) if plan.submit else None
+    with sweep.locked():
+        known = statuses(sweep) if sweep.arrays() else {}
+        left = replace(plan, submit=tuple(i for i in plan.submit if not _is_done(known.get(i))))
+        return resubmit(left, sweep) if left.submit else None
+
+
+def _is_done(status: Status | None) -> bool:
+    return status is not None and status.state in (State.COMPLETED, State.RUNNING, State.PENDING)
 
 
 def resubmit(plan: Plan, sweep: SweepDir) -> Array:

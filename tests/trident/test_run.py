@@ -11,8 +11,8 @@ import time
 import pytest
 from support import PROJECT, environment, finish, result, start
 
-from trident.records import METRICS
 from trident.project import git_state
+from trident.records import METRICS
 from trident.run import QUIET, arguments
 
 HEAVY = ("torch", "lightning", "datasets", "transformers", "torchmetrics")
