@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .arguments import parse, parser
 from .errors import LaunchError, UsageError
 
 __all__ = ["main", "parser"]
@@ -17,113 +18,15 @@ __all__ = ["main", "parser"]
 # Every verb imports what it needs when it runs: `trident-sweep list` must not pay for Hydra, and none for torch.
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="trident-sweep",
-        description="Turn a Hydra multirun sweep into members that run, go on and finish. SWEEP is a name, an id or a "
-        "directory; left out, the newest.",
-    )
-    verbs = top.add_subparsers(dest="verb", metavar="VERB")
-
-    submit = verbs.add_parser("submit", help="plan, write and start a sweep; return at once")
-    submit.add_argument(
-        "overrides", nargs="*", metavar="OVERRIDE", help="Hydra's multirun grammar: key=1,2 …"
-    )
-    submit.add_argument(
-        "--name", help="the sweep's directory; else from the experiment and the time"
-    )
-    submit.add_argument(
-        "--config-path", "-cp", help="the primary config directory, in place of ./configs"
-    )
-    submit.add_argument("--config-name", "-cn", help="the primary config, in place of config")
-    submit.add_argument("--config-dir", "-cd", help="one more config directory")
-    submit.add_argument(
-        "--app", metavar="COMMAND", help="sweep any Hydra app: --app 'python train.py'"
-    )
-    submit.add_argument(
-        "--dry-run", action="store_true", help="print the plan and the script; submit nothing"
-    )
-    submit.add_argument(
-        "--wait", action="store_true", help="stay and show progress until all members have ended"
-    )
-    submit.set_defaults(run=_submit)
-
-    listing = verbs.add_parser("list", help="the sweeps under logs/sweeps")
-    _json(listing)
-    listing.set_defaults(run=_list)
-
-    status = verbs.add_parser("status", help="counts and a table of members")
-    status.add_argument("sweep", nargs="?", metavar="SWEEP")
-    status.add_argument("--watch", action="store_true", help="live, until all members have ended")
-    _json(status)
-    status.set_defaults(run=_status)
-
-    logs = verbs.add_parser("logs", help="a member's log; for a failed one its traceback first")
-    logs.add_argument("words", nargs="+", metavar="[SWEEP] INDEX")
-    logs.add_argument("--rank", type=int, default=0)
-    logs.add_argument("--attempt", type=int, help="an earlier attempt, in place of the last")
-    logs.add_argument("--follow", "-f", action="store_true", help="go on while the member runs")
-    logs.set_defaults(run=_logs)
-
-    cancel = verbs.add_parser("cancel", help="end the sweep, or members of it")
-    cancel.add_argument("words", nargs="*", metavar="[SWEEP] [INDEX…]")
-    cancel.set_defaults(run=_cancel)
-
-    resume = verbs.add_parser("resume", help="run again what failed, is missing or lost")
-    resume.add_argument("words", nargs="*", metavar="[SWEEP] [INDEX…] [hydra.launcher.KEY=VALUE…]")
-    resume.add_argument(
-        "--wait", action="store_true", help="stay and show progress until all members have ended"
-    )
-    resume.set_defaults(run=_resume)
-
-    results = verbs.add_parser("results", help="a row a member, or grouped over seeds")
-    results.add_argument("sweep", nargs="?", metavar="SWEEP")
-    results.add_argument(
-        "--grouped", action="store_true", help="mean, std, 95%% interval, n and best over seeds"
-    )
-    results.add_argument(
-        "--over", action="append", metavar="KEY", help="group over this key; default run.seed"
-    )
-    results.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="only these; default test metrics",
-    )
-    results.add_argument(
-        "--mode", choices=("auto", "min", "max"), default="auto", help="which value is best"
-    )
-    results.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    _json(results)
-    results.set_defaults(run=_results)
-
-    show = verbs.add_parser("show", help="a member's exact command line, to paste")
-    show.add_argument("words", nargs="+", metavar="[SWEEP] INDEX")
-    show.add_argument(
-        "--in-place", action="store_true", help="with the run directory inside the sweep"
-    )
-    show.set_defaults(run=_show)
-
-    doctor = verbs.add_parser("doctor", help="is this machine fit for sweeps")
-    _json(doctor)
-    doctor.set_defaults(run=_doctor)
-    return top
-
-
-def _json(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--json", action="store_true", help="for programs")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
-    args = _parse(top, argv)
+    args = parse(top, argv)
     if args.verb is None:
         top.print_help()
         return 0
     args.argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(args.run(args))
+        return _VERBS[args.verb](args)
     except LaunchError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -133,17 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("")
         return 130
-
-
-def _parse(top: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Words may stand behind options, too: argparse alone takes only the first run of them."""
-    args, rest = top.parse_known_args(argv)
-    words = getattr(args, "words", getattr(args, "overrides", None))
-    if rest and (words is None or any(word.startswith("-") for word in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
-    if words is not None:
-        words.extend(rest)
-    return args
 
 
 def say(line: str) -> None:
@@ -396,6 +288,19 @@ def _one_member(words: Sequence[str]) -> tuple[Any, int]:
             f"expected one member's index, got {' '.join(words)!r}\nhint: `trident-sweep status {sweep.name}`"
         )
     return sweep, indexes[0]
+
+
+_VERBS = {
+    "submit": _submit,
+    "list": _list,
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "resume": _resume,
+    "results": _results,
+    "show": _show,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":
