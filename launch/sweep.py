@@ -134,5 +134,5 @@ def quote(text: str) -> str:
     if re.fullmatch(r"/[A-Za-z0-9_./-]*", text):
         return text  # a plain path needs no quotes, and a person will read it
     # In a quoted value a backslash is only special before a quote or at the end, and before `${` for OmegaConf.
-    doubled = re.sub(r"(\\*)('|\$\{|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
+    doubled = re.sub(r"(\\*)('|\$\{|\Z)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
     return f"'{doubled}'"

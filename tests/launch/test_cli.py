@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -178,6 +178,9 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.text(
 
 
 @given(TEXT)
+@example("\\\n")
+@example("\\")
+@example("a\\'${b}\\")
 def test_quoted_text_means_itself(text: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"key={quote(text)}"])
     assert OmegaConf.to_container(OmegaConf.create({"key": override.value()}), resolve=True) == {

@@ -273,13 +273,15 @@ def in_terminal(cli: Cli, *words: str) -> str:
     reader, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "trident.launch.cli", *words],
-        cwd=cli.directory, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
+        cwd=cli.directory, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
     )  # fmt: skip
     os.close(terminal)
     seen = b""
     with contextlib.suppress(OSError):  # how a closed terminal says that it is closed
         while chunk := os.read(reader, 65536):
             seen += chunk
+    os.close(reader)
     assert process.wait() == 0, seen.decode()
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
 
@@ -293,6 +295,12 @@ def test_a_terminal_shows_bars_and_a_pipe_plain_lines(cli: Cli) -> None:
     assert "█████░░░░░ 5/10" in in_terminal(cli, "status", "s", "--watch")
     piped = cli("status", "s", "--watch").stdout
     assert piped.startswith("   0 COMPLETED\n   1 COMPLETED\n")
+
+
+def test_a_sweep_outlives_the_terminal_it_was_typed_in(cli: Cli) -> None:
+    assert "1 of 1 members" in in_terminal(cli, "submit", *TRAIN, "--name", "s", "sleep=3")
+    # The terminal is closed now, and whatever had it as its own was told to hang up.
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED", seconds=30)
 
 
 def test_logs_follow_until_the_member_ends(cli: Cli) -> None:

@@ -38,6 +38,11 @@ def test_files_at_submission_do_not_grow_with_the_members(tmp_path: Path) -> Non
     assert counts[0] == counts[1] == 3
 
 
+def test_a_directory_that_cannot_be_written_is_an_error_with_its_name() -> None:
+    with pytest.raises(UsageError, match=r"cannot write the sweep directory /proc/nowhere"):
+        SweepDir(Path("/proc/nowhere")).create({"id": "x"}, members([("x=1",)]))
+
+
 def test_an_array_is_claimed_once(sweep: SweepDir) -> None:
     array = sweep.add_array([0], {"name": "trident_local"})
     assert array.job is None

@@ -28,7 +28,8 @@ class SentenceClassifier(nn.Module):
     """The mean of the last layer's tokens, and one linear layer over it.
 
     Sentence transformers are trained with this mean; `AutoModelForSequenceClassification` reads the
-    first token instead, and what it learns from movie reviews carries over to tweets far less well.
+    first token instead, and what it learns from movie reviews carries over to tweets less well
+    in the trials that led here.
 
     Args:
         pretrained_model_name_or_path: any encoder that `AutoModel` loads.
