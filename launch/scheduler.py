@@ -7,10 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from .errors import UsageError, nearest
+from .errors import UsageError
 from .states import Native
 
-__all__ = ["Scheduler", "select"]
+__all__ = ["Scheduler", "scheduler_of", "select"]
 
 
 class Scheduler(Protocol):
@@ -29,15 +29,22 @@ class Scheduler(Protocol):
 
 _SCHEDULERS = {"trident_local": ("local", "LocalScheduler")}
 
+# A preset is a launcher of ours under a name of its own: what counts is what it instantiates.
+_LAUNCHERS = {"hydra_plugins.trident.launchers.TridentLocalLauncher": "trident_local"}
+
+
+def scheduler_of(choice: str, target: str | None) -> str:
+    """The scheduler's name behind ``hydra/launcher=CHOICE``, which instantiates `target`."""
+    if target in _LAUNCHERS:
+        return _LAUNCHERS[target]
+    known = ", ".join(sorted(_LAUNCHERS.values()))
+    raise UsageError(
+        f"hydra/launcher={choice} cannot be detached; trident-sweep submits to {known}\n"
+        f"hint: set `hydra/launcher=trident_local`, or run `python -m trident.run -m hydra/launcher={choice} …`"
+    )
+
 
 def select(name: str) -> Scheduler:
-    """The scheduler behind `hydra/launcher=NAME`, imported now and not before."""
-    try:
-        module, attribute = _SCHEDULERS[name]
-    except KeyError:
-        known = ", ".join(sorted(_SCHEDULERS))
-        raise UsageError(
-            f"no scheduler behind hydra/launcher={name}; known: {known}"
-            + nearest(name, _SCHEDULERS)
-        ) from None
+    """A scheduler by name, imported now and not before."""
+    module, attribute = _SCHEDULERS[name]
     return cast(Scheduler, getattr(import_module(f".{module}", __package__), attribute)())

@@ -20,7 +20,7 @@ from .local import machine
 from .plan import Plan, ranges
 from .provenance import git, own_version, versions
 from .resources import Resources, parallelism, resolve
-from .scheduler import select
+from .scheduler import scheduler_of, select
 from .script import render
 from .states import State, Status
 from .status import statuses
@@ -85,12 +85,8 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
             directory=request.directory,
             default=DEFAULT_LAUNCHER,
         )
-        points, launcher, options, trainers = (
-            composed.points,
-            composed.launcher,
-            composed.options,
-            composed.trainers,
-        )
+        points, options, trainers = composed.points, composed.options, composed.trainers
+        launcher = scheduler_of(composed.launcher, options.get("_target_"))
     else:
         app = foreign(request.foreign, request.directory)
         mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
@@ -127,7 +123,6 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
 def check_resources(
     launcher: str, options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]]
 ) -> tuple[Resources, int]:
-    select(launcher)
     for key, why in _REFUSED_OPTIONS.items():
         if options.get(key) is not None:
             raise UsageError(

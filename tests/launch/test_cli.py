@@ -28,6 +28,7 @@ REFUSED = [
     ("module.optimzer.lr=1", "module.optimzer.lr", "`module.optimizer.lr`"),
     ("module.optimizer.lrr=1", "module.optimizer.lrr", "`module.optimizer.lr`"),
     ("hydra.launcher.task_per_node=2", "task_per_node", "`hydra.launcher.tasks_per_node`"),
+    ("hydra/launcher=submitit_local", "submitit_local cannot be detached", "trident_local"),
     ("hydra/launcher=trident_locl", "trident_locl", "`trident_local`"),
     ("run.seed=???", "run.seed", "run.seed="),
     ("+run.x=${run.sed}", "run.sed", "`run.seed`"),
@@ -124,6 +125,21 @@ def test_hydras_whole_grammar_makes_members(here: Path, capsys: pytest.CaptureFi
     ]
 
 
+def test_presets_are_yaml_on_top_of_a_launcher(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", DIGITS, "hydra/launcher=sequential", "--dry-run"]) == 0
+    assert "; 1 at once" in capsys.readouterr().out
+    mine = here / "configs" / "hydra" / "launcher" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("defaults: [trident_local, _self_]\ntasks_per_node: 3\n")
+    chosen = here / "configs" / "experiment" / "chosen.yaml"
+    chosen.write_text("# @package _global_\ndefaults: [digits, {override /hydra/launcher: mine}]\n")
+    assert main(["submit", "experiment=chosen", "hydra.launcher.nodes=2", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "launcher   trident_local" in out and "2 x 3 ranks" in out
+
+
 def test_config_path_name_and_dir(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +184,25 @@ def test_two_hundred_members_plan_in_two_seconds_without_torch(project: Path) ->
     assert "members    200 of 200" in done.stdout
     assert not {"torch", "lightning", "datasets", "transformers"} & set(done.stderr.split())
     assert min(seconds) < 2, seconds
+
+
+def test_doctor_says_what_is_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = {check["check"]: check for check in json.loads(capsys.readouterr().out)}
+    assert found["torch"]["ok"] and found["ports"]["ok"]
+    assert str(here) in found["sweep directory"]["found"]
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.startswith("ok   python: ")
+
+
+def test_where_there_is_no_sweep_the_verbs_say_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["status"], ["results"], ["logs", "0"], ["cancel"], ["resume"], ["show", "0"]):
+        assert main(words) == 2
+        assert "hint: `trident-sweep submit" in capsys.readouterr().err
+    assert main(["list", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
 
 
 # -- overrides reach the member unchanged ----------------------------------------------------------------------------

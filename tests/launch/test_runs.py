@@ -342,6 +342,12 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
     assert all(row["metrics"]["digits/test/acc"] > 0.5 for row in calm)
     (group,) = json.loads(cli("results", "calm", "--grouped", "--json").stdout)
     assert group["metrics"]["digits/test/acc"]["n"] == 3
+    assert "low95,high95" in cli("results", "calm", "--grouped", "--format", "csv").stdout
+    assert len(cli("results", "calm", "--format", "csv").stdout.splitlines()) == 4
+    assert [sweep["sweep"] for sweep in json.loads(cli("list", "--json").stdout)] == [
+        "rough",
+        "calm",
+    ]
 
 
 def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
