@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from trident.callbacks import (
@@ -26,13 +28,14 @@ from trident.callbacks import (
     require_metric,
 )
 from trident.cluster import cluster_environment, trainer_size
+from trident.core.datamodule import TridentDataModule
 from trident.errors import ConfigError
 from trident.ranks import detect
 from trident.result import Result
 from trident.stopping import STOP
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
-from trident.utils.runner import hyperparameters
+from trident.utils.runner import global_batch_size, hyperparameters, print_metrics
 
 __all__ = ["instantiate_objects", "run"]
 
@@ -42,7 +45,8 @@ SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
 
 def run(cfg: DictConfig, result: Result | None = None) -> float | None:
-    """Train and test by config; returns ``run.optimized_metric``'s last value of the fit, or None.
+    """Train, test and predict by config; returns ``run.optimized_metric``'s last value of the fit,
+    or None.
 
     Args:
         cfg: the composed config.
@@ -54,26 +58,38 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     """
     result = result or Result()
     settings = cfg.get("run") or {}
-    fits, tests = (_enabled(cfg.trainer, f"limit_{stage}_batches") for stage in ("train", "test"))
+    fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"))
     # Sized before anything is built: ranks that contradict the config are the cheapest error there
     # is.
     size = trainer_size(cfg.trainer, detect(os.environ))
     pl.seed_everything(settings.get("seed"), workers=True, verbose=False)
     with result.timed("data"):
-        datamodule: Any = instantiate(cfg.datamodule)
-    _require_training_data(datamodule, fits)
+        datamodule: Any = instantiate(cfg.get("datamodule"))
+    if fits and isinstance(datamodule, TridentDataModule):
+        _require_training_data(datamodule)
     module: pl.LightningModule = instantiate(cfg.module)
-    trainer = _trainer(cfg, size)
+    trainer = _trainer(cfg, size, datamodule)
     result.world_size = trainer.world_size
+    known = hyperparameters(cfg, module) | global_batch_size(cfg, trainer.world_size)
     for logger in trainer.loggers:
-        logger.log_hyperparams(hyperparameters(cfg, module))
+        logger.log_hyperparams(known)
+    data = {"model": module, "datamodule": datamodule}
     try:
         if fits:
-            _fit(trainer, module, datamodule, ckpt_path, result)
+            with _stage("fit", trainer, datamodule, result):
+                trainer.fit(**data, ckpt_path=ckpt_path)
             result.score = _score(settings.get("optimized_metric"), result.metrics)
-        if tests and _has(datamodule, Split.TEST):
-            _test(trainer, module, datamodule, result.best if fits else ckpt_path, result)
+            ckpt_path = result.best
+        if _evaluates(cfg.trainer, Split.TEST, datamodule, module):
+            with _stage("test", trainer, datamodule, result):
+                trainer.test(**data, ckpt_path=ckpt_path, verbose=False)
+            print_metrics(Split.TEST.value, known_metrics(trainer))
+        if _evaluates(cfg.trainer, Split.PREDICT, datamodule, module):
+            with _stage("predict", trainer, datamodule, result):
+                trainer.predict(**data, ckpt_path=ckpt_path, return_predictions=False)
+            written = getattr(module, "predictions", {})
+            result.predictions = {name: str(path) for name, path in written.items()}
     finally:
         _finish(trainer)
     return result.score
@@ -85,40 +101,21 @@ def instantiate_objects(cfg: DictConfig, key: str) -> list[Any]:
     return [instantiate(node) for node in nodes if node is not None and "_target_" in node]
 
 
-def _fit(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    datamodule: Any,
-    ckpt_path: str | None,
-    result: Result,
-) -> None:
+@contextmanager
+def _stage(name: str, trainer: pl.Trainer, datamodule: Any, result: Result) -> Iterator[None]:
+    """Record what a stage comes to, also when it fails or is stopped."""
     try:
-        with result.timed("fit"):
-            trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+        with result.timed(name):
+            yield
         STOP.check()
     finally:
         result.metrics |= known_metrics(trainer)
-        result.epochs, result.steps = trainer.current_epoch, trainer.global_step
-        _move_setup_time(result, datamodule, "fit")
-        checkpoint = trainer.checkpoint_callback
-        result.best = getattr(checkpoint, "best_model_path", None) or None
-        result.last = getattr(checkpoint, "last_model_path", None) or None
-
-
-def _test(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    datamodule: Any,
-    ckpt_path: str | None,
-    result: Result,
-) -> None:
-    try:
-        with result.timed("test"):
-            trainer.test(module, datamodule=datamodule, ckpt_path=ckpt_path)
-        STOP.check()
-    finally:
-        result.metrics |= known_metrics(trainer)
-        _move_setup_time(result, datamodule, "test")
+        _move_setup_time(result, datamodule, name)
+        if name == "fit":
+            result.epochs, result.steps = trainer.current_epoch, trainer.global_step
+            checkpoint = trainer.checkpoint_callback
+            result.best = getattr(checkpoint, "best_model_path", None) or None
+            result.last = getattr(checkpoint, "last_model_path", None) or None
 
 
 def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
@@ -130,19 +127,31 @@ def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
         result.seconds[stage] -= seconds
 
 
-def _trainer(cfg: DictConfig, size: Mapping[str, int]) -> pl.Trainer:
+def _trainer(cfg: DictConfig, size: Mapping[str, int], datamodule: Any) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
     plugins = factory.keywords.get("plugins") or []
     plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
     if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         plugins.append(cluster_environment(detect(os.environ)))
     loggers: list[Logger] = instantiate_objects(cfg, "logger")
-    # Training is dealt out and evaluation is cut by the datamodule; Lightning's sampler would pad
-    # both.
-    own = {"use_distributed_sampler": False, "plugins": plugins, "logger": loggers or False}
+    own = {"plugins": plugins, "logger": loggers or False}
+    own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
     trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=_callbacks(cfg))
     _refuse_children_of_multirun(trainer)
     return trainer
+
+
+def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
+    """Whether Lightning puts its own sampler into dataloaders: only where nobody else splits.
+
+    A TridentDataModule deals training data out and cuts evaluation data by itself, without the
+    padding of Lightning's sampler, by which metrics depend on the number of ranks.
+    """
+    asked = bool(trainer.get("use_distributed_sampler"))
+    if not isinstance(datamodule, TridentDataModule):
+        return asked
+    datamodule.split_training = asked
+    return False
 
 
 def _root(cfg: DictConfig) -> dict[str, str]:
@@ -175,9 +184,20 @@ def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
         )
 
 
-def _enabled(trainer: Mapping[str, Any], key: str) -> bool:
-    limit = trainer.get(key)
+def _enabled(trainer: Mapping[str, Any], split: Split) -> bool:
+    limit = trainer.get(f"limit_{split.value}_batches")
     return limit is None or limit > 0
+
+
+def _evaluates(trainer: Mapping[str, Any], split: Split, *owners: Any) -> bool:
+    """Whether a split is wanted and there: any of `owners` may have its data."""
+    return _enabled(trainer, split) and any(_has(owner, split) for owner in owners)
+
+
+def _has(owner: Any, split: Split) -> bool:
+    if isinstance(owner, TridentDataModule):
+        return owner.has(split)
+    return owner is not None and is_overridden(f"{split.value}_dataloader", owner)
 
 
 def _checkpoint(path: str | None) -> str | None:
@@ -189,13 +209,8 @@ def _checkpoint(path: str | None) -> str | None:
     return str(Path(path).resolve())
 
 
-def _has(datamodule: Any, split: Split) -> bool:
-    has = getattr(datamodule, "has", None)
-    return bool(has(split)) if has is not None else True
-
-
-def _require_training_data(datamodule: Any, fits: bool) -> None:
-    if fits and not _has(datamodule, Split.TRAIN):
+def _require_training_data(datamodule: TridentDataModule) -> None:
+    if not datamodule.has(Split.TRAIN):
         raise ConfigError(
             "there is no data set to train on\n"
             "hint: add one as `datamodule.train.NAME`, "

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,16 @@ METRICS = "metrics.jsonl"
 """What a run logged on its way, a line a step that logged, by rank 0."""
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a whole file: a reader sees the old text or the new one, and a crash leaves one of them."""
+def write_atomic(path: Path, text: str | Iterable[str]) -> None:
+    """Write a whole file: a reader sees the old text or the new one, and a crash leaves one of them.
+
+    Text that is large is given piece by piece.
+    """
     # Host and random part: two hosts of a shared file system can have the same pid.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -40,6 +40,7 @@ class Result:
     optimized_metric: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     score: float | None = None
+    predictions: dict[str, str] = field(default_factory=dict)
     best: str | None = None
     last: str | None = None
     epochs: int = 0
@@ -67,6 +68,7 @@ class Result:
             "metrics": self.metrics,
             "optimized_metric": self.optimized_metric,
             "score": self.score,
+            "predictions": self.predictions,
             "checkpoint": {"best": self.best, "last": self.last},
             "epochs": self.epochs,
             "steps": self.steps,

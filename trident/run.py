@@ -125,6 +125,8 @@ def _recorded_run(cfg: DictConfig) -> float | None:
 def _quieten(everything: bool) -> None:
     # Lightning 2.6 with torch 2.13, once a dataloader; nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Predictions go to files.
+    warnings.filterwarnings("ignore", message=".*predict returned None.*")
     if everything:
         warnings.filterwarnings("ignore")
 

@@ -7,7 +7,7 @@ unpadded slices, so that the outputs of all ranks, in order of rank, are in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -60,10 +60,11 @@ class TrainBatches(Sampler[list[int]]):
         batch_size: samples per rank and step.
         shuffle: one permutation an epoch, drawn from ``seed + epoch``, the same on all ranks.
         drop_last: leave out what does not fill a batch on every rank.
-        local: the data set is this rank's slice already, and `size` is that of all slices.
+        sizes: given when the data set is this rank's part already: those of all ranks' parts.
 
     Raises:
-        ConfigError: there are fewer samples than ranks, or none that fill a batch.
+        ConfigError: there are fewer samples than ranks, or none that fill a batch, or ranks' own
+            parts are too different in size for equally many batches.
     """
 
     def __init__(
@@ -75,30 +76,38 @@ class TrainBatches(Sampler[list[int]]):
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
-        local: bool = False,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         self.size, self.batch_size, self.part = size, batch_size, part
-        self.shuffle, self.seed, self.drop_last, self.local = shuffle, seed, drop_last, local
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.local = sizes is not None
         self.epoch = 0
-        self._length = self._count()
+        all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
+        self._length = self._count(sizes or all_sizes)
 
-    def _count(self) -> int:
-        world_size = self.part.world_size
-        if self.size < world_size:
+    def _count(self, sizes: Sequence[int]) -> int:
+        if not min(sizes):
             raise ConfigError(
-                f"{self.size} training samples cannot be split over {world_size} ranks: "
+                f"{sum(sizes)} training samples cannot be split over {len(sizes)} ranks: "
                 "each needs one at least"
             )
         if self.drop_last:
-            count = self.size // (self.batch_size * world_size)
+            count = min(sizes) // self.batch_size
             if not count:
                 raise ConfigError(
-                    f"drop_last leaves nothing: {self.size} training samples do not fill one batch "
-                    f"of {self.batch_size} on each of {world_size} ranks\n"
+                    f"drop_last leaves nothing: {sum(sizes)} training samples do not fill one "
+                    f"batch of {self.batch_size} on each of {len(sizes)} ranks\n"
                     "hint: a smaller batch_size, or drop_last=false"
                 )
             return count
-        return min(ceil(self.size / (self.batch_size * world_size)), self.size // world_size)
+        count = min(ceil(max(sizes) / self.batch_size), min(sizes))
+        if max(sizes) > count * self.batch_size + 1:
+            raise ConfigError(
+                f"the ranks' own parts have {', '.join(map(str, sizes))} training samples, too "
+                "different for equally many batches\n"
+                "hint: split after the last step that drops samples, or leave the split out"
+            )
+        return count
 
     @property
     def sampler(self) -> TrainBatches:
@@ -113,27 +122,31 @@ class TrainBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         indices = self._indices()
-        for size in self.sizes(len(indices)):
+        for size in self.batch_sizes(len(indices)):
             yield indices[:size]
             indices = indices[size:]
 
     def _indices(self) -> list[int]:
-        size = len(slice_of(self.size, self.part)) if self.local else self.size
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order: list[int] = torch.randperm(size, generator=generator).tolist()
+            order: list[int] = torch.randperm(self.size, generator=generator).tolist()
         else:
-            order = list(range(size))
-        return order if self.local else order[self.part.rank :: self.part.world_size]
+            order = list(range(self.size))
+        return (
+            order
+            if self.local
+            else [order[i] for i in _dealt(self.size, self.part.rank, self.part)]
+        )
 
-    def sizes(self, samples: int) -> list[int]:
-        """How many of this rank's `samples` are in each batch."""
-        sizes = [self.batch_size] * self._length
+    def batch_sizes(self, samples: int) -> list[int]:
+        """How many of this rank's `samples` are in each batch: full ones first, none empty."""
         if self.drop_last:
-            return sizes
-        sizes[-1] = samples - self.batch_size * (self._length - 1)
-        if sizes[-1] == 0:  # another rank has one sample more, which begins a batch
-            sizes[-2], sizes[-1] = sizes[-2] - 1, 1
+            return [self.batch_size] * self._length
+        sizes = []
+        for later in reversed(range(self._length)):
+            sizes.append(min(self.batch_size, samples - later))
+            samples -= sizes[-1]
+        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may be a step ahead
         return sizes
 
 
@@ -143,13 +156,28 @@ class EvalBatches(Sampler[list[int]]):
     All ranks take the same number of steps, because a model's forward may be a collective
     operation. A rank that has fewer batches repeats its data's first sample: from :attr:`real` on,
     batches are fillers whose outputs do not count.
+
+    Args:
+        size: samples of the whole data set, or of this rank's part.
+        batch_size: samples per rank and step.
+        sizes: given when the data set is this rank's part already: those of all ranks' parts.
+
+    Raises:
+        ConfigError: a rank's own part is empty while others' are not.
     """
 
-    def __init__(self, size: int, *, batch_size: int, part: Part, local: bool = False) -> None:
+    def __init__(
+        self, size: int, *, batch_size: int, part: Part, sizes: Sequence[int] | None = None
+    ) -> None:
+        if sizes and max(sizes) and not min(sizes):
+            raise ConfigError(
+                f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"
+                "hint: leave the split out: every rank gets its own part anyway"
+            )
         self.batch_size = batch_size
-        own = slice_of(size, part)
-        self.indices = range(len(own)) if local else own
-        self._length = ceil(ceil(size / part.world_size) / batch_size)
+        self.indices = slice_of(size, part) if sizes is None else range(size)
+        longest = max(sizes) if sizes else ceil(size / part.world_size)
+        self._length = ceil(longest / batch_size)
         self.real = ceil(len(self.indices) / batch_size)
 
     def __len__(self) -> int:
@@ -162,15 +190,18 @@ class EvalBatches(Sampler[list[int]]):
             yield [0]
 
 
+def _dealt(size: int, rank: int, part: Part) -> range:
+    """The positions in a permutation of `size` samples that are dealt to `rank`."""
+    return range(rank, size, part.world_size)
+
+
 class RankSlice(Subset[Any]):
     """A rank's contiguous slice of a map-style data set that was split by hand."""
 
     def __init__(self, dataset: Dataset[Any], part: Part) -> None:
         if not isinstance(dataset, Sized):
             raise TypeError(f"{type(dataset).__name__} has no length")
-        self.part = part
-        self.total = len(dataset)
-        super().__init__(dataset, slice_of(self.total, part))
+        super().__init__(dataset, slice_of(len(dataset), part))
 
 
 class RankStride(IterableDataset[Any]):
@@ -195,12 +226,22 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
     """
     part = part or current_part()
     if is_hf_iterable(dataset):
-        from datasets.distributed import split_dataset_by_node
-
-        return split_dataset_by_node(dataset, rank=part.rank, world_size=part.world_size)
+        return split_keeping_type(dataset, part)
     if isinstance(dataset, IterableDataset):
         return RankStride(dataset, part)
     return RankSlice(dataset, part)
+
+
+def split_keeping_type(dataset: Any, part: Part) -> Any:
+    """The same, but a part of a `datasets.Dataset` is one again, and knows nothing of being a part.
+
+    For who remembers that himself: later steps of preprocessing need the type's methods.
+    """
+    if not hasattr(dataset, "with_format"):  # neither of the two kinds of `datasets`
+        return split_by_rank(dataset, part)
+    from datasets.distributed import split_dataset_by_node
+
+    return split_dataset_by_node(dataset, rank=part.rank, world_size=part.world_size)
 
 
 def current_part() -> Part:

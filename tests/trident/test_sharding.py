@@ -7,12 +7,21 @@ from itertools import chain
 
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import IterableDataset, TensorDataset
 
 from trident.errors import ConfigError
-from trident.sharding import EvalBatches, Part, RankSlice, TrainBatches, is_split, split_by_rank
+from trident.sharding import (
+    EvalBatches,
+    Part,
+    RankSlice,
+    TrainBatches,
+    is_split,
+    split_by_rank,
+    split_keeping_type,
+)
 
 worlds = st.integers(1, 8)
 sizes = st.integers(0, 80)
@@ -23,8 +32,22 @@ def parts(world_size: int) -> list[Part]:
     return [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
 
 
-def train(size: int, batch_size: int, world_size: int, epoch: int = 0, **kwargs):
-    ranks = [TrainBatches(size, batch_size=batch_size, part=p, **kwargs) for p in parts(world_size)]
+def own_parts(size: int, world_size: int) -> list[RankSlice]:
+    return [RankSlice(range(size), part) for part in parts(world_size)]
+
+
+def train(size: int, batch_size: int, world_size: int, epoch: int = 0, local=False, **kwargs):
+    lengths = [len(own) for own in own_parts(size, world_size)]
+    ranks = [
+        TrainBatches(
+            lengths[p.rank] if local else size,
+            batch_size=batch_size,
+            part=p,
+            sizes=lengths if local else None,
+            **kwargs,
+        )
+        for p in parts(world_size)
+    ]
     for rank in ranks:
         rank.sampler.set_epoch(epoch)  # as Lightning finds it
     return [list(rank) for rank in ranks], ranks
@@ -43,7 +66,7 @@ def test_training_reads_every_sample_once(size, batch_size, world_size, shuffle,
     assert all(len(batch) <= largest for of_rank in batches for batch in of_rank)
     read = [list(chain.from_iterable(of_rank)) for of_rank in batches]
     if local:  # each rank's own slice, by its own indices
-        slices = [RankSlice(range(size), part) for part in parts(world_size)]
+        slices = own_parts(size, world_size)
         read = [[own[i] for i in indices] for own, indices in zip(slices, read, strict=True)]
     assert Counter(chain.from_iterable(read)) == Counter(range(size))
 
@@ -78,8 +101,19 @@ def test_drop_last_that_leaves_nothing_is_refused():
 
 @given(sizes, batch_sizes, worlds, st.booleans())
 def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world_size, local):
+    lengths = [len(own) for own in own_parts(size, world_size)]
+    if local and size and not min(lengths):
+        with pytest.raises(ConfigError, match="each needs one"):
+            EvalBatches(0, batch_size=batch_size, part=Part(), sizes=lengths)
+        return
     ranks = [
-        EvalBatches(size, batch_size=batch_size, part=p, local=local) for p in parts(world_size)
+        EvalBatches(
+            lengths[p.rank] if local else size,
+            batch_size=batch_size,
+            part=p,
+            sizes=lengths if local else None,
+        )
+        for p in parts(world_size)
     ]
     batches = [list(rank) for rank in ranks]
     assert {len(of_rank) for of_rank in batches} == {len(ranks[0])}
@@ -88,7 +122,7 @@ def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world
         for of_rank, rank in zip(batches, ranks, strict=True)
     ]
     if local:
-        slices = [RankSlice(range(size), part) for part in parts(world_size)]
+        slices = own_parts(size, world_size)
         real = [[own[i] for i in indices] for own, indices in zip(slices, real, strict=True)]
     assert list(chain.from_iterable(real)) == list(range(size))
 
@@ -121,3 +155,31 @@ def test_split_by_rank_finds_its_rank(monkeypatch):
 def test_a_rank_outside_the_world_is_refused():
     with pytest.raises(ValueError, match="rank 2 is not below the world size 2"):
         Part(rank=2, world_size=2)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), batch_sizes)
+def test_own_parts_of_other_sizes_end_together_or_are_refused(lengths, batch_size):
+    world = parts(len(lengths))
+    try:
+        ranks = [
+            TrainBatches(lengths[p.rank], batch_size=batch_size, part=p, sizes=lengths)
+            for p in world
+        ]
+    except ConfigError as error:
+        assert "too different for equally many batches" in str(error)
+        assert max(lengths) > min(lengths) * batch_size
+        return
+    batches = [list(rank) for rank in ranks]
+    assert len({len(of_rank) for of_rank in batches}) == 1
+    for of_rank, length in zip(batches, lengths, strict=True):
+        assert sorted(chain.from_iterable(of_rank)) == list(range(length))
+        assert all(0 < len(batch) <= max(batch_size, 2) for batch in of_rank)
+
+
+def test_a_part_of_datasets_keeps_its_type():
+    rows = Dataset.from_dict({"id": list(range(7))})
+    own = split_keeping_type(rows, Part(rank=1, world_size=2))
+    assert own.map(lambda row: {"twice": 2 * row["id"]})["twice"] == [8, 10, 12]
+    stream = split_keeping_type(rows.to_iterable_dataset(), Part(rank=1, world_size=2))
+    assert [row["id"] for row in stream] == [1, 3, 5]
+    assert isinstance(split_keeping_type(range(5), Part()), RankSlice)

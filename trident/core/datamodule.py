@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from lightning import LightningDataModule
@@ -20,6 +20,8 @@ from trident.utils.enums import Split
 __all__ = ["TridentDataModule"]
 
 Specs = DictConfig | Mapping[str, Any] | None
+
+Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
 STAGES = {
     "fit": (Split.TRAIN, Split.VAL),
@@ -41,7 +43,13 @@ class TridentDataModule(LightningDataModule):
         misc: for users' own values; not read.
         sharding: ``auto`` gives every rank its own part of each data set; ``manual`` leaves that to
             the dataspecs.
-        mode: how several training sets are combined (`lightning.pytorch.utilities.CombinedLoader`).
+        mode: how several training sets make an epoch. ``max_size_cycle``: as long as the longest,
+            shorter ones begin again; ``max_size``: as long as the longest, batches of the others
+            are None when they end; ``min_size``: as long as the shortest; ``sequential``: one after
+            the other, each batch a dict of one name.
+
+    Attributes:
+        split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class TridentDataModule(LightningDataModule):
         predict: Specs = None,
         misc: Any = None,
         sharding: Literal["auto", "manual"] = "auto",
-        mode: Literal["max_size_cycle", "min_size", "max_size"] = "max_size_cycle",
+        mode: Mode = "max_size_cycle",
     ) -> None:
         super().__init__()
         given = zip(Split, (train, val, test, predict), strict=True)
@@ -62,6 +70,7 @@ class TridentDataModule(LightningDataModule):
             if specs is not None
         }
         self.sharding, self.mode = sharding, mode
+        self.split_training = False
         self.setup_seconds = 0.0
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
@@ -69,6 +78,14 @@ class TridentDataModule(LightningDataModule):
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
         return bool(self.configs.get(split))
+
+    def prepare_data(self) -> None:
+        """Lightning calls this on one process of each node, and the others wait.
+
+        What it loads and preprocesses, the others' :meth:`setup` finds in the cache of `datasets`.
+        """
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            self.setup(self.trainer.state.fn.value)
 
     def setup(self, stage: str | None = None) -> None:
         """Load and preprocess the data sets of a stage; those that were are kept."""
@@ -93,13 +110,12 @@ class TridentDataModule(LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
-            if callable(set_epoch := getattr(_sampler(loader), "set_epoch", None)):
-                set_epoch(epoch)
-        return (
-            next(iter(loaders.values()))
-            if len(loaders) == 1
-            else CombinedLoader(loaders, self.mode)
-        )
+            tell_epoch(loader, epoch)
+        if len(loaders) == 1:
+            return next(iter(loaders.values()))
+        if self.mode == "sequential":
+            return Sequential(loaders)
+        return CombinedLoader(loaders, self.mode)
 
     def val_dataloader(self) -> Any:
         return self._sequence(Split.VAL)
@@ -108,7 +124,12 @@ class TridentDataModule(LightningDataModule):
         return self._sequence(Split.TEST)
 
     def predict_dataloader(self) -> Any:
-        return self._sequence(Split.PREDICT)
+        loaders = self._sequence(Split.PREDICT)
+        # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
+        return loaders and CombinedLoader(
+            {name: AsItIs(loader) for name, loader in self._loaders[Split.PREDICT].items()},
+            "sequential",
+        )
 
     def train_batches(self, limit: float | None = None) -> int | None:
         """Batches of one training epoch on each rank, at most `limit` (a number, or a fraction if a
@@ -121,6 +142,9 @@ class TridentDataModule(LightningDataModule):
         known = [length for length in lengths if length is not None]
         if len(known) < len(lengths) or not known:
             return None
+        if self.mode == "sequential":
+            # Lightning limits the whole, and not each of them.
+            return _limited(sum(_length(loader) or 0 for loader in loaders.values()), limit)
         return min(known) if self.mode == "min_size" else max(known)
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
@@ -148,16 +172,65 @@ class TridentDataModule(LightningDataModule):
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         train = split is Split.TRAIN
         return {
-            name: spec.get_dataloader(self._part(), train=train, seed=seed)
+            name: spec.get_dataloader(self._part(train), train=train, seed=seed)
             for name, spec in self[split].items()
         }
 
-    def _part(self) -> Part | None:
-        if self.sharding == "manual":
+    def _part(self, train: bool) -> Part | None:
+        if self.sharding == "manual" and not (train and self.split_training):
             return None
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
+
+
+class AsItIs:
+    """A dataloader that Lightning takes as it is, since it is no `DataLoader`."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+class Sequential:
+    """The batches of several dataloaders, one after the other, each as ``{name: batch}``.
+
+    Lightning has this mode of its `CombinedLoader` for evaluation only.
+    """
+
+    def __init__(self, loaders: Mapping[str, Any]) -> None:
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(len(loader) for loader in self.loaders.values())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for name, loader in self.loaders.items():
+            for batch in loader:
+                yield {name: batch}
+
+    @property
+    def sampler(self) -> Sequential:
+        """Lightning calls ``set_epoch`` on a dataloader's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        for loader in self.loaders.values():
+            tell_epoch(loader, epoch)
+
+
+def tell_epoch(loader: Any, epoch: int) -> None:
+    """Tell all of a dataloader that draws samples by epoch which one it is."""
+    samplers = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
+    inner = getattr(samplers[1], "sampler", None)
+    for part in (*samplers, inner, getattr(loader, "dataset", None)):
+        if callable(set_epoch := getattr(part, "set_epoch", None)):
+            set_epoch(epoch)
 
 
 def _sampler(loader: Any) -> Any:

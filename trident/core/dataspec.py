@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from trident.core.evalspec import Evaluation
 from trident.errors import ConfigError
+from trident.gather import all_gather
 from trident.sharding import (
     EvalBatches,
     Part,
-    RankSlice,
     TrainBatches,
+    current_part,
     is_hf_iterable,
     is_iterable,
     is_split,
     split_by_rank,
+    split_keeping_type,
 )
 from trident.utils.access import plain_config
 
 __all__ = ["TridentDataspec"]
 
 BATCHING = ("batch_size", "shuffle", "sampler", "drop_last", "batch_sampler")
+SPLIT_BY_NODE = "datasets.distributed.split_dataset_by_node"
+SPLIT_BY_RANK = "trident.sharding.split_by_rank"
+SPLITS = (SPLIT_BY_NODE, SPLIT_BY_RANK)
+SPLIT_RECIPE = f"`apply: {{split: {{_target_: {SPLIT_BY_RANK}}}}}`, without arguments"
 
 
 class TridentDataspec:
@@ -37,12 +43,21 @@ class TridentDataspec:
         cfg: ``dataset``, ``dataloader`` and optionally ``preprocessing``, ``evaluation`` and
             ``misc``.
         name: the data set's name in metric names.
+
+    Attributes:
+        dataset: what preprocessing made of the data set.
+        sampler: what preprocessing ended in, if that is a sampler; else None.
+        split: whether the data set is this rank's part already.
     """
 
     def __init__(self, cfg: DictConfig | Mapping[str, Any], name: str = "None") -> None:
         self.name = name
         self.cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
-        self.dataset = self.preprocess(instantiate(self.cfg.dataset), self.cfg.get("preprocessing"))
+        steps = self.cfg.get("preprocessing")
+        result = self.preprocess(instantiate(self.cfg.dataset), steps)
+        self.sampler: Sampler[Any] | None = result if isinstance(result, Sampler) else None
+        self.dataset = _data_source(name, result) if isinstance(result, Sampler) else result
+        self.split = is_split(self.dataset) or _splits(steps)
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
 
     @staticmethod
@@ -50,13 +65,17 @@ class TridentDataspec:
         """Run the steps of ``method`` and ``apply`` in the order in which they are written; null
         steps are left out.
 
-        A step that returns None has changed the data set in place.
+        A step that returns None has changed the data set in place. The last one may return a
+        sampler of the data set.
         """
-        for kind, steps in (cfg or {}).items():
-            for name, step in (steps or {}).items():
-                if step is not None:
-                    result = _STEPS[str(kind)](dataset, str(name), step)
-                    dataset = dataset if result is None else result
+        for kind, name, step in _steps(cfg):
+            if isinstance(dataset, Sampler):
+                raise ConfigError(
+                    f"preprocessing.{kind}.{name} comes after a {type(dataset).__name__}, and a "
+                    "sampler is no data set\nhint: write the sampler as the last step"
+                )
+            result = _STEPS[kind](dataset, name, step)
+            dataset = dataset if result is None else result
         return dataset
 
     def get_dataloader(
@@ -65,7 +84,7 @@ class TridentDataspec:
         """The dataloader of one rank's part, or of the whole data set.
 
         A dataloader that is no torch ``DataLoader``, or that has a sampler of its own, is left as
-        it is.
+        it is. To be called on all ranks, for the data sets in the same order.
 
         Args:
             part: this process's part; None leaves the data set and the dataloader's own sampling
@@ -74,17 +93,30 @@ class TridentDataspec:
                 order.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
+        if self.sampler is not None:
+            return self._sampled(factory, self.sampler, train)
         if part is None or not _samples_itself(factory):
             return factory(dataset=self.dataset)
         if is_iterable(self.dataset):
             return factory(dataset=self._part_of_iterable(part))
         given = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
-        rest = {key: value for key, value in factory.keywords.items() if key not in BATCHING}
         batches = self._batches(part, given, train=train, seed=seed)
+        rest = _without(factory.keywords, BATCHING)
         return factory.func(*factory.args, dataset=self.dataset, batch_sampler=batches, **rest)
 
+    def _sampled(self, factory: Any, sampler: Sampler[Any], train: bool) -> Any:
+        replicas = getattr(sampler, "num_replicas", 1)
+        if not train and replicas > 1:
+            raise ConfigError(
+                f"{self.name}: a {type(sampler).__name__} gives {replicas} ranks equally many "
+                "samples by repeating some, and metrics would count these twice\n"
+                "hint: leave it out where data is evaluated; every rank gets its own part anyway"
+            )
+        rest = _without(factory.keywords, ("shuffle", "sampler"))
+        return factory.func(*factory.args, dataset=self.dataset, sampler=sampler, **rest)
+
     def _part_of_iterable(self, part: Part) -> Any:
-        if part.world_size == 1 or is_split(self.dataset):
+        if part.world_size == 1 or self.split:
             return self.dataset
         if is_hf_iterable(self.dataset):
             return split_by_rank(self.dataset, part)
@@ -99,12 +131,11 @@ class TridentDataspec:
     def _batches(
         self, part: Part, given: Mapping[str, Any], *, train: bool, seed: int
     ) -> TrainBatches | EvalBatches:
-        size, local = len(self.dataset), isinstance(self.dataset, RankSlice)
-        if isinstance(self.dataset, RankSlice):
-            size, part = self.dataset.total, self.dataset.part
+        size = len(self.dataset)
+        sizes = all_gather(size) if self.split and part.world_size > 1 else None
         batch_size = given.get("batch_size", 1)
         if not train:
-            return EvalBatches(size, batch_size=batch_size, part=part, local=local)
+            return EvalBatches(size, batch_size=batch_size, part=part, sizes=sizes)
         return TrainBatches(
             size,
             batch_size=batch_size,
@@ -112,8 +143,38 @@ class TridentDataspec:
             shuffle=bool(given.get("shuffle")),
             drop_last=bool(given.get("drop_last")),
             seed=seed,
-            local=local,
+            sizes=sizes,
         )
+
+
+def _steps(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
+    """The steps that are not null: kind, name, config."""
+    return [
+        (str(kind), str(name), step)
+        for kind, steps in (cfg or {}).items()
+        for name, step in (steps or {}).items()
+        if step is not None
+    ]
+
+
+def _splits(cfg: DictConfig | None) -> bool:
+    """Whether a step of preprocessing takes this rank's part of the data set."""
+    return any(kind == "apply" and step.get("_target_") in SPLITS for kind, _, step in _steps(cfg))
+
+
+def _data_source(name: str, sampler: Sampler[Any]) -> Any:
+    """The data set that a sampler draws from: torch's samplers keep it under one of two names."""
+    for attribute in ("dataset", "data_source"):
+        if (dataset := getattr(sampler, attribute, None)) is not None:
+            return dataset
+    raise ConfigError(
+        f"{name}: which data set the {type(sampler).__name__} samples cannot be seen: it has "
+        "neither `dataset` nor `data_source`"
+    )
+
+
+def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in keywords.items() if key not in names}
 
 
 def _samples_itself(factory: Any) -> bool:
@@ -141,13 +202,41 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
 
 
 def _apply(dataset: Any, name: str, step: Any) -> Any:
-    result = instantiate(step, dataset)
-    if isinstance(result, functools.partial):
+    if step.get("_partial_"):
         raise ConfigError(
             f"preprocessing.apply.{name} makes a function instead of calling one\n"
             "hint: remove `_partial_: true`"
         )
-    return result
+    if step.get("_target_") == SPLIT_BY_NODE:
+        return split_keeping_type(dataset, _checked_part(name, step, current_part()))
+    if step.get("_target_") == SPLIT_BY_RANK:
+        return split_keeping_type(dataset, current_part())
+    call = instantiate(step, dataset, _partial_=True)
+    if isinstance(call.func, type) and issubclass(call.func, DistributedSampler):
+        part = current_part()  # torch looks for a process group, which one process has not
+        return call(**{"num_replicas": part.world_size, "rank": part.rank, **call.keywords})
+    return call()
+
+
+def _checked_part(name: str, step: Any, real: Part) -> Part:
+    """The part that a step with a `rank` and a `world_size` asks for, which must be this rank's."""
+    place = f"preprocessing.apply.{name}"
+    try:
+        asked = instantiate({**step, "_target_": "builtins.dict"})
+        rank, world_size = int(asked["rank"]), int(asked["world_size"])
+    except (InstantiationException, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{place}: its rank and world_size are no numbers in this environment: "
+            f"{str(error).splitlines()[0]}\nhint: {SPLIT_RECIPE}, finds them wherever they are"
+        ) from error
+    if (rank, world_size) != (real.rank, real.world_size):
+        raise ConfigError(
+            f"{place}: rank={rank}, world_size={world_size}, but this process has "
+            f"rank={real.rank}, world_size={real.world_size}: some samples would be read by "
+            "several ranks and others by none\n"
+            f"hint: NODE_RANK is the rank only with one process a node; write {SPLIT_RECIPE}"
+        )
+    return real
 
 
 def _call_config(step: Any, function: Callable[..., Any], dataset: Any) -> Any:

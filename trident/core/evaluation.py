@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule
@@ -18,9 +20,10 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from trident.core.evalspec import Evaluation, MetricSpec, chosen, resolve
-from trident.core.metrics import StepMetric, scalars
+from trident.core.metrics import StepMetric, batch_size, scalars
 from trident.errors import ConfigError
 from trident.gather import all_gather, broadcast, gather
+from trident.predictions import per_sample, write_predictions
 from trident.schema import METRIC_SOURCES
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -34,10 +37,15 @@ StepOutput = dict[str, Any]
 
 
 class EvalMixin(LightningModule):
-    """Evaluation of one or several data sets per split, each by its dataspec's ``evaluation``."""
+    """Evaluation of one or several data sets per split, each by its dataspec's ``evaluation``.
+
+    Attributes:
+        predictions: the files that prediction has written, by name of the data set.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.predictions: dict[str, Path] = {}
         self._eval_outputs: dict[str, list[StepOutput]] = {}
         self._step_metrics: dict[tuple[str, str], StepMetric] = {}
 
@@ -55,6 +63,10 @@ class EvalMixin(LightningModule):
         if filler and not datamodule.is_empty(split, name):
             return
         outputs = _prepared(evaluation, "outputs", outputs, batch=batch, **context)
+        if split is Split.PREDICT:
+            if not filler:
+                self._keep(name, self._predicted(outputs, batch, evaluation))
+            return
         for key, spec in evaluation.at("eval_step").items():
             if (name, key) not in self._step_metrics:
                 self._step_metrics[name, key] = StepMetric(spec.metric)
@@ -63,8 +75,41 @@ class EvalMixin(LightningModule):
                 kwargs, batch=batch, device=self.device, filler=filler
             )
         if evaluation.collects and not filler:
-            step = self._collect_step_output(outputs, batch, evaluation.step_outputs)
-            self._eval_outputs.setdefault(name, []).append(_to_cpu(step))
+            self._keep(name, self._collect_step_output(outputs, batch, evaluation.step_outputs))
+
+    def _keep(self, name: str, step: StepOutput) -> None:
+        self._eval_outputs.setdefault(name, []).append(_to_cpu(step))
+
+    def _predicted(self, outputs: Any, batch: Any, evaluation: Evaluation) -> StepOutput:
+        """What is written of a step: what `step_outputs` chooses, or all that is per sample."""
+        if evaluation.step_outputs is None:
+            return per_sample(outputs, batch_size(batch))
+        return self._collect_step_output(outputs, batch, evaluation.step_outputs)
+
+    def write_predictions(self) -> None:
+        """Write each predicted data set to ``predictions/NAME.jsonl`` in the trainer's root."""
+        directory = Path(self.trainer.default_root_dir) / "predictions"
+        try:
+            for name, dataspec in self._trident_datamodule[Split.PREDICT].items():
+                gathered = gather(self._eval_outputs.pop(name, []))  # None on ranks above 0
+                evaluation = dataspec.evaluation or Evaluation()
+                path = directory / f"{name}.jsonl"
+                write = partial(self._write, path, gathered or [], evaluation, name)
+                if broadcast(write):
+                    self.predictions[name] = path
+        finally:
+            self._eval_outputs.clear()
+
+    def _write(
+        self, path: Path, parts: list[list[StepOutput]], evaluation: Evaluation, name: str
+    ) -> bool:
+        """Runs on rank 0; False when there is nothing to write."""
+        steps = [step for part in parts for step in part]
+        if not steps:
+            log.warning(f"{name}/predict has no samples: no file is written")
+            return False
+        write_predictions(path, self._epoch_outputs(Split.PREDICT, steps, evaluation, name))
+        return True
 
     def on_eval_epoch_end(self, split: Split) -> None:
         """Compute and log the metrics of all data sets of `split`; drop what was collected."""
@@ -111,13 +156,7 @@ class EvalMixin(LightningModule):
         if not steps:
             log.warning(f"{dataset_name}/{split.value} has no samples: its metrics are left out")
             return {}
-        outputs: Any = (
-            flatten_dict(steps) if evaluation.prepare.get("flatten_outputs", True) else steps
-        )
-        if callable(hook := evaluation.prepare.get("step_outputs")):
-            outputs = hook(
-                trident_module=self, step_outputs=outputs, split=split, dataset_name=dataset_name
-            )
+        outputs = self._epoch_outputs(split, steps, evaluation, dataset_name)
         values = {}
         for name, spec in evaluation.at("epoch_end").items():
             kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, None, dataset_name)
@@ -125,6 +164,15 @@ class EvalMixin(LightningModule):
             if callable(reset := getattr(spec.metric, "reset", None)):
                 reset()  # a torchmetrics object: it must not remember the last epoch
         return values
+
+    def _epoch_outputs(
+        self, split: Split, steps: list[StepOutput], evaluation: Evaluation, dataset_name: str
+    ) -> Any:
+        """The outputs of all steps, joined and prepared as the config says."""
+        flat = evaluation.prepare.get("flatten_outputs", True)
+        outputs = flatten_dict(steps) if flat else steps
+        context = {"trident_module": self, "split": split, "dataset_name": dataset_name}
+        return _prepared(evaluation, "step_outputs", outputs, **context)
 
     def log_metric(
         self,

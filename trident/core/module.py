@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from trident.core.checkpoints import allow_configs
 from trident.core.evaluation import EvalMixin
 from trident.core.optimizer import OptimizerMixin
 from trident.utils.access import plain_config
@@ -17,6 +18,8 @@ from trident.utils.enums import Split
 __all__ = ["TridentModule"]
 
 Config = DictConfig | Mapping[str, Any]
+
+allow_configs()  # here, for `load_from_checkpoint` outside of a run as well
 
 
 class TridentModule(OptimizerMixin, EvalMixin):
@@ -65,11 +68,18 @@ class TridentModule(OptimizerMixin, EvalMixin):
         """Not to be overridden: what is evaluated is said by the dataspec's ``evaluation``."""
         self.eval_step(Split.TEST, batch, dataloader_idx, batch_idx)
 
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Not to be overridden: what is predicted is said by the dataspec's ``evaluation``."""
+        self.eval_step(Split.PREDICT, batch, dataloader_idx, batch_idx)
+
     def on_validation_epoch_end(self) -> None:
         self.on_eval_epoch_end(Split.VAL)
 
     def on_test_epoch_end(self) -> None:
         self.on_eval_epoch_end(Split.TEST)
+
+    def on_predict_epoch_end(self) -> None:
+        self.write_predictions()
 
     def on_fit_start(self) -> None:
         _train_pretrained(self)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trident.ranks import is_main_process
 from trident.utils.access import plain_config
 
-__all__ = ["hyperparameters", "print_config"]
+__all__ = ["global_batch_size", "hyperparameters", "print_config", "print_metrics"]
 
 FIELDS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
 RECORDED = ("run", "trainer", "module", "datamodule", "callbacks")
@@ -38,3 +40,35 @@ def hyperparameters(cfg: DictConfig, module: Any) -> dict[str, Any]:
     total = sum(p.numel() for p in parameters)
     counts = {"total": total, "trainable": trainable, "non_trainable": total - trainable}
     return recorded | {f"module/params/{name}": count for name, count in counts.items()}
+
+
+def global_batch_size(cfg: DictConfig, world_size: int) -> dict[str, int]:
+    """Samples of an optimizer step over all ranks: one number, or one for each training set.
+
+    A dataspec's ``batch_size`` is per rank and batch.
+    """
+    batches = world_size * int(cfg.trainer.get("accumulate_grad_batches") or 1)
+    specs = OmegaConf.select(cfg, "datamodule.train") or {}
+    sizes = {
+        name: OmegaConf.select(cfg, f"datamodule.train.{name}.dataloader.batch_size")
+        for name in specs
+    }
+    known = {name: size * batches for name, size in sizes.items() if isinstance(size, int)}
+    if len(known) == 1:
+        return {"global_batch_size": next(iter(known.values()))}
+    return {f"global_batch_size/{name}": size for name, size in known.items()}
+
+
+def print_metrics(title: str, metrics: Mapping[str, float]) -> None:
+    """Show metrics as a table on the terminal, once a run."""
+    if not metrics or not is_main_process(os.environ):
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name in sorted(metrics):
+        table.add_row(name, f"{metrics[name]:.6g}")
+    Console().print(table)
