@@ -30,8 +30,10 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | extra
 
 
-def start(argv: Sequence[str], *, world_size: int = 1, **extra: str) -> list[subprocess.Popen[str]]:
-    """One process, or as many as ranks, running ``python ARGV`` in the toy project."""
+def start(
+    argv: Sequence[str], *, world_size: int = 1, project: Path = PROJECT, **extra: str
+) -> list[subprocess.Popen[str]]:
+    """One process, or as many as ranks, running ``python ARGV`` in a project."""
     port, processes = free_port(), []
     for rank in range(world_size):
         ranks = Ranks(
@@ -47,7 +49,7 @@ def start(argv: Sequence[str], *, world_size: int = 1, **extra: str) -> list[sub
         wired = ranks.environment() if world_size > 1 else {}
         process = subprocess.Popen(
             [sys.executable, *argv],
-            cwd=PROJECT,
+            cwd=project,
             env=environment(**wired, **extra),
             text=True,
             stdout=subprocess.PIPE,
@@ -76,11 +78,11 @@ def result(directory: Path) -> dict:
     return record
 
 
-def call(directory: Path, *overrides: str) -> int:
+def call(directory: Path, *overrides: str, project: Path = PROJECT) -> int:
     """The same in this process, which has the engine imported already; returns the exit code."""
     before = sys.argv, Path.cwd(), sys.path[:]
     sys.argv = ["trident", f"hydra.run.dir={directory}", *overrides]
-    os.chdir(PROJECT)
+    os.chdir(project)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on workers, intervals and the like
         try:
@@ -90,4 +92,7 @@ def call(directory: Path, *overrides: str) -> int:
         finally:
             sys.argv, sys.path[:] = before[0], before[2]
             os.chdir(before[1])
+            # Another project has another `src`.
+            for name in [name for name in sys.modules if name.partition(".")[0] == "src"]:
+                del sys.modules[name]
     return 0

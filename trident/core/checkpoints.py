@@ -6,6 +6,7 @@ import builtins
 import collections
 import pathlib
 import typing
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig
@@ -14,7 +15,7 @@ from omegaconf.nodes import AnyNode
 
 __all__ = ["allow_configs"]
 
-CONFIGS = [
+CONFIGS: list[Any] = [
     DictConfig,
     ListConfig,
     AnyNode,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from lightning import LightningDataModule
@@ -124,12 +124,8 @@ class TridentDataModule(LightningDataModule):
         return self._sequence(Split.TEST)
 
     def predict_dataloader(self) -> Any:
-        loaders = self._sequence(Split.PREDICT)
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
-        return loaders and CombinedLoader(
-            {name: AsItIs(loader) for name, loader in self._loaders[Split.PREDICT].items()},
-            "sequential",
-        )
+        return self._sequence(Split.PREDICT, AsItIs)
 
     def train_batches(self, limit: float | None = None) -> int | None:
         """Batches of one training epoch on each rank, at most `limit` (a number, or a fraction if a
@@ -156,11 +152,13 @@ class TridentDataModule(LightningDataModule):
         """Whether this rank's part of a data set has no samples."""
         return self.is_filler(split, name, 0)
 
-    def _sequence(self, split: Split) -> Any:
+    def _sequence(self, split: Split, wrapped: Callable[[Any], Any] | None = None) -> Any:
         if not self.has(split):
             return []
-        self._loaders[split] = self._build(split)
-        return CombinedLoader(self._loaders[split], "sequential")
+        loaders = self._loaders[split] = self._build(split)
+        if wrapped is not None:
+            loaders = {name: wrapped(loader) for name, loader in loaders.items()}
+        return CombinedLoader(loaders, "sequential")
 
     def _build(self, split: Split) -> dict[str, Any]:
         if not self.has(split):
