@@ -7,7 +7,8 @@ and do nothing special on one process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +17,9 @@ import torch.distributed as dist
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-__all__ = ["all_gather", "broadcast", "gather", "world_size"]
+from trident.errors import ConfigError
+
+__all__ = ["all_gather", "all_or_none", "broadcast", "gather", "world_size"]
 
 T = TypeVar("T")
 
@@ -27,8 +30,8 @@ CHUNK = 1 << 28
 _groups: dict[Any, Any] = {}
 
 
-class RankZeroError(RuntimeError):
-    """What rank 0 ended by, seen from another rank."""
+class OtherRankError(RuntimeError):
+    """What another rank ended by."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,14 @@ def broadcast(compute: Callable[[], T]) -> T:
     """What `compute` returns on rank 0, on all ranks; where it raises there, all ranks raise.
 
     Raises:
-        RankZeroError: on ranks above 0, when `compute` raised on rank 0.
+        OtherRankError: on ranks above 0, when `compute` raised on rank 0.
     """
     if world_size() == 1:
         return compute()
     if dist.get_rank() != 0:
         value, error = _broadcast_object(None)
         if error is not None:
-            raise RankZeroError(f"rank 0 failed: {error}")
+            raise OtherRankError(f"rank 0 failed: {error}")
         return value  # type: ignore[no-any-return]
     try:
         result = compute()
@@ -73,6 +76,28 @@ def broadcast(compute: Callable[[], T]) -> T:
         raise
     _broadcast_object((result, None))
     return result
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """A block that ends well on all ranks or on none: nobody waits for a rank that has failed.
+
+    Raises:
+        ConfigError: the first failing rank raised one.
+        OtherRankError: it raised anything else.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    users = isinstance(error, ConfigError)
+    message = None if error is None else str(error) if users else f"{type(error).__name__}: {error}"
+    for rank, (said, by_config) in enumerate(all_gather((message, users))):
+        if error is not None:
+            raise error
+        if said is not None:
+            raise (ConfigError if by_config else OtherRankError)(f"rank {rank}: {said}")
 
 
 def gather(value: T) -> list[T] | None:

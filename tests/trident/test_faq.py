@@ -102,7 +102,9 @@ def test_models_of_ones_own(module, logged, faq, tmp_path):
 
 def test_a_lightning_module_that_stands_alone(faq, tmp_path):
     assert call(tmp_path, "experiment=alone", *QUIET, project=faq) == 0
-    assert {"val_loss", "test_loss/0", "test_loss/1"} <= set(result(tmp_path)["metrics"])
+    assert {"val_loss/0", "val_loss/1", "test_loss/0", "test_loss/1"} <= set(
+        result(tmp_path)["metrics"]
+    )
 
 
 # -- 4. checkpoints ----------------------------------------------------------------------------

@@ -12,6 +12,19 @@ from support import call, finish, result, start
 
 from trident.records import METRICS, read_lines
 
+SPLITS = {
+    "odd": (25, 4),
+    "manual": (24, 2),
+    "stream": (24, 2),
+    "sampler": (24, 2),
+    "lightning": (24, 2),
+    "by_node": (24, 2),
+    "by_node_stream": (24, 2),
+    "by_node_then_step": (23, 2),
+    "prepared": (24, 2),
+}
+"""Ways to split training data, the samples that they leave, and each rank's steps an epoch."""
+
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
@@ -25,10 +38,12 @@ def both(tmp_path_factory, alone) -> Path:
     root = tmp_path_factory.mktemp("both")
     script = str(Path(__file__).parent / "two_ranks.py")
     best = result(alone)["checkpoint"]["best"]
+    lines = [{"ids": i, "labels": i % 3, "x": [i % 2, 1.0, 0.0, 2.0]} for i in range(24)]
+    (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
     codes, output = finish(start([script, str(root), best], world_size=2))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
-    wrong = {"refused": 2, "devices": 2, "bad": 1}
-    for name in ("fit", "test", "odd", "manual", "stream", *wrong):
+    wrong = {"refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
+    for name in ("fit", "test", "predict", *SPLITS, *wrong):
         for rank in range(2):
             assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
     assert codes == [0, 0]
@@ -63,14 +78,36 @@ def test_ranks_share_each_epochs_samples_and_epochs_differ(both):
     assert len({tuple(read) for read in epochs}) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "steps"), [("odd", 25, 4), ("manual", 24, 2), ("stream", 24, 2)]
-)
-def test_every_sample_once_when_sizes_are_odd_or_users_split(name, size, steps, both):
+@pytest.mark.parametrize("name", SPLITS)
+def test_every_sample_once_when_sizes_are_odd_or_users_split(name, both):
     ranks = seen(both, name)
+    size, steps = SPLITS[name]
     assert [len(batches) for batches in ranks] == [3 * steps] * 2
     read = Counter(chain.from_iterable(chain.from_iterable(ranks)))
     assert read == Counter({index: 3 for index in range(size)})
+
+
+@pytest.mark.parametrize("name", ["sampler", "lightning", "by_node", "prepared"])
+def test_ranks_keep_to_their_part_and_epochs_differ(name, both):
+    """Each epoch is a new order, whoever made the sampler."""
+    steps = SPLITS[name][1]
+    for batches in seen(both, name):
+        epochs = [list(chain.from_iterable(batches[i * steps : (i + 1) * steps])) for i in range(3)]
+        assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_data_is_prepared_once_a_node(both):
+    assert sorted(map(int, (both / "mapped.0").read_text().split())) == list(range(24))
+    assert not (both / "mapped.1").exists()
+
+
+def test_predictions_of_two_ranks_are_in_the_data_sets_order(both):
+    record = result(both / "predict")
+    path = Path(record["predictions"]["seven"])
+    assert path == both / "predict/predictions/seven.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["ids"] for line in lines] == list(range(7))
+    assert [len(path.read_text()) for path in path.parent.iterdir()] == [len(path.read_text())]
 
 
 def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone):
@@ -101,6 +138,12 @@ def test_only_rank_zero_writes(both):
     ("name", "message"),
     [
         ("refused", "1 training samples cannot be split over 2 ranks"),
+        (
+            "by_node_wrong",
+            "rank=0, world_size=2, but this process has rank=1, world_size=2: some samples would "
+            "be read by several ranks and others by none\nhint: NODE_RANK is the rank only with "
+            "one process a node; write `apply: {split: {_target_: trident.sharding.split_by_rank}}`",
+        ),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),
         ("bad", "this metric fails"),
     ],

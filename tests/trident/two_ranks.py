@@ -18,7 +18,36 @@ BARE = (
 )
 NO_EVALUATION = (*BARE, "datamodule.val=null", "datamodule.test=null")
 SPLIT = "+datamodule.train.toy.preprocessing.apply.split._target_=trident.sharding.split_by_rank"
+ROWS = (
+    *NO_EVALUATION,
+    "spec.dataset._target_=toyproject.toy.rows",
+    "~datamodule.train.toy.preprocessing",
+)
+VARIABLE = "{{_target_: builtins.int, _args_: [{{_target_: os.environ.get, _args_: [{}]}}]}}"
+BY_NODE = (
+    "+datamodule.train.toy.preprocessing.apply.split_dataset_by_node="
+    "{_target_: datasets.distributed.split_dataset_by_node, "
+    f"rank: {VARIABLE.format('NODE_RANK')}, world_size: {VARIABLE.format('WORLD_SIZE')}}}"
+)
+SAMPLER = (
+    "+datamodule.train.toy.preprocessing.apply.wrap_sampler="
+    "{_target_: torch.utils.data.DistributedSampler, shuffle: true}"
+)
+STREAM = ("+spec.dataset.stream=true", "~datamodule.train.toy.dataloader.shuffle")
 FAILING = "{_partial_: true, _target_: toyproject.toy.fail}"
+
+MORE_STEPS = (
+    "+datamodule.train.toy.preprocessing.method.filter="
+    "{function: {_partial_: true, _target_: toyproject.toy.below, limit: 23}}"
+)
+PREPARED = (
+    "~spec.dataset",
+    f"+spec.dataset={{_target_: datasets.load_dataset, path: json, data_files: {ROOT}/rows.json, "
+    f"split: train, cache_dir: {ROOT}/cache}}",
+    "~datamodule.train.toy.preprocessing",
+    "+datamodule.train.toy.preprocessing.method={map: {function: {_partial_: true, "
+    f"_target_: toyproject.toy.noted, log: {ROOT}/mapped}}}}, with_format: {{type: torch}}}}",
+)
 
 RUNS = {
     # Half the batch size: the optimizer steps of one process.
@@ -26,20 +55,33 @@ RUNS = {
     "test": ["trainer.limit_train_batches=0.0", f"run.ckpt_path='{CHECKPOINT}'", *BARE],
     "odd": [*BARE, "datamodule.train.toy.dataloader.batch_size=4", "spec.dataset.size=25"],
     "manual": [*NO_EVALUATION, SPLIT],
-    "stream": [
+    "stream": [*ROWS, *STREAM, "module.scheduler=null"],
+    "sampler": [*ROWS, SAMPLER],
+    "lightning": [*ROWS, "+datamodule.sharding=manual", "+trainer.use_distributed_sampler=true"],
+    "by_node": [*ROWS, BY_NODE],
+    "by_node_stream": [*ROWS, *STREAM, BY_NODE, "module.scheduler=null"],
+    "by_node_then_step": [*ROWS, BY_NODE, MORE_STEPS],
+    "by_node_wrong": [*ROWS, BY_NODE],
+    "prepared": [*NO_EVALUATION, *PREPARED],
+    "predict": [
         *NO_EVALUATION,
-        "datamodule.train.toy.preprocessing=null",
-        "spec.dataset._target_=toyproject.toy.rows",
-        "+spec.dataset.stream=true",
-        "~datamodule.train.toy.dataloader.shuffle",
-        "module.scheduler=null",
+        "trainer.limit_train_batches=0.0",
+        f"run.ckpt_path='{CHECKPOINT}'",
+        "+datamodule.predict.seven={dataset: {_target_: toyproject.toy.Toy, size: 7}}",
+        "+datamodule.predict.seven.dataloader=${spec.dataloader}",
+        "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
     "refused": [*BARE, "spec.dataset.size=1"],
     "devices": [*BARE, "+trainer.devices=3"],
     "bad": [*BARE, f"+spec.evaluation.metrics.bad.metric={FAILING}"],
 }
 
+ONE_TASK_A_NODE = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "NODE_RANK": os.environ["RANK"]}
+TWO_TASKS_ON_A_NODE = {name: os.environ[name] for name in ONE_TASK_A_NODE}
+NODES = {"by_node", "by_node_stream", "by_node_then_step"}
+
 for name, overrides in RUNS.items():
+    os.environ.update(ONE_TASK_A_NODE if name in NODES else TWO_TASKS_ON_A_NODE)
     code = call(ROOT / name, *overrides, f"module.model.log={ROOT / name}/seen")
     (ROOT / f"{name}.exit.{os.environ['RANK']}").write_text(str(code))
 

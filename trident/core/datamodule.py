@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from lightning import LightningDataModule
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
+from trident.gather import all_or_none
 from trident.sharding import EvalBatches, Part
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
@@ -85,10 +87,19 @@ class TridentDataModule(LightningDataModule):
         What it loads and preprocesses, the others' :meth:`setup` finds in the cache of `datasets`.
         """
         if self.trainer is not None and self.trainer.state.fn is not None:
-            self.setup(self.trainer.state.fn.value)
+            # The others wait without end: what goes wrong here is raised by `setup`, on all.
+            with suppress(Exception):
+                self._load(self.trainer.state.fn.value)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and preprocess the data sets of a stage; those that were are kept."""
+        """Load and preprocess the data sets of a stage; those that were are kept.
+
+        To be called on all ranks; where one fails, all of them do.
+        """
+        with all_or_none():
+            self._load(stage)
+
+    def _load(self, stage: str | None) -> None:
         started = time.perf_counter()
         for split in STAGES[stage]:
             if self.has(split) and split not in self._specs:

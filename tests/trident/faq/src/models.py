@@ -69,7 +69,7 @@ class Alone(Bare):
         return self(**batch)["loss"]
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
-        self.log("val_loss", self(**batch)["loss"], add_dataloader_idx=False)
+        self.log(f"val_loss/{dataloader_idx}", self(**batch)["loss"], add_dataloader_idx=False)
 
     def test_step(self, batch, batch_idx, dataloader_idx=0):
         self.log(f"test_loss/{dataloader_idx}", self(**batch)["loss"], add_dataloader_idx=False)
