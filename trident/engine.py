@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import instantiate, to_absolute_path
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -41,6 +42,7 @@ __all__ = ["instantiate_objects", "run"]
 
 log = get_logger(__name__)
 
+LOW_PRECISION = {torch.float16, torch.bfloat16}
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
 
@@ -70,6 +72,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
         _require_training_data(datamodule)
     module: pl.LightningModule = instantiate(cfg.module)
     trainer = _trainer(cfg, size, datamodule)
+    _warn_of_low_precision(module, trainer)
     result.world_size = trainer.world_size
     known = hyperparameters(cfg, module) | global_batch_size(cfg, trainer.world_size)
     for logger in trainer.loggers:
@@ -204,9 +207,12 @@ def _checkpoint(path: str | None) -> str | None:
     """The checkpoint to start from, checked before anything is loaded."""
     if path is None or path in SPECIAL_CHECKPOINTS or "://" in path:
         return path
-    if not Path(path).exists():
-        raise ConfigError(f"run.ckpt_path={path}: no such file or directory in {Path.cwd()}")
-    return str(Path(path).resolve())
+    absolute = Path(to_absolute_path(path))  # from where the command was typed
+    if not absolute.exists():
+        raise ConfigError(
+            f"run.ckpt_path={path}: no such file or directory in {to_absolute_path('.')}"
+        )
+    return str(absolute.resolve())
 
 
 def _require_training_data(datamodule: TridentDataModule) -> None:
@@ -215,6 +221,18 @@ def _require_training_data(datamodule: TridentDataModule) -> None:
             "there is no data set to train on\n"
             "hint: add one as `datamodule.train.NAME`, "
             "or only test with trainer.limit_train_batches=0.0"
+        )
+
+
+def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> None:
+    """`from_pretrained` makes weights of the checkpoint's own type, in which small updates vanish."""
+    dtypes = {parameter.dtype for parameter in module.parameters() if parameter.requires_grad}
+    low = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes & LOW_PRECISION)
+    if low and str(trainer.precision) not in ("bf16-true", "16-true"):
+        log.warning(
+            f"the model's weights are {', '.join(low)}, and trainer.precision is "
+            f"{trainer.precision}: updates smaller than their precision are lost\n"
+            "hint: module.model.dtype=float32, or say trainer.precision=bf16-true"
         )
 
 

@@ -16,6 +16,14 @@ from trident.records import RESULT, read_json
 
 PROJECT = Path(__file__).parent / "project"
 
+VARIABLE = "{{_target_: builtins.int, _args_: [{{_target_: os.environ.get, _args_: [{}]}}]}}"
+BY_NODE = (
+    "+datamodule.train.toy.preprocessing.apply.split_dataset_by_node="
+    "{_target_: datasets.distributed.split_dataset_by_node, "
+    f"rank: {VARIABLE.format('NODE_RANK')}, world_size: {VARIABLE.format('WORLD_SIZE')}}}"
+)
+"""A recipe that users have, right with one task a node."""
+
 
 def free_port() -> int:
     with socket.socket() as listener:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import call
+from support import BY_NODE, call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -22,12 +22,6 @@ ROWS = (
     *NO_EVALUATION,
     "spec.dataset._target_=toyproject.toy.rows",
     "~datamodule.train.toy.preprocessing",
-)
-VARIABLE = "{{_target_: builtins.int, _args_: [{{_target_: os.environ.get, _args_: [{}]}}]}}"
-BY_NODE = (
-    "+datamodule.train.toy.preprocessing.apply.split_dataset_by_node="
-    "{_target_: datasets.distributed.split_dataset_by_node, "
-    f"rank: {VARIABLE.format('NODE_RANK')}, world_size: {VARIABLE.format('WORLD_SIZE')}}}"
 )
 SAMPLER = (
     "+datamodule.train.toy.preprocessing.apply.wrap_sampler="

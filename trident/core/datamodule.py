@@ -115,6 +115,14 @@ class TridentDataModule(LightningDataModule):
     def get(self, split: Split, default: Any = None) -> Any:
         return self._specs.get(split, default)
 
+    def __len__(self) -> int:
+        """Training samples on this rank, of the largest set; 0 before they are set up."""
+        specs = self._specs.get(Split.TRAIN, DictList())
+        return max((len(spec.dataset) for spec in specs.values()), default=0)
+
+    def __bool__(self) -> bool:
+        return True  # one without training data is none the less a datamodule
+
     def train_dataloader(self) -> Any:
         """One data set's dataloader, or several combined to batches by name."""
         loaders = self._loaders.pop(Split.TRAIN, None) or self._build(Split.TRAIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -198,7 +198,13 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
             f"preprocessing.method.{name}: {type(dataset).__name__} has no such method\n"
             f"hint: near: {near}"
         )
-    return _call_config(step, function, dataset)
+    args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
+    return function(dataset, *args, **kwargs)
+
+
+def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What Hydra makes of a node without a target; it finds no class inside of a function."""
+    return args, kwargs
 
 
 def _apply(dataset: Any, name: str, step: Any) -> Any:
@@ -237,11 +243,6 @@ def _checked_part(name: str, step: Any, real: Part) -> Part:
             f"hint: NODE_RANK is the rank only with one process a node; write {SPLIT_RECIPE}"
         )
     return real
-
-
-def _call_config(step: Any, function: Callable[..., Any], dataset: Any) -> Any:
-    plain = plain_config(step)
-    return instantiate({**plain, "_target_": function}, dataset)
 
 
 _STEPS = {"method": _call_method, "apply": _apply}

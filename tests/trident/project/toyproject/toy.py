@@ -97,6 +97,14 @@ class Both(TridentModule):
         return {"loss": loss}
 
 
+class Half(TridentModule):
+    """Has weights in half precision, as a checkpoint may."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.offset = nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
+
+
 def add_to_batch(batch, trident_module, split, dataset_name):
     trident_module.asked = [(split.value, dataset_name)]
     return {**batch, "x": batch["x"] + 1}
