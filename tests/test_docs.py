@@ -96,6 +96,21 @@ def test_quoted_yaml_is_that_of_the_examples(block: str) -> None:
     assert "".join(lines) in (ROOT / first.removeprefix("#").strip()).read_text()
 
 
+def quoted() -> list[tuple[str, str]]:
+    """What a page says is from a file: the file, and the quoted lines."""
+    pattern = r"<!-- from (\S+) -->\n```[a-z]+\n(.*?)^```$"
+    return [
+        found
+        for path in DOCS
+        for found in re.findall(pattern, path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_what_is_quoted_from_a_file_is_in_it() -> None:
+    assert quoted()
+    assert not [file for file, lines in quoted() if lines not in (ROOT / file).read_text()]
+
+
 def test_the_changelog_begins_with_what_is_unreleased() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert headings[0] == "Unreleased"
