@@ -17,7 +17,7 @@ from trident.records import write_json
 
 from .command import run
 from .errors import LaunchError, SchedulerError, UsageError
-from .sweep import Member, quote
+from .sweep import Member, key_of, quote
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -81,7 +81,7 @@ def foreign(command: str, directory: Path) -> App:
     words = shlex.split(command)
     if not words:
         raise UsageError("--app names no command\nhint: --app 'python train.py'")
-    if Path(words[0]).name in ("python", "python3"):
+    if words[0] in ("python", "python3"):  # a path to another one is meant as it is
         words[0] = sys.executable
     words = [str(directory / word) if (directory / word).is_file() else word for word in words]
     return App(
@@ -98,6 +98,11 @@ def absolute(path: str, directory: Path) -> str:
 
 def plan_foreign(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The points of a sweep over `app`, expanded and checked by the app's own Hydra in a process of its own."""
+    for_hydra = [override for override in overrides if key_of(override).startswith("hydra")]
+    # Sweepers are told of the others alone, and members are single runs.
+    passed_on = [
+        o for o in for_hydra if not key_of(o).startswith(("hydra.sweeper", "hydra/sweeper"))
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
         hydra = (
@@ -124,7 +129,7 @@ def plan_foreign(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
             raise UsageError(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: is it a Hydra app?"
             )
-        return [tuple(point) for point in json.loads(plan.read_text())["points"]]
+        return [(*point, *passed_on) for point in json.loads(plan.read_text())["points"]]
 
 
 def _path(app: App) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .app import App
-from .errors import LaunchError
+from .errors import LaunchError, UsageError
 from .plan import Plan
 from .provenance import versions
 from .runner import run_array
 from .states import State, Status
 from .status import statuses
-from .store import SweepDir
+from .store import SweepDir, new_id
 from .submit import check_resources
 from .sweep import Member
 
@@ -47,12 +46,10 @@ def launch(
     new = [
         Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
     ]
-    old = [member for member in sweep.members() if member.index < first]
     plan = Plan(
         name=sweep.name,
-        sweep_id=secrets.token_hex(4),
+        sweep_id=new_id(),
         app=app,
-        members=(*old, *new),
         submit=tuple(member.index for member in new),
         launcher="trident_local",
         resources=resources,
@@ -69,7 +66,14 @@ def launch(
         "git": None,
         "versions": versions(),
     }
-    sweep.create(record, plan.members)
+    with sweep.locked():
+        if first == 0 and sweep.exists():
+            raise UsageError(
+                f"hydra.sweep.dir={sweep.path} holds a sweep already, whose values would be taken for this one's\n"
+                "hint: a directory of its own for each, as by default, where its name has the time"
+            )
+        old = [member for member in sweep.members() if member.index < first]
+        sweep.create(record, (*old, *new))
     array = sweep.add_array(plan.submit, plan.launcher_record())
     run_array(sweep, array)
     known = statuses(sweep)
@@ -127,7 +131,8 @@ def _config_options(config: DictConfig) -> list[str]:
         if source.path
     }
     schemes = {source.provider: source.schema for source in config.hydra.runtime.config_sources}
-    options = [f"--config-name={config.hydra.job.config_name}"]
+    name = config.hydra.job.config_name
+    options = [] if name is None else [f"--config-name={name}"]
     if "main" in sources:
         package = schemes["main"] == "pkg"
         options.append(f"--config-path={'pkg://' if package else ''}{sources['main']}")

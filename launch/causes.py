@@ -30,7 +30,9 @@ def detail_of(code: int, log: str) -> str:
         return exception
     if code < 0:
         return f"killed by {_signal_name(-code)}"
-    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+    said = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in said if line.startswith("error:")]  # a hint may follow it
+    last = (errors or said or [""])[-1]
     return f"exit code {code}" + (f": {last[:200]}" if last else "")
 
 

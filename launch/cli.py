@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        say(
+            f"error: {error.filename or 'the system'}: {error.strerror}\nhint: is it yours, and not full?"
+        )
+        return 2
     except KeyboardInterrupt:
         say("")
         return 130
@@ -40,6 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON, which has no NaN: a loss that is none is null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _root() -> Path:
@@ -67,14 +88,14 @@ def _submit(args: argparse.Namespace) -> int:
     made, sweep = plan(request)
     if args.dry_run:
         print(plan_text(made, sweep))
-        print(f"\n# the script\n{script_of(made, sweep, len(sweep.arrays()))}", end="")
+        print(f"\n# the script\n{script_of(made, sweep, sweep.next_array)}", end="")
         return 0
-    array = submit(made, sweep, shlex.join(["trident-sweep", *args.argv]))
-    if array is None:
+    made, sweep = submit(made, sweep, shlex.join(["trident-sweep", *args.argv]))
+    if not made.submit:
         say(
             f"sweep {made.name}: nothing left to run\nhint: `trident-sweep results {shlex.quote(made.name)}`"
         )
-        return 0
+        return _wait(sweep) if args.wait else 0
     say(
         f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on this machine "
         f"({made.launcher}), each {made.describe_resources()}"
@@ -117,7 +138,7 @@ def _list(args: argparse.Namespace) -> int:
             }
             for s, r in found
         ]
-        print(json.dumps(records))
+        print(as_json(records))
         return 0
     for sweep, reports in found:
         print(f"{sweep.name}  {sweep.record['id']}  {counts(reports)}")
@@ -155,7 +176,7 @@ def _status(args: argparse.Namespace) -> int:
             "counts": _counts(reports),
             "members": [r.record() for r in reports],
         }
-        print(json.dumps(record))
+        print(as_json(record))
     else:
         show(status_table(sweep, reports))
     return 0
@@ -221,7 +242,7 @@ def _results(args: argparse.Namespace) -> int:
     over = args.over or ["run.seed"]
     groups = r.group(rows, over, mode=args.mode) if args.grouped or args.over else None
     if form == "json":
-        print(json.dumps(r.as_records(rows if groups is None else groups)))
+        print(as_json(r.as_records(rows if groups is None else groups)))
     elif form == "csv":
         print(
             r.rows_csv(rows, metrics) if groups is None else r.groups_csv(groups, metrics), end=""
@@ -250,7 +271,7 @@ def _doctor(args: argparse.Namespace) -> int:
     found = checks(Path.cwd())
     if args.json:
         print(
-            json.dumps(
+            as_json(
                 [{"check": c.name, "ok": c.ok, "found": c.found, "means": c.means} for c in found]
             )
         )

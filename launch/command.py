@@ -26,6 +26,7 @@ def run(
             command,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=timeout,
             cwd=cwd,

@@ -35,20 +35,13 @@ from trident.schema import problems
 
 from .app import absolute
 from .errors import UsageError, nearest
-from .sweep import expand
+from .sweep import expand, refuse_ours
 
 __all__ = ["Composed", "Point", "compose", "launcher_options"]
 
 Point = tuple[str, ...]
 
 _LAUNCHER = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.mode")
-_REFUSED = {
-    "hydra.run.dir": "every member has a directory of its own in the sweep; `--name` names the sweep",
-    "hydra.sweep.dir": "`--name` names the sweep's directory",
-    "hydra.sweep.subdir": "members are numbered",
-    "hydra.job.num": "members are numbered",
-    "hydra.job.id": "members are numbered",
-}
 _SET_LATER = ("SLURM_", "TRIDENT_", "CUDA_", *VARIABLES)
 """Environment that only exists inside a task."""
 
@@ -149,8 +142,7 @@ def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override
     mine, theirs = [], []
     for override in overrides:
         key = override.key_or_group
-        if key in _REFUSED:
-            raise UsageError(f"{override.input_line}: not in a sweep\nhint: {_REFUSED[key]}")
+        refuse_ours(key, str(override.input_line))
         if key.startswith(_LAUNCHER):
             if override.is_sweep_override():
                 raise UsageError(

@@ -58,7 +58,7 @@ def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
 
     keys = swept_keys(r.member for r in reports)
     table = Table(
-        title=f"{sweep.name}: {counts(reports)}",
+        title=escape(f"{sweep.name}: {counts(reports)}"),
         title_justify="left",
         box=None,
         header_style="bold",
@@ -127,28 +127,31 @@ def duration(seconds: float | None) -> str:
 
 
 def rows_table(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
+    from rich.markup import escape
     from rich.table import Table
 
     keys = list(rows[0].params) if rows else []
     table = Table(box=None, header_style="bold")
     for column in ("#", "state", *keys, *metrics):
-        table.add_column(column, overflow="fold")
+        table.add_column(escape(column), overflow="fold")
     for row in rows:
         cells = [number(row.metrics[m]) if m in row.metrics else "" for m in metrics]
-        table.add_row(str(row.index), str(row.state), *(row.params[k] or "" for k in keys), *cells)
+        params = (escape(row.params[k] or "") for k in keys)
+        table.add_row(str(row.index), str(row.state), *params, *cells)
     return table
 
 
 def groups_table(
     groups: Sequence[Group], metrics: Sequence[str], over: Sequence[str]
 ) -> RenderableType:
+    from rich.markup import escape
     from rich.table import Table
 
     keys = list(groups[0].params) if groups else []
     title = f"mean over {', '.join(over) or 'nothing'}, with 95% interval and std; best member as value (#index)"
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold")
     for column in (*keys, "metric", "n", "mean", "95% interval", "std", "best"):
-        table.add_column(column, overflow="fold")
+        table.add_column(escape(column), overflow="fold")
     for group in groups:
         for position, name in enumerate(m for m in metrics if m in group.metrics):
             s = group.metrics[name]
@@ -156,10 +159,16 @@ def groups_table(
                 "" if s.interval95 is None else f"{s.interval95[0]:.4f} to {s.interval95[1]:.4f}"
             )
             std = "" if s.std is None else f"{s.std:.4f}"
-            params = [(group.params[k] or "") if position == 0 else "" for k in keys]
+            params = [escape(group.params[k] or "") if position == 0 else "" for k in keys]
             n = f"{s.n}/{len(group.members)}" if s.n < len(group.members) else str(s.n)
             table.add_row(
-                *params, name, n, f"{s.mean:.4f}", low_high, std, f"{s.best:.4f} (#{s.best_index})"
+                *params,
+                escape(name),
+                n,
+                f"{s.mean:.4f}",
+                low_high,
+                std,
+                f"{s.best:.4f} (#{s.best_index})",
             )
     return table
 

@@ -18,10 +18,14 @@ class Plan:
     name: str
     sweep_id: str
     app: App
-    members: tuple[Member, ...]
+    points: tuple[Member, ...] = ()
+    """What was asked for, numbered by itself."""
+    named: bool = True
+    """Whether the user named the sweep: it then goes on with what is there under that name."""
+    members: tuple[Member, ...] = ()
     """All members of the sweep."""
-    submit: tuple[int, ...]
-    """The indexes that this submission runs: those that are new or unfinished."""
+    submit: tuple[int, ...] = ()
+    """The indexes that this submission runs: those that are new or unfinished of what was asked for."""
     launcher: str
     resources: Resources
     slots: int

@@ -15,12 +15,15 @@ from .errors import SchedulerError
 
 __all__ = ["alive", "die_with_parent", "identity", "is_here", "kill_group", "oom_kills"]
 
+GONE = "gone"
+"""The start of a process that had ended before it was named."""
+
 _PR_SET_PDEATHSIG = 1
 
 
 def identity(pid: int) -> str:
     """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
-    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or 'gone'}"
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
 
 
 def is_here(name: str) -> bool:
@@ -29,8 +32,8 @@ def is_here(name: str) -> bool:
 
 def alive(name: str) -> bool:
     """Whether the process that `identity` named still runs. Only meaningful on its own host."""
-    pid = name.split(":")[-2]
-    return identity(int(pid)) == name
+    *_, pid, start = name.split(":")
+    return start != GONE and identity(int(pid)) == name
 
 
 def _start_time(pid: int) -> str | None:

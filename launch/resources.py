@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,6 +63,12 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
             f"hydra.launcher.gpus_per_node={given} for hydra.launcher.tasks_per_node={tasks}: every rank needs a "
             f"GPU of its own\nhint: set `hydra.launcher.tasks_per_node={given}`"
         )
+    for name in launcher.get("env") or {}:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            raise UsageError(
+                f"hydra.launcher.env: {name!r} is no name of a variable\n"
+                "hint: letters, digits and `_`, and no digit first"
+            )
     timeout = launcher.get("timeout_min")
     if timeout is not None and timeout <= 0:
         raise UsageError(

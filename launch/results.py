@@ -136,7 +136,8 @@ def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> l
         return groups
     sign = 1 if lower_is_better(metric, mode) else -1
     return sorted(
-        groups, key=lambda g: sign * g.metrics[metric].mean if metric in g.metrics else math.inf
+        groups,
+        key=lambda g: _rank(sign * g.metrics[metric].mean if metric in g.metrics else math.nan),
     )
 
 
@@ -156,16 +157,26 @@ def _group(params: dict[str, str | None], members: Sequence[Row], mode: str) -> 
 
 def _summary(name: str, done: Sequence[Row], mode: str) -> Summary:
     values = [row.metrics[name] for row in done]
-    pick = min if lower_is_better(name, mode) else max
-    best = pick(done, key=lambda row: row.metrics[name])
+    sign = 1 if lower_is_better(name, mode) else -1
+    best = min(done, key=lambda row: _rank(sign * row.metrics[name]))
     return Summary(
         n=len(values),
         mean=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else None,
+        std=_std(values) if len(values) > 1 else None,
         interval95=interval95(values),
         best=best.metrics[name],
         best_index=best.index,
     )
+
+
+def _std(values: Sequence[float]) -> float:
+    """The sample's; NaN when a value is: a run that diverged is not left out."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _rank(value: float) -> tuple[bool, float]:
+    """An order in which NaN is the worst."""
+    return math.isnan(value), value
 
 
 def lower_is_better(name: str, mode: str = "auto") -> bool:
@@ -188,7 +199,7 @@ def interval95(values: Sequence[float]) -> tuple[float, float] | None:
     if n < 2:
         return None
     t = _T[n - 2] if n - 1 <= len(_T) else 1.95996 + 2.3723 / (n - 1) + 2.8225 / (n - 1) ** 2
-    half = t * statistics.stdev(values) / math.sqrt(n)
+    half = t * _std(values) / math.sqrt(n)
     mean = statistics.fmean(values)
     return mean - half, mean + half
 

@@ -14,7 +14,7 @@ from .plan import Plan
 from .states import State, Status
 from .status import statuses
 from .store import SweepDir
-from .submit import resubmit, with_options
+from .submit import refuse_unknown, resubmit, with_options
 
 __all__ = ["pasteable", "resume"]
 
@@ -22,7 +22,8 @@ __all__ = ["pasteable", "resume"]
 def resume(sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str]) -> tuple[int, ...]:
     """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
 
-    Members that live or are COMPLETED are left alone; a cancelled one goes on only when it is named.
+    Members that live or are COMPLETED are left alone. A cancelled one goes on only when it is named, and so does one
+    whose state is unknown since another machine has it: who names it says that nothing of it is left there.
     """
     with sweep.locked():
         wanted = _wanted(sweep, indexes)
@@ -34,9 +35,8 @@ def resume(sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str]) ->
 def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
     known = statuses(sweep)
     asked = indexes or sorted(known)
-    unknown = [index for index in asked if known[index].state is State.UNKNOWN]
-    if unknown:
-        raise UsageError(f"members {unknown}: state unknown: {known[unknown[0]].reason}")
+    if not indexes:
+        refuse_unknown(sweep, known)
     wanted = tuple(index for index in asked if _left(known[index], named=bool(indexes)))
     cancelled = [index for index in asked if known[index].state is State.CANCELLED]
     if cancelled and not wanted:
@@ -49,7 +49,9 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _left(status: Status, *, named: bool) -> bool:
-    return status.state is State.FAILED or (named and status.state is State.CANCELLED)
+    return status.state is State.FAILED or (
+        named and status.state in (State.CANCELLED, State.UNKNOWN)
+    )
 
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:

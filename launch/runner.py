@@ -7,14 +7,17 @@ never disturbs another; what happened is on disk when it happened. If this proce
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +26,7 @@ from typing import Any
 from trident.ranks import PORTS, Ranks
 
 from .local import clean_environment, machine
-from .processes import alive, die_with_parent, identity, is_here, kill_group
+from .processes import alive, die_with_parent, identity, is_here
 from .resources import Resources, parallelism
 from .states import Attempt, Cause
 from .store import Array, SweepDir
@@ -75,7 +78,7 @@ class Runner:
         self.resources = Resources(**array.launcher["resources"])
         here = machine(os.environ)
         self.slots = parallelism(array.launcher["array_parallelism"], self.resources, here)
-        self.free_gpus = list(here.gpus)
+        self.gpus = Gpus(here.gpus)
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.waiting = list(array.members)
         self.running: list[_Running] = []
@@ -92,8 +95,9 @@ class Runner:
             time.sleep(POLL_S)
 
     def _start_what_fits(self) -> None:
+        slots = self.slots - self._running_elsewhere() if self.waiting else 0
         for index in list(self.waiting):
-            if len(self.running) >= self.slots or self.terminated:
+            if len(self.running) >= slots or self.terminated:
                 return
             last = self.sweep.last_attempt(index)
             if last is not None and last.completed:
@@ -101,13 +105,31 @@ class Runner:
             elif not _is_owned(
                 last
             ):  # else ranks of an earlier launcher still die: asked again soon
+                gpus = self.gpus.take(self.resources.gpus)
+                if gpus is None:
+                    return  # another launcher's members have them; they come back
                 self.waiting.remove(index)
-                self._start(index)
+                self._start(index, gpus)
+
+    def _running_elsewhere(self) -> int:
+        """Members that other launchers of this sweep run now: `array_parallelism` is for all of them together."""
+        others = {
+            array.job: array
+            for array in self.sweep.arrays()
+            if array.job not in (None, self.job) and is_here(array.job) and alive(array.job)
+        }
+        attempts = (
+            (job, self.sweep.last_attempt(index))
+            for job, array in others.items()
+            for index in array.members
+        )
+        return sum(
+            attempt is not None and attempt.end is None and attempt.lease.get("job") == job
+            for job, attempt in attempts
+        )
 
     def terminate(self) -> None:
-        self.terminated = True
-        for member in self.running:
-            member.stop(Cause.LOST, "its launcher was told to end")
+        self.terminated = True  # by a signal, maybe while a member starts: `_watch` ends them all
 
     def _drop_cancelled(self) -> None:
         self.waiting = [index for index in self.waiting if not self.sweep.is_cancelled(index)]
@@ -117,9 +139,7 @@ class Runner:
 
     # -- one member ----------------------------------------------------------------------------------------------
 
-    def _start(self, index: int) -> None:
-        gpus = tuple(self.free_gpus[: self.resources.gpus])
-        del self.free_gpus[: len(gpus)]
+    def _start(self, index: int, gpus: tuple[str, ...]) -> None:
         try:
             attempt = self.sweep.lease(
                 index,
@@ -132,7 +152,7 @@ class Runner:
         except OSError as error:
             # Nothing on disk says so, but status finds a member that its ended launcher has not started: lost.
             say(f"member {index}: cannot start: {error}")
-            self.free_gpus.extend(gpus)
+            self.gpus.give_back(gpus)
             return
         self.running.append(member)
         try:
@@ -194,6 +214,8 @@ class Runner:
         if member.ended():
             self._finish(member)
             return
+        if self.terminated:
+            member.stop(Cause.LOST, "its launcher was told to end")
         limit = self.resources.timeout_min
         if limit is not None and now - member.started > limit * 60:
             member.stop(Cause.TIMEOUT, f"ran into hydra.launcher.timeout_min={limit:g}")
@@ -206,7 +228,7 @@ class Runner:
     def _finish(self, member: _Running) -> None:
         self.running.remove(member)
         member.port.close()
-        self.free_gpus.extend(member.gpus)
+        self.gpus.give_back(member.gpus)
         end = {"cause": member.cause, "detail": member.detail} if member.cause else {}
         try:
             self.sweep.write_end(member.index, member.attempt, **end)
@@ -223,6 +245,50 @@ def _is_owned(attempt: Attempt | None) -> bool:
     # The launcher may be gone while a rank of it still dies: an attempt's ranks own it as well.
     owners = [attempt.lease.get("launcher"), *(rank.get("process") for rank in attempt.ranks)]
     return any(owner and is_here(owner) and alive(owner) for owner in owners)
+
+
+class Gpus:
+    """This machine's GPUs, each given to one member at a time, whatever sweep or launcher it is of.
+
+    A lock on a file says who has one, and no crash leaves it behind.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._held: dict[str, int] = {}
+
+    def take(self, count: int) -> tuple[str, ...] | None:
+        """So many GPUs, or None when fewer are free."""
+        taken: list[str] = []
+        for name in self.names:
+            if len(taken) < count and name not in self._held and self._lock(name):
+                taken.append(name)
+        if len(taken) == count:
+            return tuple(taken)
+        self.give_back(taken)
+        return None
+
+    def give_back(self, names: Iterable[str]) -> None:
+        for name in names:
+            os.close(self._held.pop(name))
+
+    def _lock(self, name: str) -> bool:
+        # Of all users, as the GPUs are; one who may not open the file cannot have been promised anything by it.
+        path = (
+            Path(tempfile.gettempdir()) / f"trident-gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock"
+        )
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError:
+            self._held[name] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._held[name] = descriptor
+        return True
 
 
 def free_port() -> socket.socket:
@@ -259,14 +325,10 @@ def run_array(sweep: SweepDir, array: Array) -> bool:
         number: signal.signal(number, lambda *_: runner.terminate())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
-    handlers[signal.SIGUSR1] = signal.signal(
-        signal.SIGUSR1, lambda *_: None
-    )  # wakes the sleep: marks are read
     try:
         runner.run()
     finally:
-        for worker in _workers(runner.running):
-            kill_group(worker.pid, signal.SIGKILL)
+        _end(list(_workers(runner.running)))
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return True
@@ -275,6 +337,18 @@ def run_array(sweep: SweepDir, array: Array) -> bool:
 def _workers(running: Iterable[_Running]) -> Iterator[subprocess.Popen[bytes]]:
     for member in running:
         yield from member.workers
+
+
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End what an exception has left; a worker takes its child with it."""
+    for worker in workers:
+        worker.terminate()
+    limit = time.monotonic() + GRACE_AFTER_TERM_S
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
 
 
 def main(argv: list[str]) -> int:

@@ -54,8 +54,11 @@ class Attempt:
 
     @property
     def completed(self) -> bool:
-        """All ranks recorded a clean end, and none of them was an agreed stop."""
-        clean = [rank for rank in self.ranks if rank.get("exit") == 0]
+        """All ranks recorded a clean end, none was told to end, and there was no agreed stop.
+
+        Many a program ends by 0 when it is told to.
+        """
+        clean = [rank for rank in self.ranks if rank.get("exit") == 0 and not rank.get("told")]
         return not self.stopped and len(clean) == self.lease.get("world_size")
 
     @property
@@ -141,5 +144,8 @@ def _whose(attempt: Attempt, rank: Mapping[str, Any]) -> str | None:
 def _missing(attempt: Attempt) -> str:
     ended = {rank["rank"] for rank in attempt.ranks if rank.get("exit") is not None}
     missing = sorted(set(range(attempt.lease.get("world_size", 1))) - ended)
+    told = [str(rank["rank"]) for rank in attempt.ranks if rank.get("told")]
+    if told and not missing:
+        return f"rank {', '.join(told)} was told to end"
     names = ", ".join(map(str, missing))
     return f"rank {names} left no end" if missing else "no end was recorded"

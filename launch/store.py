@@ -16,7 +16,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import secrets
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ from .errors import LaunchError, UsageError, nearest
 from .states import Attempt
 from .sweep import Member
 
-__all__ = ["ROOT", "Array", "SweepDir", "find", "sweeps"]
+__all__ = ["ROOT", "Array", "SweepDir", "find", "new_id", "sweeps"]
 
 ROOT = Path("logs/sweeps")
 """Where sweeps lie, seen from the directory they are submitted from."""
@@ -92,6 +93,10 @@ class SweepDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One at a time decides what is submitted: two at once would both start what is left."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
         with (self.path / _LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -111,9 +116,27 @@ class SweepDir:
             if not self.exists():
                 write_json(self.path / _SWEEP, {"schema": SCHEMA, **record})
         except OSError as error:
-            raise UsageError(
-                f"cannot write the sweep directory {self.path}: {error.strerror}\nhint: is it yours, and not full?"
-            ) from None
+            raise _unwritable(self.path, error) from None
+
+    def is_free(self) -> bool:
+        """Whether a new sweep may be written here: nothing is there but what a crash left of one."""
+        if not self.path.exists():
+            return True
+        return self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {
+            _LOCK,
+            _MEMBERS,
+            _DIFF,
+        }
+
+    def take(self) -> bool:
+        """Make the directory of a new sweep; False when it is there already."""
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+        return True
 
     def _write_members(self, members: Sequence[Member]) -> None:
         lines = (
@@ -146,23 +169,26 @@ class SweepDir:
 
     def add_array(self, members: Sequence[int], launcher: Mapping[str, Any]) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted."""
-        arrays = self.path / "arrays"
-        arrays.mkdir(exist_ok=True)
-        index = len(list(arrays.iterdir()))
-        directory = arrays / f"{index:04d}"
-        directory.mkdir()
+        index = self.next_array
+        directory = self.path / "arrays" / f"{index:04d}"
+        directory.mkdir(parents=True)
         write_json(
             directory / _ARRAY,
             {"index": index, "members": list(members), "launcher": dict(launcher)},
         )
         return self.array(index)
 
+    @property
+    def next_array(self) -> int:
+        return len(list((self.path / "arrays").glob("[0-9]*")))
+
     def array(self, index: int) -> Array:
         directory = self.path / "arrays" / f"{index:04d}"
         record = read_json(directory / _ARRAY)
         if record is None:
             raise LaunchError(f"{directory} holds no array")
-        told = read_json(directory / _SUBMISSION) or read_json(directory / _STARTED) or {}
+        # Who has started it is its owner, also when that was somebody by hand, later.
+        told = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
         return Array(
             index=index,
             directory=directory,
@@ -271,20 +297,31 @@ class SweepDir:
     def is_cancelled(self, index: int) -> bool:
         return (self.member_dir(index) / _CANCELLED).exists()
 
-    def discard(self, array: Array) -> None:
-        """Forget an array that the scheduler refused."""
-        shutil.rmtree(array.directory)
-
 
 def _write_exclusive(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whole or not at all, and by one alone: a link to a name that is taken fails."""
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
+    write_json(temporary, dict(record))
     try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump(dict(record), file)
-            file.flush()
-            os.fsync(file.fileno())
+        os.link(temporary, path)
     except FileExistsError:
         return False
+    finally:
+        temporary.unlink()
     return True
+
+
+def new_id() -> str:
+    """A sweep's id. Never a number: those are members."""
+    while (candidate := secrets.token_hex(4)).isdigit():
+        pass
+    return candidate
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot write the sweep directory {path}: {error.strerror}\nhint: is it yours, and not full?"
+    )
 
 
 def sweeps(root: Path) -> Iterator[SweepDir]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ from .scheduler import scheduler_of, select
 from .script import render
 from .states import State, Status
 from .status import statuses
-from .store import ROOT, Array, SweepDir
-from .sweep import Member, key_of, members, merge, name_of
+from .store import ROOT, Array, SweepDir, new_id
+from .sweep import Member, key_of, members, merge, name_of, refuse_ours
 
 __all__ = ["Request", "check_resources", "plan", "resubmit", "script_of", "submit"]
 
@@ -89,6 +89,8 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         launcher = scheduler_of(composed.launcher, options.get("_target_"))
     else:
         app = foreign(request.foreign, request.directory)
+        for override in request.overrides:
+            refuse_ours(key_of(override), override)
         mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
         points = plan_foreign(app, [o for o in request.overrides if o not in mine])
         launcher, trainers = DEFAULT_LAUNCHER, [{}]
@@ -105,19 +107,18 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
     sweep = SweepDir((root or request.directory / ROOT) / name)
     if request.name is None:
         sweep = _unused(sweep)
-    everybody, asked = _members(sweep, app, members(points))
     made = Plan(
         name=sweep.name,
-        sweep_id=sweep.record["id"] if sweep.exists() else secrets.token_hex(4),
+        sweep_id=sweep.record["id"] if sweep.exists() else new_id(),
         app=app,
-        members=everybody,
-        submit=asked,
+        points=members(points),
+        named=request.name is not None,
         launcher=launcher,
         resources=resources,
         slots=slots,
         options=options,
     )
-    return made, sweep
+    return merged(made, sweep), sweep
 
 
 def check_resources(
@@ -163,13 +164,12 @@ def _unused(sweep: SweepDir) -> SweepDir:
     return candidate
 
 
-def _members(
-    sweep: SweepDir, app: App, new: tuple[Member, ...]
-) -> tuple[tuple[Member, ...], tuple[int, ...]]:
-    """All members, and those to run: a sweep that is submitted again goes on with what is new or unfinished."""
+def merged(plan: Plan, sweep: SweepDir) -> Plan:
+    """The plan with all members of the sweep, and with those to run: what is new or unfinished of those asked for."""
     _check_writable(sweep)
+    new, app = plan.points, plan.app
     if not sweep.exists():
-        return new, tuple(member.index for member in new)
+        return replace(plan, members=new, submit=tuple(member.index for member in new))
     old = sweep.members()
     if App.from_record(sweep.record["app"]) != app or _keys(old) != _keys(new):
         raise UsageError(
@@ -178,7 +178,25 @@ def _members(
         )
     everybody, asked = merge(old, new)
     known = statuses(sweep)
-    return everybody, tuple(index for index in asked if not _is_done(known.get(index)))
+    refuse_unknown(sweep, {index: known[index] for index in asked if index in known})
+    return replace(
+        plan,
+        sweep_id=sweep.record["id"],
+        members=everybody,
+        submit=tuple(index for index in asked if not _is_done(known.get(index))),
+    )
+
+
+def refuse_unknown(sweep: SweepDir, known: Mapping[int, Status]) -> None:
+    """Raises UsageError for members of which nobody here knows whether they run: none starts beside itself."""
+    unknown = [index for index, status in known.items() if status.state is State.UNKNOWN]
+    if unknown:
+        named = " ".join(map(str, unknown))
+        raise UsageError(
+            f"members {named}: state unknown: {known[unknown[0]].reason}\n"
+            "hint: if that machine is gone for good, name them: "
+            f"`trident-sweep resume {shlex.quote(sweep.name)} {named}`"
+        )
 
 
 def _keys(sweep: Sequence[Member]) -> frozenset[str]:
@@ -186,11 +204,7 @@ def _keys(sweep: Sequence[Member]) -> frozenset[str]:
 
 
 def _check_writable(sweep: SweepDir) -> None:
-    if (
-        sweep.path.exists()
-        and not sweep.exists()
-        and (not sweep.path.is_dir() or any(sweep.path.iterdir()))
-    ):
+    if not sweep.exists() and not sweep.is_free():
         raise UsageError(f"{sweep.path} is there, and is no sweep\nhint: choose another --name")
     existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -199,13 +213,18 @@ def _check_writable(sweep: SweepDir) -> None:
         )
 
 
-def submit(plan: Plan, sweep: SweepDir, command_line: str) -> Array | None:
-    """Write and submit. None when nothing is left to run."""
+def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepDir]:
+    """Write and submit. Returns what was done, which another submission at the same time may have changed.
+
+    An unnamed sweep gets a directory of its own; with a name, it goes on with what is there.
+    """
+    while not plan.named and not sweep.take():
+        sweep = _unused(sweep)
     directory = Path(plan.app.directory)
     revision, diff = git(directory)
     record = {
         "id": plan.sweep_id,
-        "name": plan.name,
+        "name": sweep.name,
         "command_line": command_line,
         "created": time.time(),
         "app": plan.app.record(),
@@ -213,11 +232,12 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> Array | None:
         "git": revision,
         "versions": versions(),
     }
-    sweep.create(record, plan.members, diff=diff)
     with sweep.locked():
-        known = statuses(sweep) if sweep.arrays() else {}
-        left = replace(plan, submit=tuple(i for i in plan.submit if not _is_done(known.get(i))))
-        return resubmit(left, sweep) if left.submit else None
+        left = merged(replace(plan, name=sweep.name), sweep)
+        sweep.create(record, left.members, diff=diff)
+        if left.submit:
+            resubmit(left, sweep)
+    return left, sweep
 
 
 def _is_done(status: Status | None) -> bool:
@@ -278,5 +298,6 @@ def with_options(
         )
         keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
         given.update({key: fresh[key] for key in keys})
+        given["env"] = {**record["env"], **(given["env"] or {})}
     resources, slots = check_resources(record["name"], given, [{"accelerator": "cpu"}])
     return resources, slots, given

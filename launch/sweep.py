@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
@@ -13,7 +14,17 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-__all__ = ["Member", "expand", "key_of", "members", "merge", "name_of", "quote", "swept_keys"]
+__all__ = [
+    "Member",
+    "expand",
+    "key_of",
+    "members",
+    "merge",
+    "name_of",
+    "quote",
+    "refuse_ours",
+    "swept_keys",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +91,13 @@ def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
     """Number the points. Raises UsageError when two are the same: their results would be counted twice."""
     seen: dict[tuple[str, ...], int] = {}
     for index, point in enumerate(points):
-        if point in seen:
+        same = canonical(point)
+        if same in seen:
             raise UsageError(
-                f"members {seen[point]} and {index} are the same: {' '.join(point)}\n"
+                f"members {seen[same]} and {index} are the same: {' '.join(point)}\n"
                 "hint: a value stands twice in a list; to repeat a point, sweep over `run.seed`"
             )
-        seen[point] = index
+        seen[same] = index
     return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
 
 
@@ -93,20 +105,59 @@ def merge(
     old: Sequence[Member], new: Sequence[Member]
 ) -> tuple[tuple[Member, ...], tuple[int, ...]]:
     """All members of a sweep that is submitted again, and the indexes that were asked for. Matched by overrides."""
-    known = {member.overrides: member.index for member in old}
+    known = {canonical(member.overrides): member.index for member in old}
     everybody = list(old)
     asked = []
     for member in new:
-        if member.overrides not in known:
-            known[member.overrides] = len(everybody)
+        point = canonical(member.overrides)
+        if point not in known:
+            known[point] = len(everybody)
             everybody.append(Member(index=len(everybody), overrides=member.overrides))
-        asked.append(known[member.overrides])
+        asked.append(known[point])
     return tuple(everybody), tuple(asked)
+
+
+def canonical(point: Sequence[str]) -> tuple[str, ...]:
+    """The overrides as values: `lr=1e-3` and `lr=0.001`, `x=a` and `x='a'` are one."""
+    return tuple(map(_canonical, point))
+
+
+@cache
+def _canonical(override: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import QuotedString
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:  # an app of another grammar
+        return override
+    if parsed.is_delete() or parsed.is_sweep_override():
+        return override
+    value = parsed.value()
+    text = value.text if isinstance(value, QuotedString) else value
+    return f"{override.partition('=')[0]}={_element(text)}"
 
 
 def key_of(override: str) -> str:
     """``module.optimizer.lr`` of ``++module.optimizer.lr=1e-3``."""
     return override.partition("=")[0].lstrip("+~")
+
+
+_OURS = {
+    "hydra.run.dir": "every member has a directory of its own in the sweep; `--name` names the sweep",
+    "hydra.sweep.dir": "`--name` names the sweep's directory",
+    "hydra.sweep.subdir": "members are numbered",
+    "hydra.job.num": "members are numbered",
+    "hydra.job.id": "members are numbered",
+    "hydra.mode": "members are single runs",
+}
+
+
+def refuse_ours(key: str, override: str) -> None:
+    """Raises UsageError for what a sweep sets by itself."""
+    if key in _OURS:
+        raise UsageError(f"{override}: not in a sweep\nhint: {_OURS[key]}")
 
 
 def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:

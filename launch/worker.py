@@ -26,6 +26,7 @@ __all__ = ["main"]
 
 POLL_S = 0.1
 KILL_AFTER_S = 10.0
+ENDING = (signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -82,6 +83,8 @@ def _environment(
 
 def _end(code: int, log: Path, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
+    if child.told in ENDING:
+        end["told"] = child.told.name  # whatever it exits with, it has not run to its end
     if code and child.told is None:
         tail = _tail(log)
         end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
@@ -121,10 +124,7 @@ class Child:
         while (code := self._poll()) is None:
             if os.getppid() != self._parent:
                 self._tell(signal.SIGTERM)  # the launcher is gone, and nobody would see this end
-            if (
-                self.told in (signal.SIGTERM, signal.SIGINT)
-                and time.monotonic() - self._told_at > KILL_AFTER_S
-            ):
+            if self.told in ENDING and time.monotonic() - self._told_at > KILL_AFTER_S:
                 kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
         return code

@@ -33,6 +33,7 @@ def git_state(directory: Path) -> dict[str, Any] | None:
                 cwd=directory,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=True,
                 timeout=10,
             ).stdout.strip()

@@ -92,6 +92,8 @@ def read_metrics(path: Path) -> list[Record]:
     """The lines of :data:`METRICS` as one history: steps that a later attempt ran again are dropped."""
     history: list[Record] = []
     for line in read_lines(path):
+        if "attempt" not in line or "step" not in line:
+            continue  # another program's file of that name
         if history and line["attempt"] > history[-1]["attempt"]:
             history = [old for old in history if old["step"] < line["step"]]
         history.append(line)

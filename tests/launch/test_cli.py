@@ -15,9 +15,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from trident.launch.app import App
+from trident.launch.app import App, foreign
 from trident.launch.cli import main
+from trident.launch.display import groups_table, rows_table, show
+from trident.launch.provenance import git
+from trident.launch.results import Row, group
+from trident.launch.states import State
 from trident.launch.store import SweepDir
+from trident.launch.submit import Request, plan
 from trident.launch.sweep import expand, members, quote
 
 DIGITS = "experiment=digits"
@@ -43,6 +48,7 @@ REFUSED = [
     ("hydra.launcher.submitit_folder=x", "submitit_folder", "sweep's directory"),
     ("hydra.launcher.gpus_per_node=9", "9 GPUs", "gpus_per_node="),
     ("hydra.run.dir=x", "hydra.run.dir", "--name"),
+    ("+hydra.launcher.env={MY-VAR: 1}", "'MY-VAR' is no name of a variable", "no digit first"),
     ("trainer.devices=2,4", "different resources", "a sweep for each"),
     ("+datamodule.val.digits.preprocessing.methd.x=1", "methd", "`method`"),
     ("+datamodule.val.digits.evaluation.metrix.a=1", "metrix", "`metrics`"),
@@ -264,3 +270,55 @@ def test_a_real_process_gets_the_same_words() -> None:
     ]
     told = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
     assert told == [quote(text) for text in texts]
+
+
+def test_another_python_is_meant_as_it_is(tmp_path: Path) -> None:
+    assert foreign("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
+    assert foreign("python t.py", tmp_path).command[0] == sys.executable
+
+
+def test_members_on_another_machine_are_not_started_beside_themselves(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
+    made, sweep = plan(Request(words[1:3], directory=here, name="x"))
+    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
+    array = sweep.add_array([0], made.launcher_record())
+    sweep.record_submission(array, "elsewhere:12:34")
+    for again in (words, ["resume", "x"]):
+        assert main(again) == 2
+        told = capsys.readouterr().err
+        assert "launched on elsewhere" in told
+        assert "trident-sweep resume x 0" in told
+    assert len(sweep.arrays()) == 1
+
+
+def test_brackets_are_shown_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = Row(index=0, state=State.COMPLETED, cause=None, attempt=0, params={"p": "[/data/a]"})
+    show(rows_table([row], []))
+    show(groups_table(group([row], []), [], []))
+    assert "[/data/a]" in capsys.readouterr().out
+
+
+def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
+
+    monkeypatch.setattr("trident.launch.resume.resume", refuse)
+    made, sweep = plan(Request([DIGITS], directory=here, name="x"))
+    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
+    assert main(["resume", "x"]) == 2
+    assert "error: logs/sweeps/x/.lock: Permission denied" in capsys.readouterr().err
+
+
+def test_a_diff_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
+    for words in (["init", "-q"], ["config", "user.email", "a@b"], ["config", "user.name", "n"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / "f").write_bytes(b"a")
+    subprocess.run(["git", "add", "f"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "commit", "-qm", "m"], cwd=tmp_path, check=True)
+    (tmp_path / "f").write_bytes(b"caf\xe9")
+    state, diff = git(tmp_path)
+    assert state is not None and state["dirty"] and "caf" in diff

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from trident.launch.cli import as_json
 from trident.launch.results import (
     Row,
     group,
@@ -94,3 +97,17 @@ def test_csv_has_a_line_a_member_or_a_line_a_metric() -> None:
         ("0.2", "d/test/loss", "1"),
     ]
     assert select_metrics(TABLE, ["*/acc"]) == ["d/test/acc"]
+
+
+def test_a_run_that_diverged_is_counted_and_never_the_best() -> None:
+    nan = float("nan")
+    table = [row(0, "0.1", 1, acc=nan), row(1, "0.1", 2, acc=0.5), row(2, "0.2", 1, acc=0.4)]
+    first, second = group(table, ["run.seed"])
+    assert (first.params["lr"], second.params["lr"]) == (
+        "0.2",
+        "0.1",
+    )  # a mean that is none is last
+    summary = second.metrics["d/test/acc"]
+    assert (summary.n, summary.best, summary.best_index) == (2, 0.5, 1)
+    assert math.isnan(summary.mean) and summary.std is not None and math.isnan(summary.std)
+    assert json.loads(as_json(second.record()))["metrics"]["d/test/acc"]["mean"] is None

@@ -383,3 +383,94 @@ def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
     )
     assert failed.returncode != 0
     assert "member 0 is FAILED, exception" in failed.stderr
+
+
+def test_a_cancelled_member_has_not_completed_though_it_exits_with_0(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "+polite=true", "sleep=60")
+    cli.until("s", lambda members: bool(members[0]["state"] == "RUNNING"))
+    log = cli.sweep("s") / "members/0000/attempts/0/ranks/0000.log"
+    cli.until("s", lambda _: log.is_file() and "says hello" in log.read_text())
+    cli("cancel", "s")
+    cli.until("s", lambda members: bool(members[0]["state"] == "CANCELLED"))
+    record = json.loads(log.with_suffix(".json").read_text())
+    assert (record["exit"], record["told"]) == (0, "SIGTERM")
+
+
+def test_two_submits_at_once_lose_nothing(cli: Cli) -> None:
+    """Unnamed ones are two sweeps, also within one second; with a name, one sweep has the members of both."""
+
+    def at_once(*commands: list[str]) -> None:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "trident.launch.cli", "submit", *TRAIN, *words],
+                cwd=cli.directory,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for words in commands
+        ]
+        for process in started:
+            said = process.communicate(timeout=120)[0]
+            assert process.returncode == 0, said
+
+    at_once(["word=a"], ["word=b"], ["word=c"])
+    sweeps = json.loads(cli("list", "--json").stdout)
+    assert sorted(sweep["members"] for sweep in sweeps) == [1, 1, 1]
+    at_once(["--name", "s", "word=d"], ["--name", "s", "word=e"])
+    cli.until("s", lambda members: {m["state"] for m in members} == {"COMPLETED"})
+    said = {cli.said("s", index)[0]["cfg"]["word"]: index for index in range(2)}
+    overrides = {m["overrides"][0]: m["index"] for m in cli.members("s")}
+    assert {f"word={word}": index for word, index in said.items()} == overrides
+    for sweep in sweeps:
+        cli("status", sweep["sweep"])
+        cli.until(sweep["sweep"], lambda members: members[0]["state"] == "COMPLETED")
+
+
+def test_another_launchers_members_count_and_keep_their_gpus(cli: Cli) -> None:
+    """What is resumed beside a running launcher neither overtakes `array_parallelism` nor takes its GPU."""
+    words = ("word=a,b", "sleep=6", "hydra.launcher.gpus_per_node=1")
+    gpus = {"CUDA_VISIBLE_DEVICES": "GPU-test-1,GPU-test-2"}
+    cli("submit", *TRAIN, "--name", "s", *words, "hydra.launcher.array_parallelism=1", **gpus)
+    cli.until("s", lambda members: members[0]["state"] == "RUNNING")
+    cli("cancel", "s", "1")
+    cli("resume", "s", "1", **gpus)
+    other = cli("submit", *TRAIN, "--name", "t", "--wait", *words, **gpus)
+    assert "2 COMPLETED" in other.stdout
+    cli.until("s", lambda members: {m["state"] for m in members} == {"COMPLETED"})
+    spans = [
+        (said["CUDA_VISIBLE_DEVICES"], said["started"], said["ended"], name)
+        for name in ("s", "t")
+        for index in range(2)
+        for said in cli.said(name, index)
+    ]
+    assert all(gpu in ("GPU-test-1", "GPU-test-2") for gpu, *_ in spans)
+    for at, (gpu, start, end, name) in enumerate(spans):
+        for other_gpu, other_start, other_end, other_name in spans[at + 1 :]:
+            together = start < other_end and other_start < end
+            assert not (together and gpu == other_gpu), spans
+            assert not (together and name == other_name == "s"), spans
+
+
+def test_overrides_of_hydra_itself_reach_the_members_of_any_app(cli: Cli) -> None:
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=a,b", "hydra.job.chdir=true")
+    for index in range(2):
+        (said,) = cli.said("s", index)
+        assert said["cwd"] == str(cli.sweep("s") / f"members/{index:04d}")
+    cli("submit", *TRAIN, "--name", "t", "hydra.sweep.dir=x", code=2)
+
+
+def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
+    command = [sys.executable, "train.py", "-m", "hydra/launcher=trident_local"]
+    command += ["hydra.sweep.dir=out"]
+    for word, code in (("a", 0), ("b", 1)):
+        done = subprocess.run(
+            [*command, f"word={word}"],
+            cwd=cli.directory,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={k: v for k, v in os.environ.items() if k != "RANK"},
+        )
+        assert done.returncode == code, done.stderr
+    assert "holds a sweep already" in done.stderr

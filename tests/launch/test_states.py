@@ -116,3 +116,12 @@ def test_a_newer_job_makes_it_pending_and_a_silent_scheduler_unknown() -> None:
     unknown = Native(state=State.UNKNOWN, reason="ask there")
     assert state(attempt(ranks(None)), native=unknown).state is State.UNKNOWN
     assert state(attempt(ranks(0, 0)), native=unknown).state is State.COMPLETED
+
+
+def test_a_rank_that_was_told_to_end_has_not_completed_whatever_its_exit_code() -> None:
+    told = attempt(ranks(0, 0, told="SIGTERM"))
+    assert state(told).state is State.FAILED
+    assert state(told).detail == "rank 0, 1 was told to end"
+    assert state(told, cancelled=True).state is State.CANCELLED
+    timeout = attempt(ranks(0, 0, told="SIGTERM"), end={"cause": "timeout", "ended": 20.0})
+    assert (state(timeout).state, state(timeout).cause) == (State.FAILED, Cause.TIMEOUT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trident.launch.errors import UsageError
-from trident.launch.store import SweepDir, find
+from trident.launch.store import SweepDir, find, new_id
 from trident.launch.sweep import Member, members, merge
 from trident.records import append_line, read_lines, read_metrics
 
@@ -78,3 +78,42 @@ def test_torn_lines_and_replayed_steps_are_dropped(tmp_path: Path) -> None:
     append_line(path, {"attempt": 1, "step": 2, "word": "a\u2028b"})
     assert len(read_lines(path)) == 4
     assert [(line["attempt"], line["step"]) for line in read_metrics(path)] == [(0, 1), (1, 2)]
+
+
+def test_another_programs_metrics_are_not_ours(tmp_path: Path) -> None:
+    append_line(tmp_path / "metrics.jsonl", {"loss": 1.0})
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_values_typed_otherwise_are_the_same_member() -> None:
+    old = members([("lr=1e-3", "+x='a'"), ("lr=0.01", "+x=b")])
+    everybody, asked = merge(old, members([("lr=0.001", "+x=a"), ("lr=1e-2", "+x='b c'")]))
+    assert asked == (0, 2)
+    assert len(everybody) == 3
+    with pytest.raises(UsageError, match="are the same"):
+        members([("lr=1e-3",), ("lr=0.001",)])
+    assert len(members([("x=1",), ("x='1'",), ("x=true",), ("x='true'",)])) == 4
+
+
+def test_what_a_crash_left_of_a_sweep_may_be_written_anew(sweep: SweepDir, tmp_path: Path) -> None:
+    left = SweepDir(tmp_path / "left")
+    assert left.take() and not left.take()
+    (left.path / "members.jsonl").touch()
+    assert left.is_free() and not sweep.is_free()
+
+
+def test_ids_are_no_numbers() -> None:
+    assert not any(new_id().isdigit() for _ in range(500))
+
+
+def test_whoever_started_an_array_owns_it(sweep: SweepDir) -> None:
+    array = sweep.add_array([0], {"name": "trident_local"})
+    sweep.record_submission(array, "host:1:1")
+    assert sweep.array(0).job == "host:1:1"
+    assert sweep.claim_array(array, "host:2:2")
+    assert sweep.array(0).job == "host:2:2"
+    assert sorted(p.name for p in array.directory.iterdir()) == [
+        "array.json",
+        "started.json",
+        "submission.json",
+    ]
