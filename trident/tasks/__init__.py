@@ -1,0 +1,1 @@
+"""What the shipped task groups need beyond their libraries: preprocessing, collation, metrics."""

@@ -1,0 +1,14 @@
+"""One number for a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["predictions"]
+
+
+def predictions(outputs: Any, **_: Any) -> dict[str, Tensor]:
+    """The model's single logit, as a number a text."""
+    return {"preds": outputs["logits"].float().squeeze(-1)}
