@@ -12,6 +12,7 @@ from torch import nn
 from trident.core.checkpoints import allow_configs
 from trident.core.evaluation import EvalMixin
 from trident.core.optimizer import OptimizerMixin
+from trident.strategies import require_sharded, shard
 from trident.utils.access import plain_config
 from trident.utils.enums import Split
 
@@ -49,6 +50,16 @@ class TridentModule(OptimizerMixin, EvalMixin):
         if initialize_model:
             self.model = instantiate(self.hparams["model"])
             _train_pretrained(self.model)
+
+    def configure_model(self) -> None:
+        """Cuts the model over the ranks where the strategy is FSDP; else it stays as it is.
+
+        Raises:
+            ConfigError: parameters outside of ``self.model``, whose gradients no rank would share.
+        """
+        if (mesh := self.device_mesh) is not None:
+            shard(self.model, mesh["data_parallel"])
+            require_sharded(self)
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """The model's outputs for a batch, whose items are the model's keyword arguments."""
