@@ -23,11 +23,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
+from trident import check as checking
 from trident.errors import ConfigError
 from trident.project import CONFIG_NAME, config_path
 from trident.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
 from trident.result import Result, output_directory, recorded
 from trident.schema import check
+from trident.sources import locate
 from trident.stopping import STOP
 
 if TYPE_CHECKING:
@@ -48,16 +50,36 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    """Compose a config from the command line and run it, or a sweep of it with ``-m``."""
+    """Compose a config from the command line and run it, or a sweep of it with ``-m``.
+
+    ``trident check OVERRIDES`` composes and checks it, and runs nothing.
+    """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not see the project's `src`; `python -m` does.
         sys.path.insert(0, str(Path.cwd()))
+    checks = sys.argv[1:2] == ["check"]
+    if checks:
+        sys.argv[1:] = [*sys.argv[2:], *checking.OVERRIDES]
     try:
         sys.argv[1:] = arguments(sys.argv[1:], Path.cwd(), os.environ)
     except RanksError as error:
         sys.exit(fail(error, sys.stderr))
     configs = config_path(Path.cwd())
-    hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)(task)()
+    run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
+    if not checks:
+        run_(task)()
+        return
+    try:
+        run_(_check)()
+    except SystemExit as end:  # Hydra's own, for what it could not compose
+        sys.exit(2 if end.code == 1 else end.code)
+
+
+def _check(cfg: DictConfig) -> None:
+    try:
+        checking.task(cfg)
+    except ConfigError as error:
+        sys.exit(fail(error, sys.stderr))
 
 
 def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
@@ -108,7 +130,7 @@ def _recorded_run(cfg: DictConfig) -> float | None:
     writes = is_main_process(os.environ)
     path = output_directory(directory, os.environ) if writes else None
     with STOP.installed(), recorded(result, path), _wired(ranks):
-        check(cfg)
+        check(cfg, locate)
         _quieten(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:
             from trident.utils.runner import print_config

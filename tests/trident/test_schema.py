@@ -14,17 +14,17 @@ dataloader: {_target_: torch.utils.data.DataLoader}
 misc: {anything: 1}
 preprocessing:
   method: {map: {function: f}}
-  apply: {own: {_target_: g}}
+  apply: {own: {_target_: builtins.sorted}}
 evaluation:
   prepare: {batch: null, flatten_outputs: false}
   step_outputs: {outputs: [preds], batch: labels}
   metrics:
     dropped: null
     acc:
-      metric: {_target_: m}
+      metric: {_target_: builtins.len}
       compute_on: epoch_end
       kwargs: {preds: outputs.preds, e: "${oc.env:X}"}
-    per_step: {metric: {_target_: m}, compute_on: eval_step, kwargs: {preds: batch.x, s: split}}
+    per_step: {metric: {_target_: builtins.len}, compute_on: eval_step, kwargs: {preds: batch.x, s: split}}
 """
 
 
@@ -98,9 +98,10 @@ def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():
     assert "did you mean `test`" in found({}, tests={})[0]
     assert found({}, sharding="auto") == []
     assert "unknown value 'atuo'" in found({}, sharding="atuo")[0]
-    assert found({}, own=1, _target_="mine.DataModule") == []
-    assert found({}, val={"batch_size": 2, "files": {"a": 1}}, _target_="mine.DataModule") == []
-    assert len(found({"evalution": {}}, _target_="mine.DataModule")) == 1
+    other = "builtins.dict"
+    assert found({}, own=1, _target_=other) == []
+    assert found({}, val={"batch_size": 2, "files": {"a": 1}}, _target_=other) == []
+    assert len(found({"evalution": {}}, _target_=other)) == 1
 
 
 def test_checking_needs_no_torch():
@@ -108,3 +109,57 @@ def test_checking_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     heavy = {"torch", "lightning", "datasets", "transformers", "torchmetrics"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"run": {"optimised_metric": "x"}}, "run: unknown key 'optimised_metric'"),
+        ({"run": {"ckpt_pth": "x"}}, "did you mean `ckpt_path`?"),
+        ({"run": {"seed": "one"}}, "run.seed: 'one' is not a whole number"),
+        ({"trainr": {}}, "unknown key 'trainr'\nhint: did you mean `trainer`?"),
+        ({"trainer": {"logger": {"x": 1}}}, "trainer.logger: is made of another section"),
+        ({"callbacks": {"best": {"monitor": "x"}}}, "callbacks.best: has no `_target_`"),
+        (
+            {"module": {"optimizer": "adam"}},
+            "module.optimizer: 'adam' is a name where a mapping is needed\n"
+            "hint: a group's option is chosen as module/optimizer=NAME, with a slash",
+        ),
+        (
+            {"module": {"_target_": "trident.TridentModule", "initialise_model": False}},
+            "module: unknown key 'initialise_model'\nhint: did you mean `initialize_model`?",
+        ),
+        (
+            {"trainer": {"_target_": "lightning.Trainer", "max_epoch": 3}},
+            "lightning.Trainer has no parameter 'max_epoch'\nhint: did you mean `max_epochs`?",
+        ),
+        (
+            {"module": {"optimizer": {"_target_": "torch.optim.AdamWW"}}},
+            "torch.optim has no 'AdamWW'\nhint: did you mean `torch.optim.AdamW`",
+        ),
+        (
+            # `+optimizer=sgd` on top of AdamW's keys
+            {"module": {"optimizer": {"_target_": "torch.optim.AdamW", "momentum": 0.9}}},
+            "torch.optim.AdamW has no parameter 'momentum'",
+        ),
+        ({"module": {"model": {"_target_": "srcc.Model"}}}, "there is no module 'srcc'"),
+    ],
+)
+def test_every_sections_keys_are_checked(config, message):
+    assert message in "\n".join(problems(config))
+
+
+def test_what_is_the_users_own_is_left_alone():
+    own = {
+        "_log_vars": {"model": "x"},
+        "paths": {"data": "x"},
+        "run": {"seed": 1, "seeds": [1, 2], "task": "x", "metric": "x"},
+        "callbacks": {"none": None},
+        "trainer": {"_target_": "lightning.Trainer", "callbacks": None, "max_epochs": 1},
+    }
+    assert problems(own) == []
+
+
+def test_steps_without_method_are_told_where_they_belong():
+    (problem,) = found({"preprocessing": {"map": {}}})
+    assert "steps stand below `method`, if they are the data set's, or `apply`" in problem

@@ -14,9 +14,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def write_model(folder: Path) -> None:
     folder.mkdir(parents=True)
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join([*SPECIAL, *WORDS]) + "\n")
-    BertTokenizer(vocab_file=str(vocabulary)).save_pretrained(folder)
+    vocabulary = {word: at for at, word in enumerate([*SPECIAL, *WORDS])}
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(SPECIAL) + len(WORDS),

@@ -80,6 +80,19 @@ class Model(nn.Module):
         }
 
 
+class Deep(Model):
+    """The same with blocks, as transformers have them."""
+
+    def __init__(self, log: str | None = None) -> None:
+        super().__init__(log=log)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x, labels, ids):
+        for block in self.blocks:
+            x = x + block(x).tanh()
+        return super().forward(x, labels, ids)
+
+
 class Pretrained(Model):
     """Comes in eval mode, as transformers' models do."""
 

@@ -1,0 +1,98 @@
+"""What is read from sources without importing them is what Python says of the imported thing."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from trident.targets import NotThere, parameters
+
+KNOWN = """
+torch.optim.AdamW torch.optim.SGD torch.utils.data.DataLoader torch.nn.functional.cross_entropy
+torch.utils.data.dataloader.DataLoader torch.utils.data.DistributedSampler
+torch.optim.lr_scheduler.StepLR torch.optim.lr_scheduler.ReduceLROnPlateau
+lightning.Trainer lightning.pytorch.trainer.trainer.Trainer lightning.pytorch.Trainer
+lightning.pytorch.callbacks.ModelCheckpoint lightning.pytorch.callbacks.EarlyStopping
+lightning.pytorch.callbacks.LearningRateMonitor lightning.pytorch.loggers.CSVLogger
+datasets.distributed.split_dataset_by_node trident.TridentDataModule
+trident.sharding.split_by_rank transformers.optimization.get_cosine_schedule_with_warmup
+"""
+UNKNOWN = """
+transformers.AutoTokenizer.from_pretrained transformers.DataCollatorWithPadding
+transformers.PreTrainedTokenizerBase.__call__ datasets.load.load_dataset datasets.Dataset.map
+torchmetrics.functional.accuracy torchmetrics.classification.MulticlassF1Score torch.nn.Linear
+lightning.pytorch.loggers.WandbLogger trident.TridentModule builtins.range builtins.len
+os.environ.get functools.partial hydra.utils.get_method sklearn.datasets.load_digits
+torchmetrics.MetricCollection numpy.mean json.loads pathlib.Path collections.OrderedDict
+"""
+
+
+def real(target: str) -> Any:
+    parts = target.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:]:
+            value = getattr(value, part)
+        return value
+    raise ImportError(target)
+
+
+@pytest.mark.parametrize("target", (KNOWN + UNKNOWN).split())
+def test_what_is_seen_is_so(target):
+    names = parameters(target)
+    assert (names is not None) or target in UNKNOWN.split()
+    if names is not None:
+        signature = inspect.signature(real(target)).parameters.values()
+        kinds = {parameter.kind for parameter in signature}
+        assert inspect.Parameter.VAR_KEYWORD not in kinds
+        named = {p.name for p in signature if p.kind is not inspect.Parameter.VAR_POSITIONAL}
+        assert names == named
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("torch.optim.Adm", "torch.optim has no 'Adm'"),
+        ("nowhere.Thing", "there is no module 'nowhere'"),
+        ("lightning.pytorch.callbacks.ModelCheckpont", "has no 'ModelCheckpont'"),
+        ("", "no dotted name"),
+    ],
+)
+def test_what_is_not_there(target, said):
+    with pytest.raises(NotThere, match=said):
+        parameters(target)
+
+
+def test_a_projects_own_code_is_found_from_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "ownsrc").mkdir()
+    (tmp_path / "ownsrc/models.py").write_text(
+        "from torch import nn\n"
+        "class Base(nn.Module):\n    def __init__(self, width, depth=2): pass\n"
+        "class Child(Base): pass\n"
+        "class Free(Base):\n    def __init__(self, *args, **kwargs): pass\n"
+        "class Unseen(nn.Module): pass\n"
+    )
+    with pytest.raises(NotThere):
+        parameters("ownsrc.models.Child")
+    monkeypatch.chdir(tmp_path)
+    assert parameters("ownsrc.models.Child") == frozenset({"width", "depth"})
+    assert parameters("ownsrc.models.Free") is None
+    assert parameters("ownsrc.models.Unseen") is None
+    with pytest.raises(NotThere, match=r"ownsrc\.models has no 'Chidl'") as error:
+        parameters("ownsrc.models.Chidl")
+    assert error.value.nearest == ["ownsrc.models.Child"]
+
+
+def test_nothing_is_imported():
+    code = "import sys; from trident.targets import parameters as p; p('torch.optim.AdamW'); "
+    code += "p('lightning.Trainer'); print('torch' in sys.modules, 'lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
