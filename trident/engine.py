@@ -61,7 +61,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     result = result or Result()
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
-    ckpt_path = _checkpoint(settings.get("ckpt_path"))
+    ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
     # Sized before anything is built: ranks that contradict the config are the cheapest error there
     # is.
     size = trainer_size(cfg.trainer, detect(os.environ))
@@ -203,7 +203,7 @@ def _has(owner: Any, split: Split) -> bool:
     return owner is not None and is_overridden(f"{split.value}_dataloader", owner)
 
 
-def _checkpoint(path: str | None) -> str | None:
+def _checkpoint(path: str | None, strategy: str) -> str | None:
     """The checkpoint to start from, checked before anything is loaded."""
     if path is None or path in SPECIAL_CHECKPOINTS or "://" in path:
         return path
@@ -211,6 +211,12 @@ def _checkpoint(path: str | None) -> str | None:
     if not absolute.exists():
         raise ConfigError(
             f"run.ckpt_path={path}: no such file or directory in {to_absolute_path('.')}"
+        )
+    if (absolute / "checkpoint").is_dir() and "deepspeed" not in strategy.lower():
+        raise ConfigError(
+            f"run.ckpt_path={path} is DeepSpeed's, and trainer.strategy is {strategy}\n"
+            "hint: trainer/strategy=deepspeed_zero…, or make one file of it: "
+            "`python -m deepspeed.utils.zero_to_fp32 FOLDER FILE`"
         )
     return str(absolute.resolve())
 

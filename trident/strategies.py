@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy, Strategy
@@ -17,6 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
+from trident.core.optimizer import batches_per_epoch
 from trident.errors import ConfigError
 
 __all__ = ["deepspeed", "fsdp", "require_sharded", "shard"]
@@ -110,7 +112,12 @@ class _DataParallel(ModelParallelStrategy):
 
 
 class _DeepSpeed(DeepSpeedStrategy):
-    """Lightning's, with ZeRO-3 checkpoints that can be evaluated."""
+    """Lightning's, with ZeRO-3 checkpoints that can be evaluated, and no step that is lost."""
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            _require_whole_steps(trainer)
+        super().setup(trainer)
 
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
@@ -127,6 +134,22 @@ class _DeepSpeed(DeepSpeedStrategy):
         checkpoint = {"state_dict": weights, "pytorch-lightning_version": lightning.__version__}
         self._restore_zero_state(checkpoint, strict=module.strict_loading)
         return checkpoint
+
+
+def _require_whole_steps(trainer: pl.Trainer) -> None:
+    """Lightning takes a last, smaller step at an epoch's end; DeepSpeed counts on into the next."""
+    accumulate, batches = trainer.accumulate_grad_batches, batches_per_epoch(trainer)
+    if accumulate > 1 and (batches is None or batches % accumulate):
+        length = (
+            "a number of batches that is not known" if batches is None else f"{batches} batches"
+        )
+        rest = (batches or 0) % accumulate
+        hint = f"trainer.limit_train_batches={(batches or 0) - rest}, or " if batches else ""
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches={accumulate} does not divide an epoch of {length}, "
+            f"and DeepSpeed would carry the rest over into the next\nhint: {hint}"
+            "trainer/strategy=fsdp"
+        )
 
 
 class _DeepSpeedOnCPU(_DeepSpeed):

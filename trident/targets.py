@@ -8,12 +8,13 @@ files of its package: where it cannot be seen what it takes (C code, names made 
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["NotThere", "parameters"]
@@ -73,10 +74,7 @@ def _parameters_of(target: str, depth: int, project: str) -> frozenset[str] | No
 def _module(target: str) -> tuple[_Source | None, list[str]]:
     """The file of the longest part of `target` that is a module, and what is left of it."""
     parts = target.split(".")
-    # A top-level name: nothing is imported for it. A project's own come from where it is run.
-    spec = PathFinder.find_spec(parts[0], [str(Path.cwd()), *sys.path])
-    if spec is None and parts[0] in sys.builtin_module_names:
-        return None, parts[1:]
+    spec = _top(parts[0])
     if spec is None:
         raise NotThere(f"there is no module {parts[0]!r}")
     folders = [Path(folder) for folder in spec.submodule_search_locations or []]
@@ -97,6 +95,17 @@ def _module(target: str) -> tuple[_Source | None, list[str]]:
     if origin is None or origin.suffix != ".py":
         return None, parts[taken:]
     return _parsed(origin, ".".join(parts[:taken])), parts[taken:]
+
+
+def _top(name: str) -> ModuleSpec | None:
+    """Where a top-level name comes from; nothing is imported for it."""
+    # A project's own come from where it is run, as long as they are modules and no mere folders.
+    here = PathFinder.find_spec(name, [str(Path.cwd())])
+    if here is not None and here.has_location:
+        return here
+    with suppress(ImportError, ValueError):
+        return find_spec(name) or here
+    return here
 
 
 @cache

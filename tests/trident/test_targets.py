@@ -91,6 +91,13 @@ def test_a_projects_own_code_is_found_from_its_folder(tmp_path, monkeypatch):
     assert error.value.nearest == ["ownsrc.models.Child"]
 
 
+def test_a_folder_of_data_hides_no_library(tmp_path, monkeypatch):
+    (tmp_path / "torch/optim").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert "lr" in (parameters("torch.optim.AdamW") or ())
+    assert parameters("trident.strategies.fsdp") is None
+
+
 def test_nothing_is_imported():
     code = "import sys; from trident.targets import parameters as p; p('torch.optim.AdamW'); "
     code += "p('lightning.Trainer'); print('torch' in sys.modules, 'lightning' in sys.modules)"

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from trident.errors import ConfigError
 
-__all__ = ["OptimizerMixin", "parameter_groups", "warmup_steps"]
+__all__ = ["OptimizerMixin", "batches_per_epoch", "parameter_groups", "warmup_steps"]
 
 
 class OptimizerMixin(LightningModule):
@@ -128,13 +128,14 @@ def total_steps(trainer: Any) -> int | None:
     """The optimizer steps of a fit; None when nothing limits it that is known beforehand."""
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        batches = _batches_per_epoch(trainer)
+        batches = batches_per_epoch(trainer)
         if batches is not None:
             limits.append(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs)
     return min(limits) if limits else None
 
 
-def _batches_per_epoch(trainer: Any) -> int | None:
+def batches_per_epoch(trainer: Any) -> int | None:
+    """Batches of one training epoch on each rank; None when that is not known beforehand."""
     count = getattr(trainer.datamodule, "train_batches", None)
     if count is not None:
         # Lightning's own estimate builds the training iterator here, before a checkpoint's epoch is
