@@ -52,5 +52,5 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/contributor.stamp: $(VENV)/demo.stamp
-	$(PIP) --editable '.[demo,dev,optuna,wandb]'
+	$(PIP) --editable '.[demo,dev,deepspeed,optuna,wandb]'
 	@touch $@
