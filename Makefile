@@ -24,7 +24,7 @@ lint: install  ## ruff (lint and format) and mypy
 	$(VENV)/bin/python -m mypy
 
 test: lint  ## lint, types and all tests
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table

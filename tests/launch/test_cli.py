@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -180,16 +180,16 @@ def test_two_hundred_members_plan_in_two_seconds_without_torch(project: Path) ->
         f"code = main(['submit', '{DIGITS}', 'run.seed=range(1,51)', 'module.optimizer.lr=1e-4,1e-3,1e-2,1e-1', "
         "'--dry-run']); sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
     )
-    seconds = []
-    for _ in range(3):  # the machine may be busy: the best of three
-        began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
-        )
-        seconds.append(time.perf_counter() - began)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor: the machine may be busy with other tests.
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "members    200 of 200" in done.stdout
     assert not {"torch", "lightning", "datasets", "transformers"} & set(done.stderr.split())
-    assert min(seconds) < 2, seconds
+    assert seconds < 2
 
 
 def test_doctor_says_what_is_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,15 +25,15 @@ def typed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_right_config_is_summed_up_in_a_second_without_torch(project):
-    typed(project, "check", "experiment=digits")  # files into the cache
-    before = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = typed(project, "check", "experiment=digits", "trainer.max_epochs=1")
-    seconds = time.monotonic() - before
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "ok: train digits; val digits; test digits; model.Classifier; optim.AdamW; strategy auto\n"
     )
-    assert seconds < 4, "about one on a machine that does nothing else; torch alone takes more"
+    assert seconds < 1.5  # of the processor: the machine may be busy with other tests
     assert not (project / "logs").exists() and not (project / "outputs").exists()
     code = "import sys; sys.argv=['trident', 'check', 'experiment=digits']\n"
     code += "from trident.run import main; main(); assert 'torch' not in sys.modules"

@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from support import call, environment, result
 from tiny import write_model, write_pairs
+from transformers import AutoModelForSequenceClassification
 
 HERE = Path(__file__).parent
 SIZES = {"train": 40, "more": 24, "near": 21, "far": 10}
@@ -100,11 +101,31 @@ def test_models_of_ones_own(module, logged, faq, tmp_path):
     assert metrics[logged] < 0.6 < metrics["near/test/acc"]  # it learned
 
 
+def test_a_module_of_the_first_versions_form(faq, tmp_path):
+    points = [f"datamodule.test.{name}.evaluation" for name in ("near", "far")]
+    replaced = [f"~{point}" for point in points]
+    replaced += [f"+{point}=${{module.evaluation}}" for point in points]
+    old = (*NLI, "module=old_style", "run.optimized_metric=null", *replaced)
+    assert call(tmp_path, *old, project=faq) == 0
+    assert {"near/test/acc", "far/test/acc"} <= set(result(tmp_path)["metrics"])
+
+
 def test_a_lightning_module_that_stands_alone(faq, tmp_path):
     assert call(tmp_path, "experiment=alone", *QUIET, project=faq) == 0
     assert {"val_loss/0", "val_loss/1", "test_loss/0", "test_loss/1"} <= set(
         result(tmp_path)["metrics"]
     )
+
+
+def test_weights_of_a_half_precision_checkpoint_train_in_full(faq, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(faq / "tiny").to(torch.bfloat16)
+    model.save_pretrained(faq / "half")
+    half = "module.model.pretrained_model_name_or_path=half"
+    keep = "callbacks=by_hand"
+    assert call(tmp_path, *NLI, half, keep, "datamodule.test=null", project=faq) == 0
+    checkpoint = torch.load(result(tmp_path)["checkpoint"]["best"], weights_only=True)
+    floats = {w.dtype for w in checkpoint["state_dict"].values() if w.is_floating_point()}
+    assert floats == {torch.float32}
 
 
 # -- 4. checkpoints ----------------------------------------------------------------------------
