@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 __all__ = ["locate"]
 
@@ -23,7 +25,7 @@ def locate(path: str) -> str | None:
     if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
         return None
     keys = path.replace("[", ".").replace("]", "").split(".")
-    overrides = [str(override) for override in HydraConfig.get().overrides.task]
+    overrides = _typed(HydraConfig.get().overrides.task)
     for override in reversed(overrides):
         name = override.partition("=")[0].lstrip("+~")
         if (
@@ -43,7 +45,7 @@ def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, i
     loader = GlobalHydra.instance().config_loader()
     defaults = loader.compute_defaults_list(
         config_name=config.job.config_name,
-        overrides=[*map(str, config.overrides.hydra), *overrides],
+        overrides=[*_typed(config.overrides.hydra), *overrides],
         run_mode=RunMode.RUN,
     )
     for default in defaults.defaults:
@@ -56,6 +58,11 @@ def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, i
             line = _line(yaml.compose(text), keys[len(package) :])
             if line is not None:
                 yield name, line
+
+
+def _typed(overrides: Any) -> list[str]:
+    """As they were typed: one may hold an interpolation, which may be what is wrong."""
+    return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]
 
 
 def _texts(config: str) -> Iterator[tuple[str, str]]:

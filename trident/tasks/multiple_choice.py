@@ -30,5 +30,10 @@ def encode(
 
 
 def accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """The part of the texts whose right choice has the highest logit."""
+    """The part of the texts whose right choice has the highest logit.
+
+    Args:
+        preds: (texts, choices), logits.
+        target: (texts,), the right choices' numbers.
+    """
     return (preds.argmax(-1) == target).double().mean()

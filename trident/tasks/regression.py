@@ -10,5 +10,5 @@ __all__ = ["predictions"]
 
 
 def predictions(outputs: Any, **_: Any) -> dict[str, Tensor]:
-    """The model's single logit, as a number a text."""
+    """The model's single logit, (texts, 1), as a number a text, (texts,)."""
     return {"preds": outputs["logits"].float().squeeze(-1)}

@@ -50,7 +50,15 @@ def predictions(outputs: Any, batch: Mapping[str, Any], **_: Any) -> dict[str, T
 
 
 def sums(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """For each text, the summed loss over its labels and how many it has."""
+    """For each text, the summed loss over its labels and how many it has.
+
+    Args:
+        logits: (texts, tokens, classes).
+        labels: (texts, tokens); -100 is left out.
+
+    Returns:
+        ``nll`` and ``count``, (texts,) each.
+    """
     losses = cross_entropy(
         logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     )
@@ -58,12 +66,22 @@ def sums(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def mean(nll: Tensor, count: Tensor) -> Tensor:
-    """The loss a token, over all tokens: every token weighs the same."""
+    """The loss a token in nats, over all tokens: every token weighs the same.
+
+    Args:
+        nll: (texts,), each text's summed negative log-likelihood.
+        count: (texts,), the tokens that it is summed over.
+    """
     return nll.sum() / count.sum()
 
 
 def accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """The part of the labelled words with the right tag."""
+    """The part of the labelled words with the right tag.
+
+    Args:
+        preds: (texts, longest text), tags by number.
+        target: the same shape; -100 where there is no word to tag.
+    """
     labelled = target != IGNORED
     return (preds[labelled] == target[labelled]).double().mean()
 
@@ -85,7 +103,15 @@ def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def span_scores(preds: Tensor, target: Tensor, *, tags: Sequence[str]) -> dict[str, float]:
-    """Precision, recall and F1 over exactly matched spans of all texts; 0 where there are none."""
+    """Precision, recall and F1 over exactly matched spans of all texts; 0 where there are none.
+
+    The measure of CoNLL's shared tasks.
+
+    Args:
+        preds: (texts, longest text), tags by number.
+        target: the same shape; -100 where there is no word to tag.
+        tags: the tags' names by number: ``O``, ``B-PER``, ``I-PER`` …
+    """
     right = predicted = expected = 0
     for row, gold in zip(preds, target, strict=True):
         labelled = gold != IGNORED
@@ -102,4 +128,5 @@ def span_scores(preds: Tensor, target: Tensor, *, tags: Sequence[str]) -> dict[s
 
 
 def perplexity(nll: Tensor, count: Tensor) -> Tensor:
+    """e to the loss a token; arguments as of :func:`mean`."""
     return torch.exp(mean(nll, count))
