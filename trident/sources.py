@@ -62,7 +62,8 @@ def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, i
 
 def _typed(overrides: Any) -> list[str]:
     """As they were typed: one may hold an interpolation, which may be what is wrong."""
-    return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]
+    words = OmegaConf.to_container(overrides, resolve=False)
+    return list(map(str, words)) if isinstance(words, list) else []
 
 
 def _texts(config: str) -> Iterator[tuple[str, str]]:
