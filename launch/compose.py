@@ -31,7 +31,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from trident.ranks import VARIABLES
-from trident.schema import problems
+from trident.schema import found
+from trident.sources import locate
 
 from .app import absolute
 from .errors import UsageError, nearest
@@ -222,9 +223,9 @@ def _resolved(task: DictConfig) -> dict[str, Any]:
             f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
         )
     resolved = OmegaConf.to_container(task, resolve=True)
-    wrong = problems(task)
+    wrong = found(task)
     if wrong:
-        raise UsageError("\n".join(wrong))
+        raise UsageError("\n".join(problem.text(locate(problem.path)) for problem in wrong))
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 

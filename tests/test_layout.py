@@ -23,7 +23,7 @@ ALL = [*ENGINE, *LAUNCH, *PLUGINS]
 HEAVY = {"torch", "lightning", "pytorch_lightning", "datasets", "transformers", "torchmetrics"}
 
 STDLIB_ONLY = ("trident.project", "trident.ranks", "trident.records")
-SHARED = {*STDLIB_ONLY, "trident.schema"}
+SHARED = {*STDLIB_ONLY, "trident.schema", "trident.sources"}
 """What the launcher imports of the engine."""
 
 THIRD_PARTIES_OF_LAUNCH = {"hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}

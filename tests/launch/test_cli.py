@@ -322,3 +322,16 @@ def test_a_diff_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"caf\xe9")
     state, diff = git(tmp_path)
     assert state is not None and state["dirty"] and "caf" in diff
+
+
+def test_a_typo_in_a_file_is_told_with_its_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = here / "configs" / "experiment" / "wrong.yaml"
+    wrong.write_text(
+        "# @package _global_\ndefaults: [digits]\ntrainer:\n  max_epochs: 1\n  max_stepz: 3\n"
+    )
+    assert main(["submit", "experiment=wrong", "run.seed=1,2"]) == 2
+    told = capsys.readouterr().err
+    assert "has no parameter 'max_stepz' (configs/experiment/wrong.yaml:5)" in told
+    assert "did you mean `max_steps`?" in told
