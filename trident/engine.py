@@ -73,6 +73,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     module: pl.LightningModule = instantiate(cfg.module)
     trainer = _trainer(cfg, size, datamodule)
     _warn_of_low_precision(module, trainer)
+    _warn_of_whole_data(datamodule, trainer)
     result.world_size = trainer.world_size
     known = hyperparameters(cfg, module) | global_batch_size(cfg, trainer.world_size)
     for logger in trainer.loggers:
@@ -239,6 +240,18 @@ def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> N
             f"the model's weights are {', '.join(low)}, and trainer.precision is "
             f"{trainer.precision}: updates smaller than their precision are lost\n"
             "hint: module.model.dtype=float32, or say trainer.precision=bf16-true"
+        )
+
+
+def _warn_of_whole_data(datamodule: Any, trainer: pl.Trainer) -> None:
+    """Whether another datamodule splits its data cannot be seen from here."""
+    samples = trainer._accelerator_connector.use_distributed_sampler
+    if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not samples:
+        log.warning(
+            f"each of {trainer.world_size} ranks reads all data, unless "
+            f"{type(datamodule).__name__} gives each its own part\n"
+            "hint: trainer.use_distributed_sampler=true splits it, with padding in evaluation; "
+            "a TridentDataModule splits without"
         )
 
 

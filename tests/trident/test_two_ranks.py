@@ -43,7 +43,8 @@ def both(tmp_path_factory, alone) -> Path:
     codes, output = finish(start([script, str(root), best], world_size=2))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
-    for name in ("fit", "test", "predict", *SPLITS, *wrong):
+    (root / "output.txt").write_text(output)
+    for name in ("fit", "test", "predict", "foreign", *SPLITS, *wrong):
         for rank in range(2):
             assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
     assert codes == [0, 0]
@@ -133,6 +134,11 @@ def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone):
     assert many == pytest.approx({k: v for k, v in one.items() if "/test/" in k}, abs=1e-6)
     for count in ("right", "wrong", "order"):
         assert many[f"other/test/{count}"] == one[f"other/test/{count}"]
+
+
+def test_a_datamodule_that_may_not_split_is_warned_of(both):
+    said = (both / "output.txt").read_text()
+    assert said.count("each of 2 ranks reads all data, unless Plain gives each its own part") == 1
 
 
 def test_only_rank_zero_writes(both):

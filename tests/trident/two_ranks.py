@@ -57,6 +57,11 @@ RUNS = {
     "by_node_then_step": [*ROWS, BY_NODE, MORE_STEPS],
     "by_node_wrong": [*ROWS, BY_NODE],
     "prepared": [*NO_EVALUATION, *PREPARED],
+    "foreign": [
+        *BARE,
+        "datamodule._target_=toyproject.toy.Plain",
+        *(f"~datamodule.{key}" for key in ("_recursive_", "misc", "train", "val", "test")),
+    ],
     "predict": [
         *NO_EVALUATION,
         "trainer.limit_train_batches=0.0",

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import torch
+from lightning import LightningDataModule
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trident import TridentModule
 
@@ -116,6 +117,13 @@ class Half(TridentModule):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.offset = nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
+
+
+class Plain(LightningDataModule):
+    """A datamodule that knows nothing of trident, nor of ranks."""
+
+    def train_dataloader(self):
+        return DataLoader(Toy(8), batch_size=4)
 
 
 def add_to_batch(batch, trident_module, split, dataset_name):
