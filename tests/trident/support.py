@@ -32,10 +32,12 @@ def free_port() -> int:
 
 
 def environment(**extra: str) -> dict[str, str]:
+    """A user's, with the environment of these tests active: `python` and `trident` are its own."""
     kept = {
         k: v for k, v in os.environ.items() if k not in VARIABLES and not k.startswith("TRIDENT_")
     }
-    return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | extra
+    active = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return kept | {"PATH": active, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | extra
 
 
 def start(

@@ -125,12 +125,10 @@ def test_a_shell_completes_groups_and_options(line, offered, project):
         "$function"
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    bin_ = str(Path(sys.executable).parent)
-    env = environment()
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=project,
-        env={**env, "PATH": f"{bin_}:{env['PATH']}"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
