@@ -3,27 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := trident launch examples
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux
 SWEEP := experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
 
 MAKEFLAGS += --no-print-directory
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test sweep clean
+.PHONY: help install lint test sweep clean cluster-deps
 
 help:  ## list the targets
 	@echo "Targets:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 install: $(VENV)/contributor.stamp  ## make .venv with trident and all that a contributor needs
 	@echo "trident is installed: . $(VENV)/bin/activate"
+
+cluster-deps:  ## install what tests/cluster needs (Debian); nothing where a SLURM is installed
+	@PATH="$$PATH:/usr/sbin:/sbin"; for name in sbatch slurmd munged; do \
+	  if command -v $$name > /dev/null; then echo "nothing to install: $$name is here"; exit 0; fi; \
+	done; \
+	set -ex; $(SUDO) apt-get update -qq; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(CLUSTER) > /dev/null
 
 lint: install  ## ruff (lint and format) and mypy
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 
-test: lint  ## lint, types and all tests
+test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import trident.run
@@ -23,6 +25,29 @@ BY_NODE = (
     f"rank: {VARIABLE.format('NODE_RANK')}, world_size: {VARIABLE.format('WORLD_SIZE')}}}"
 )
 """A recipe that users have, right with one task a node."""
+
+ONE_EPOCH = (
+    "spec.dataset._target_=toyproject.toy.rows",
+    "~datamodule.train.toy.preprocessing",
+    "callbacks.early_stopping=null",
+    "callbacks.checkpoint=null",
+    "run.optimized_metric=null",
+    "trainer.max_epochs=1",
+    "datamodule.val=null",
+    "datamodule.test=null",
+)
+"""Every rank writes down the 24 samples that it trains on once: `logged` is where, `samples_read` what."""
+
+
+def logged(folder: Path) -> str:
+    return f"module.model.log={folder}/seen"
+
+
+def samples_read(folder: Path) -> list[int]:
+    """The ids of the samples that all ranks have read, in order."""
+    texts = [path.read_text() for path in folder.glob("seen.*")]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    return sorted(chain.from_iterable(lines))
 
 
 def free_port() -> int:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from itertools import chain
 from pathlib import Path
 
 import pytest
-from support import BY_NODE, call, finish, free_port, result, start
+from support import (
+    BY_NODE,
+    ONE_EPOCH,
+    PROJECT,
+    call,
+    finish,
+    free_port,
+    logged,
+    result,
+    samples_read,
+    start,
+)
 
 from trident.records import METRICS, read_lines
 
@@ -101,18 +113,21 @@ def test_torchrun_with_one_task_a_node(tmp_path):
     """Two agents, as on two nodes; torchrun itself sets no NODE_RANK."""
     agent = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     agent += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    rows = ["spec.dataset._target_=toyproject.toy.rows", "~datamodule.train.toy.preprocessing"]
-    less = ["callbacks.early_stopping=null", "run.optimized_metric=null", "trainer.max_epochs=1"]
-    less += ["callbacks.checkpoint=null", "datamodule.val=null", "datamodule.test=null"]
-    run = ["-m", "trident.run", f"hydra.run.dir={tmp_path}", *rows, *less, BY_NODE]
-    run += [f"module.model.log={tmp_path}/seen"]
+    run = ["-m", "trident.run", f"hydra.run.dir={tmp_path}", *ONE_EPOCH, BY_NODE, logged(tmp_path)]
     agents = [start([*agent, f"--node-rank={at}", *run])[0] for at in range(2)]
     codes, output = finish(agents)
     assert codes == [0, 0], output[-5000:]
     assert result(tmp_path)["ranks"]["num_nodes"] == 2
-    texts = [(tmp_path / f"seen.{at}").read_text() for at in range(2)]
-    read = [json.loads(line) for text in texts for line in text.splitlines()]
-    assert sorted(chain.from_iterable(read)) == list(range(24))
+    assert samples_read(tmp_path) == list(range(24))
+
+
+def test_a_sweep_with_one_task_a_node(tmp_path):
+    project = shutil.copytree(PROJECT, tmp_path / "project")
+    sweep = ["-m", "trident.launch.cli", "submit", "hydra/launcher=trident_local", "--wait"]
+    sweep += ["hydra.launcher.nodes=2", *ONE_EPOCH, BY_NODE, logged(tmp_path)]
+    codes, output = finish(start(sweep, project=project))
+    assert codes == [0], output
+    assert samples_read(tmp_path) == list(range(24))
 
 
 def test_data_is_prepared_once_a_node(both):
