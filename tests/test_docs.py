@@ -18,7 +18,7 @@ DOCS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md")]
 )
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 
 
 def name(path: Path) -> str:
@@ -70,7 +70,9 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCS, ids=name)
 def test_make_targets_exist(path: Path) -> None:
     text = path.read_text()
-    named = re.findall(r"`make ([a-z-]+)`", text) + re.findall(r"^make ([a-z]+)", text, re.MULTILINE)
+    named = re.findall(r"`make ([a-z-]+)`", text) + re.findall(
+        r"^make ([a-z]+)", text, re.MULTILINE
+    )
     assert set(named) <= TARGETS
 
 

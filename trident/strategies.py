@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from trident.core.optimizer import batches_per_epoch
 from trident.errors import ConfigError
@@ -108,7 +109,36 @@ class _DataParallel(ModelParallelStrategy):
         if trainer is not None and trainer.state.fn != TrainerFn.FITTING:
             # Lightning would restore the last fit's, and fails on optimizers without a state.
             self.optimizers = []
-        return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        optimizers = self.optimizers
+        self.optimizers, groups = _without_state(optimizers, checkpoint_path, weights_only)
+        try:
+            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        finally:
+            self.optimizers = optimizers
+        for optimizer, saved in groups:
+            for group, old in zip(optimizer.param_groups, saved, strict=True):
+                group.update((key, value) for key, value in old.items() if key != "params")
+        return checkpoint
+
+
+_Groups = list[tuple[Optimizer, list[dict[str, Any]]]]
+
+
+def _without_state(
+    optimizers: list[Optimizer], path: str | Path, weights_only: bool | None
+) -> tuple[list[Optimizer], _Groups]:
+    """The optimizers that Lightning can restore, and the others with their saved groups (learning rates).
+
+    Lightning looks at the first entry of a state, and plain SGD's has none.
+    """
+    if not optimizers or Path(path).is_dir():
+        return optimizers, []
+    checkpoint = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
+    states = checkpoint.get("optimizer_states", [])
+    if not states or any(state["state"] for state in states):
+        return optimizers, []
+    groups = [state["param_groups"] for state in states]
+    return [], list(zip(optimizers, groups, strict=True))
 
 
 class _DeepSpeed(DeepSpeedStrategy):

@@ -27,7 +27,10 @@ MODEL = (
     "spec.evaluation.step_outputs.outputs=[preds,r*,logits]",
     f"+spec.evaluation.metrics.loss={LOSS}",
     f"{TRAIN}.dataloader.batch_size={6 // WORLD_SIZE}",
+    "+callbacks.checkpoint.save_top_k=-1",
 )
+STATELESS = "module.optimizer.momentum=0.0"
+"""SGD that remembers nothing: its state in a checkpoint is empty."""
 
 
 def run(name: str, *overrides: str) -> None:
@@ -35,8 +38,16 @@ def run(name: str, *overrides: str) -> None:
     (ROOT / f"{name}.exit.{os.environ.get('RANK', '0')}").write_text(str(code))
 
 
+def resume(name: str, *overrides: str) -> None:
+    """Once more the last of three epochs."""
+    (path,) = (ROOT / name / "checkpoints").glob("epoch=1-*.ckpt")
+    run(f"{name}-resumed", f"run.ckpt_path='{path}'", *overrides)
+
+
 for strategy in filter(None, sys.argv[2].split(",")):
     run(strategy, f"+trainer/strategy={strategy}")
+    if WORLD_SIZE > 1:
+        resume(strategy, f"+trainer/strategy={strategy}")
 for strategy, path in CHECKPOINTS.items():
     only = ("trainer.limit_train_batches=0.0", "callbacks.checkpoint=null")
     run(
@@ -47,6 +58,8 @@ for strategy, path in CHECKPOINTS.items():
         f"+trainer/strategy={strategy}",
     )
 if WORLD_SIZE > 1:
+    run("stateless", "+trainer/strategy=fsdp", STATELESS)
+    resume("stateless", "+trainer/strategy=fsdp", STATELESS)
     # 3 batches an epoch, 2 to accumulate
     run("rest", "+trainer/strategy=deepspeed_zero1", "trainer.limit_train_batches=3")
     run("outside", "+trainer/strategy=fsdp", "module._target_=toyproject.toy.Half")

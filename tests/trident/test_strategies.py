@@ -24,7 +24,8 @@ def alone(tmp_path_factory) -> Path:
 def both(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("both")
     _, output = finish(start([SCRIPT, str(root), ",".join(STRATEGIES)], world_size=2))
-    for name in (*STRATEGIES, "rest", "outside"):
+    trained = [*STRATEGIES, "stateless"]
+    for name in (*trained, *(f"{name}-resumed" for name in trained), "rest", "outside"):
         for rank in range(2):
             code = (root / f"{name}.exit.{rank}").read_text()
             assert code == ("2" if name in ("rest", "outside") else "0"), (name, output[-6000:])
@@ -48,6 +49,14 @@ def test_a_strategy_follows_the_curve_of_one_process(strategy, both, alone):
     for name in names:  # the best checkpoint, loaded again and tested among them
         value = result(both / strategy)["metrics"][name]
         assert value == pytest.approx(result(alone)["metrics"][name], abs=1e-5), name
+
+
+@pytest.mark.parametrize("run", [*STRATEGIES, "stateless"])
+def test_a_resumed_run_goes_on_as_if_never_stopped(run, both):
+    whole, resumed = curve(both / run), curve(both / f"{run}-resumed")
+    assert len(whole) == 12 and len(resumed) == 4
+    assert resumed == pytest.approx(whole[-4:], abs=1e-6)
+    assert result(both / f"{run}-resumed")["steps"] == 6
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
