@@ -95,6 +95,12 @@ class TridentDataModule(LightningDataModule):
         """Load and preprocess the data sets of a stage; those that were are kept.
 
         To be called on all ranks; where one fails, all of them do.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all splits.
+
+        Raises:
+            ConfigError: a dataspec's steps cannot be run, or would split the data wrongly.
         """
         with all_or_none():
             self._load(stage)
@@ -124,7 +130,14 @@ class TridentDataModule(LightningDataModule):
         return True  # one without training data is none the less a datamodule
 
     def train_dataloader(self) -> Any:
-        """One data set's dataloader, or several combined to batches by name."""
+        """One data set's dataloader, or several combined to batches ``{name: batch}`` by `mode`.
+
+        Each rank's batches have the dataloader's ``batch_size``: a step of all ranks is
+        ``batch_size x world_size`` samples. All ranks have equally many batches.
+
+        Raises:
+            ConfigError: there is no training data, or an iterable that nobody is seen to split.
+        """
         loaders = self._loaders.pop(Split.TRAIN, None) or self._build(Split.TRAIN)
         epoch = self.trainer.current_epoch if self.trainer else 0
         for loader in loaders.values():
@@ -137,12 +150,15 @@ class TridentDataModule(LightningDataModule):
         return CombinedLoader(loaders, self.mode)
 
     def val_dataloader(self) -> Any:
+        """The validation sets one after the other, in order of declaration; no sample on two ranks."""
         return self._sequence(Split.VAL)
 
     def test_dataloader(self) -> Any:
+        """The test sets one after the other, in order of declaration; no sample on two ranks."""
         return self._sequence(Split.TEST)
 
     def predict_dataloader(self) -> Any:
+        """The sets to predict one after the other, in order of declaration; no sample on two ranks."""
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
         return self._sequence(Split.PREDICT, AsItIs)
 

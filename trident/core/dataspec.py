@@ -67,6 +67,16 @@ class TridentDataspec:
 
         A step that returns None has changed the data set in place. The last one may return a
         sampler of the data set.
+
+        Args:
+            dataset: anything that the steps understand; a `datasets.Dataset` in the configs that
+                ship.
+            cfg: ``{method: {NAME: arguments}, apply: {NAME: {_target_: …}}}``. NAME of a method is
+                a method of the data set; a target of ``apply`` gets the data set first.
+
+        Raises:
+            ConfigError: no such method, a step after a sampler, or a split by node whose numbers
+                are not this rank's.
         """
         for kind, name, step in _steps(cfg):
             if isinstance(dataset, Sampler):
@@ -91,6 +101,11 @@ class TridentDataspec:
                 alone.
             train: deal out by permutation, by the config's ``shuffle`` and ``drop_last``; else in
                 order.
+            seed: of the permutation, which is drawn anew from seed + epoch, the same on all ranks.
+
+        Raises:
+            ConfigError: a sampler would repeat samples where they are evaluated, an iterable is not
+                seen to be split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if self.sampler is not None:

@@ -52,7 +52,19 @@ class EvalMixin(LightningModule):
     def eval_step(
         self, split: Split, batch: Any, dataloader_idx: int = 0, batch_idx: int | None = None
     ) -> None:
-        """One batch of the data set at `dataloader_idx` through model, hooks and metrics."""
+        """One batch of the data set at `dataloader_idx` through model, hooks and metrics.
+
+        To be called on all ranks equally often: the model's forward may be a collective.
+
+        Args:
+            split: what is evaluated.
+            batch: as the dataloader makes it, first dimension samples.
+            dataloader_idx: the data set's place in the order of declaration.
+            batch_idx: its place in this rank's part; None counts every batch.
+
+        Raises:
+            ConfigError: a metric's argument is at no path of its source, or its value is no number.
+        """
         name, dataspec = self._get_datasetspec(split, dataloader_idx)
         evaluation = dataspec.evaluation or Evaluation()
         datamodule = self._trident_datamodule

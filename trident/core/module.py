@@ -26,6 +26,10 @@ allow_configs()  # here, for `load_from_checkpoint` outside of a run as well
 class TridentModule(OptimizerMixin, EvalMixin):
     """A model that trains and is evaluated by config.
 
+    A batch is what the dataloader's ``collate_fn`` makes: a mapping of tensors, first dimension
+    samples (``input_ids``: ``(batch, length)`` of integers), or ``{name: batch}`` where several
+    data sets train at once.
+
     Args:
         model: the model's config; an object of it is ``self.model``.
         optimizer: the optimizer's config; it gets the parameters.
@@ -62,11 +66,19 @@ class TridentModule(OptimizerMixin, EvalMixin):
             require_sharded(self)
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
-        """The model's outputs for a batch, whose items are the model's keyword arguments."""
+        """The model's outputs for a batch, whose items are the model's keyword arguments.
+
+        To be overridden for models that take something else. What evaluation reads of the outputs
+        by name (``logits``: ``(batch, …)``, first dimension samples) must be keys or attributes.
+        """
         return self.model(**batch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        """Logs ``train/loss``; returns the model's outputs, which hold the loss."""
+        """Logs ``train/loss``; returns the model's outputs, which hold ``loss``, a scalar: the mean
+        over the batch, as the gradients of ranks are averaged.
+
+        To be overridden for losses of one's own, and for batches of several data sets.
+        """
         outputs = self(batch)
         self.log("train/loss", outputs["loss"])
         return outputs
@@ -84,15 +96,19 @@ class TridentModule(OptimizerMixin, EvalMixin):
         self.eval_step(Split.PREDICT, batch, dataloader_idx, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
+        """Logs the metrics ``{dataset}/val/{metric}``; a subclass that has its own calls this one."""
         self.on_eval_epoch_end(Split.VAL)
 
     def on_test_epoch_end(self) -> None:
+        """Logs the metrics ``{dataset}/test/{metric}``; a subclass that has its own calls this one."""
         self.on_eval_epoch_end(Split.TEST)
 
     def on_predict_epoch_end(self) -> None:
+        """Writes ``predictions/{dataset}.jsonl``; a subclass that has its own calls this one."""
         self.write_predictions()
 
     def on_fit_start(self) -> None:
+        """Training mode for what `from_pretrained` left in evaluation mode."""
         _train_pretrained(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

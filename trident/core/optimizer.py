@@ -38,6 +38,12 @@ class OptimizerMixin(LightningModule):
         return steps
 
     def configure_optimizers(self) -> Any:
+        """The optimizer, or Lightning's dict of it and its schedule.
+
+        Raises:
+            ConfigError: the schedule needs a number of steps that is not known, or a metric that is
+                not named.
+        """
         optimizer = self._optimizer()
         scheduler = self.hparams.get("scheduler")
         if scheduler is None:
@@ -61,6 +67,11 @@ class OptimizerMixin(LightningModule):
 
         The config is either a scheduler (``_target_``), or Lightning's own dict (``scheduler``,
         ``interval``, ``frequency``, ``monitor`` …) with the scheduler inside. It is not changed.
+        ``num_training_steps`` is filled in where the scheduler takes it and the config leaves it
+        out; ``num_warmup_steps`` may be a fraction of it.
+
+        Raises:
+            ConfigError: ReduceLROnPlateau without ``monitor``.
         """
         outer: dict[str, Any] = {"interval": "step", "frequency": 1}
         if "_target_" not in scheduler_cfg:
@@ -106,7 +117,15 @@ def warmup_steps(value: float, total: int) -> int:
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """All parameters in two groups: biases, scales and those of normalizations do not decay."""
+    """All parameters in two groups: biases, scales and those of normalizations do not decay.
+
+    The habit of BERT's training (Devlin et al. 2019, its code), by type and shape and not by name.
+
+    Args:
+        module: its parameters are returned, each in one group; empty groups are left out.
+        weight_decay: of the others, per step and relative to the learning rate, as the optimizer
+            takes it.
+    """
     exempt = {id(parameter) for parameter in _exempt(module)}
     parameters = list(module.parameters())
     groups = [
