@@ -1,4 +1,7 @@
-"""The launcher behind ``-m hydra/launcher=trident_local``: it stays, returns real values and raises failures."""
+"""The launchers behind ``-m hydra/launcher=trident_local`` and ``trident_slurm``.
+
+They stay until all members have ended, return real values and raise failures.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .app import App
+from .cancel import cancel
 from .errors import LaunchError, UsageError
 from .plan import Plan
 from .provenance import versions
@@ -17,7 +21,7 @@ from .runner import run_array
 from .states import State, Status
 from .status import statuses
 from .store import SweepDir, new_id
-from .submit import check_resources
+from .submit import check_resources, resubmit
 from .sweep import Member
 
 if TYPE_CHECKING:
@@ -27,21 +31,33 @@ if TYPE_CHECKING:
 __all__ = ["MemberFailed", "launch"]
 
 
+POLL_S = 2.0
+
+
 class MemberFailed(LaunchError):
     """A member of a blocking sweep did not complete."""
 
 
 def launch(
-    config: DictConfig, options: Mapping[str, Any], points: Sequence[Sequence[str]], *, first: int
+    config: DictConfig,
+    conf: Mapping[str, Any],
+    points: Sequence[Sequence[str]],
+    *,
+    first: int,
+    launcher: str,
 ) -> list[JobReturn]:
-    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, here and now."""
+    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them."""
     from omegaconf import OmegaConf
 
+    options = {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in conf.items()
+    }
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     app = _this_app(config)
     section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
     trainer = {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
-    resources, slots = check_resources("trident_local", options, [trainer])
+    resources, slots = check_resources(launcher, options, [trainer])
     passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
     new = [
         Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
@@ -51,7 +67,7 @@ def launch(
         sweep_id=new_id(),
         app=app,
         submit=tuple(member.index for member in new),
-        launcher="trident_local",
+        launcher=launcher,
         resources=resources,
         slots=slots,
         options=options,
@@ -74,10 +90,26 @@ def launch(
             )
         old = [member for member in sweep.members() if member.index < first]
         sweep.create(record, (*old, *new))
-    array = sweep.add_array(plan.submit, plan.launcher_record())
-    run_array(sweep, array)
-    known = statuses(sweep)
+    if launcher == "trident_local":
+        run_array(sweep, sweep.add_array(plan.submit, plan.launcher_record()))
+        known = statuses(sweep)
+    else:
+        resubmit(plan, sweep)
+        known = _ended(sweep, plan.submit)
     return [_job_return(sweep, member, known[member.index]) for member in new]
+
+
+def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
+    """Wait until these members have ended; who interrupts ends them."""
+    try:
+        while True:
+            known = statuses(sweep)
+            if all(known[index].state.ended for index in indexes):
+                return known
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        cancel(sweep, indexes)
+        raise
 
 
 def _is_launchers(override: str) -> bool:

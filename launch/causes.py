@@ -7,7 +7,7 @@ import signal
 
 from .states import Cause
 
-__all__ = ["cause_of", "detail_of", "exception_of", "traceback_of"]
+__all__ = ["cause_of", "detail_of", "exception_of", "memory_killed", "traceback_of"]
 
 _HEAD = "Traceback (most recent call last):"
 _OUT_OF_MEMORY = re.compile(
@@ -21,6 +21,17 @@ def cause_of(code: int, log: str, *, out_of_memory: bool) -> Cause:
     if _OUT_OF_MEMORY.search(exception) or (code == -signal.SIGKILL and out_of_memory):
         return Cause.OUT_OF_MEMORY
     return Cause.LOST if code < 0 and not exception else Cause.EXCEPTION
+
+
+_STEP_KILLED = re.compile(
+    r"^.*(exceeded memory limit|oom[-_ ]kill|Out Of Memory).*$", re.MULTILINE | re.IGNORECASE
+)
+
+
+def memory_killed(log: str) -> str | None:
+    """The scheduler's own words for a step that it has killed for memory, at the end of a rank's log."""
+    found = _STEP_KILLED.search(log)
+    return None if found is None else found[0].strip()[:200]
 
 
 def detail_of(code: int, log: str) -> str:

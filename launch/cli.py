@@ -74,7 +74,7 @@ def _root() -> Path:
 
 def _submit(args: argparse.Namespace) -> int:
     from .display import plan_text
-    from .submit import Request, plan, script_of, submit
+    from .submit import Request, plan, script_text, submit
 
     request = Request(
         args.overrides,
@@ -88,7 +88,8 @@ def _submit(args: argparse.Namespace) -> int:
     made, sweep = plan(request)
     if args.dry_run:
         print(plan_text(made, sweep))
-        print(f"\n# the script\n{script_of(made, sweep, sweep.next_array)}", end="")
+        if made.submit:
+            print(f"\n# the script\n{script_text(made, sweep)}", end="")
         return 0
     made, sweep = submit(made, sweep, shlex.join(["trident-sweep", *args.argv]))
     if not made.submit:
@@ -97,7 +98,8 @@ def _submit(args: argparse.Namespace) -> int:
         )
         return _wait(sweep) if args.wait else 0
     say(
-        f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on this machine "
+        f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on "
+        f"{'this machine' if made.launcher == 'trident_local' else 'SLURM'} "
         f"({made.launcher}), each {made.describe_resources()}"
     )
     if args.wait:
@@ -199,23 +201,14 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    from .scheduler import select
-    from .status import statuses
+    from .cancel import cancel
 
     sweep, indexes, rest = _members_of(args.words)
     if rest:
         raise UsageError(f"cancel takes no overrides: {rest[0]}")
-    known = statuses(sweep)
-    open_ = [i for i in (indexes or known) if not known[i].state.ended]
-    for index in open_:
-        sweep.mark_cancelled(index)
-    for name in {array.launcher["name"] for array in sweep.arrays()}:
-        select(name).cancel(
-            [a.job for a in sweep.arrays() if a.launcher["name"] == name and a.job is not None]
-        )
-    say(
-        f"sweep {sweep.name}: {len(open_)} members cancelled, {len(indexes or known) - len(open_)} had ended"
-    )
+    ended = cancel(sweep, indexes)
+    asked = len(indexes or sweep.members())
+    say(f"sweep {sweep.name}: {len(ended)} members cancelled, {asked - len(ended)} had ended")
     return 0
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from .errors import LaunchError
 from .local import machine
+from .ports import free_port
 from .processes import alive, identity
 from .provenance import packages
-from .runner import free_port
+from .scheduler import default_launcher
+from .slurm import program
 from .store import ROOT
 
 __all__ = ["Check", "checks"]
@@ -77,9 +79,10 @@ def _machine(directory: Path) -> Iterator[Check]:
 
 
 def _scheduler(directory: Path) -> Iterator[Check]:
-    sbatch = shutil.which("sbatch")
-    means = "members run on this machine (trident_local)"
-    yield Check(name="sbatch", ok=True, found=sbatch or "not on PATH", means=means)
+    where = {"trident_local": "on this machine", "trident_slurm": "as a SLURM array"}
+    chosen = default_launcher()
+    means = f"members run {where[chosen]} ({chosen})"
+    yield Check(name="sbatch", ok=True, found=program() or "not on PATH", means=means)
 
 
 def _directory(directory: Path) -> Iterator[Check]:

@@ -7,15 +7,14 @@ import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from trident.ranks import VARIABLES
-
 from .command import run
+from .environment import clean
 from .errors import SchedulerError
 from .processes import alive, identity, is_here
 from .resources import Machine
 from .states import Native, State
 
-__all__ = ["LocalScheduler", "clean_environment", "machine"]
+__all__ = ["LocalScheduler", "machine"]
 
 
 class LocalScheduler:
@@ -29,14 +28,16 @@ class LocalScheduler:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the terminal's end is not the sweep's
-                env=clean_environment(os.environ),
+                env=clean(os.environ),
             )
         return identity(process.pid)
 
-    def states(self, jobs: Collection[str]) -> Mapping[str, Native]:
-        return {job: native for job in jobs if (native := _state(job)) is not None}
+    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+        jobs = {task: task.rpartition("_")[0] for task in tasks}
+        known = {job: _state(job) for job in set(jobs.values())}
+        return {task: native for task, job in jobs.items() if (native := known[job]) is not None}
 
-    def cancel(self, jobs: Collection[str]) -> None:
+    def cancel(self, tasks: Collection[str]) -> None:
         """Nothing: the runners look for the marks that already lie there many times a second."""
 
 
@@ -45,16 +46,6 @@ def _state(job: str) -> Native | None:
         host = job.rpartition(":")[0].rpartition(":")[0]
         return Native(state=State.UNKNOWN, reason=f"launched on {host}: ask there")
     return Native(state=State.RUNNING) if alive(job) else None
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a new run inherits: not the ranks, the attempt or the elastic agent of a run that surrounds it."""
-    ours = ("TRIDENT_SWEEP_DIR", "TRIDENT_MEMBER", "TRIDENT_ATTEMPT")
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in VARIABLES and not name.startswith((*ours, "TORCHELASTIC_"))
-    }
 
 
 def machine(environ: Mapping[str, str]) -> Machine:

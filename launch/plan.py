@@ -10,7 +10,7 @@ from .app import App
 from .resources import Resources
 from .sweep import Member
 
-__all__ = ["Plan", "ranges"]
+__all__ = ["Plan", "chunks", "ranges"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Plan:
     resources: Resources
     slots: int
     """Members that run at once."""
+    array_size: int | None = None
+    """Tasks of an array are numbered below this; None: any number."""
     options: Mapping[str, Any]
     """The launcher's options as the user gave them, resolved."""
 
@@ -39,8 +41,18 @@ class Plan:
             "name": self.launcher,
             "resources": self.resources.record(),
             "array_parallelism": self.slots,
+            "options": self._options(),
             "env": {key: str(value) for key, value in (self.options.get("env") or {}).items()},
         }
+
+    def _options(self) -> dict[str, Any]:
+        """The options, with what they left to the trainer filled in: a later submission asks none."""
+        gpus = self.options.get("gpus_per_node")
+        resolved = {
+            "tasks_per_node": self.resources.tasks_per_node,
+            "gpus_per_node": self.resources.gpus_per_node if gpus is None else gpus,
+        }
+        return {k: v for k, v in {**self.options, **resolved}.items() if k != "_target_"}
 
     def describe_resources(self) -> str:
         r = self.resources
@@ -48,6 +60,19 @@ class Plan:
         parts += [f"{r.gpus} GPUs"] if r.gpus else []
         parts += [f"{r.timeout_min:g} min at most"] if r.timeout_min else []
         return f"{', '.join(parts)}; {self.slots} at once"
+
+
+def chunks(indexes: tuple[int, ...], size: int | None) -> list[tuple[int, tuple[int, ...]]]:
+    """Members cut into arrays whose tasks are numbered below `size`, as (offset, members).
+
+    A member keeps its index in the sweep: its task's number is that less the offset.
+    """
+    if size is None:
+        return [(0, indexes)] if indexes else []
+    found: dict[int, list[int]] = {}
+    for index in sorted(indexes):
+        found.setdefault(index - index % size, []).append(index)
+    return [(offset, tuple(some)) for offset, some in found.items()]
 
 
 def ranges(indexes: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["Machine", "Resources", "parallelism", "resolve"]
+__all__ = ["Machine", "Resources", "parallelism", "resolve", "throttle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,16 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
     """The launcher's options held against the trainer's. `gpus` is how many a node has."""
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
-    given = launcher.get("gpus_per_node")
-    if given is not None and given < 0:
-        raise UsageError(f"hydra.launcher.gpus_per_node={given}: expected 0 or more")
+    per_task = launcher.get("gpus_per_task")
+    given = _gpus(launcher.get("gpus_per_node"))
     tasks = _positive(launcher, "tasks_per_node", given or devices or 1)
+    if per_task is not None:
+        if given not in (None, per_task * tasks):
+            raise UsageError(
+                f"hydra.launcher.gpus_per_task={per_task} for {tasks} tasks a node contradicts "
+                f"hydra.launcher.gpus_per_node={given}\nhint: leave one of them out"
+            )
+        given = per_task * tasks
     _agree("trainer.devices", devices, "hydra.launcher.tasks_per_node", tasks)
     num_nodes = trainer.get("num_nodes")
     if num_nodes != 1:  # Lightning's default, which says nothing
@@ -106,6 +112,13 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
     )  # members that share a GPU would fail each other
 
 
+def throttle(wanted: Any) -> int:
+    """How many members of an array run at once, where the scheduler knows what there is to share out."""
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise UsageError(f"hydra.launcher.array_parallelism={wanted}: expected a number above 0")
+    return wanted
+
+
 def _positive(launcher: Mapping[str, Any], key: str, default: int) -> int:
     value = launcher.get(key)
     if value is None:
@@ -122,6 +135,18 @@ def _count(devices: Any) -> int | None:
     if isinstance(devices, list | tuple):
         return len(devices)
     return devices if isinstance(devices, int) and devices > 0 else None
+
+
+def _gpus(given: Any) -> int | None:
+    """The number in ``4`` or ``a100:4``."""
+    if given is None:
+        return None
+    count = _whole(str(given).rpartition(":")[2])
+    if count is None or count < 0:
+        raise UsageError(
+            f"hydra.launcher.gpus_per_node={given}: expected 0 or more, or a type and a number as in `a100:4`"
+        )
+    return count
 
 
 def _whole(text: str) -> int | None:

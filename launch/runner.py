@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import random
 import re
 import signal
 import socket
@@ -23,9 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trident.ranks import PORTS, Ranks
+from trident.ranks import Ranks
 
-from .local import clean_environment, machine
+from .environment import clean
+from .local import machine
+from .ports import free_port
 from .processes import alive, die_with_parent, identity, is_here
 from .resources import Resources, parallelism
 from .states import Attempt, Cause
@@ -178,7 +179,7 @@ class Runner:
 
     def _spawn(self, member: _Running, ranks: Ranks) -> subprocess.Popen[bytes]:
         environment = {
-            **clean_environment(os.environ),
+            **clean(os.environ),
             **self.environment,
             **ranks.environment(),
             **self._visible_gpus(member, ranks),
@@ -289,24 +290,6 @@ class Gpus:
             return False
         self._held[name] = descriptor
         return True
-
-
-def free_port() -> socket.socket:
-    """A port that nothing on this machine listens on, held by an open UDP socket of that number.
-
-    A TCP port that is only probed can be given out twice before its owner listens, and two members with one port
-    have trained with each other and both reported success. The UDP socket is a lock that no crash leaves behind.
-    """
-    for port in random.sample(PORTS, k=len(PORTS)):
-        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                lock.bind(("0.0.0.0", port))
-                probe.bind(("0.0.0.0", port))
-            return lock
-        except OSError:
-            lock.close()
-    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
 def say(*words: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from .errors import UsageError
 from .states import Native
 
-__all__ = ["Scheduler", "scheduler_of", "select"]
+__all__ = ["Scheduler", "default_launcher", "scheduler_of", "select"]
 
 
 class Scheduler(Protocol):
@@ -18,19 +18,32 @@ class Scheduler(Protocol):
         """Start the array of `script`, detached. Returns the job's id; what the script prints goes to `log`."""
         ...
 
-    def states(self, jobs: Collection[str]) -> Mapping[str, Native]:
-        """What is known of these jobs: by `job`, or by `job_index` for an array task. Ended and forgotten: left out."""
+    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+        """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten: left out."""
         ...
 
-    def cancel(self, jobs: Collection[str]) -> None:
-        """End these jobs, or array tasks, and all that runs in them. The cancel marks already lie there."""
+    def cancel(self, tasks: Collection[str]) -> None:
+        """End these array tasks, and all that runs in them. The cancel marks already lie there."""
         ...
 
 
-_SCHEDULERS = {"trident_local": ("local", "LocalScheduler")}
+_SCHEDULERS = {
+    "trident_local": ("local", "LocalScheduler"),
+    "trident_slurm": ("slurm", "SlurmScheduler"),
+}
 
 # A preset is a launcher of ours under a name of its own: what counts is what it instantiates.
-_LAUNCHERS = {"hydra_plugins.trident.launchers.TridentLocalLauncher": "trident_local"}
+_LAUNCHERS = {
+    "hydra_plugins.trident.launchers.TridentLocalLauncher": "trident_local",
+    "hydra_plugins.trident.launchers.TridentSlurmLauncher": "trident_slurm",
+}
+
+
+def default_launcher() -> str:
+    """The scheduler of this machine, where nobody has chosen one: SLURM's programs alone are no cluster."""
+    from .slurm import configured
+
+    return "trident_slurm" if configured() else "trident_local"
 
 
 def scheduler_of(choice: str, target: str | None) -> str:
@@ -40,7 +53,7 @@ def scheduler_of(choice: str, target: str | None) -> str:
     known = ", ".join(sorted(_LAUNCHERS.values()))
     raise UsageError(
         f"hydra/launcher={choice} cannot be detached; trident-sweep submits to {known}\n"
-        f"hint: set `hydra/launcher=trident_local`, or run `python -m trident.run -m hydra/launcher={choice} …`"
+        f"hint: set `hydra/launcher={default_launcher()}`, or run `python -m trident.run -m hydra/launcher={choice} …`"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Attempt", "Cause", "Native", "State", "Status", "derive"]
+__all__ = ["Attempt", "Cause", "Native", "State", "Status", "derive", "of_slurm"]
 
 
 class State(StrEnum):
@@ -40,6 +40,58 @@ class Native:
 
     state: State
     reason: str | None = None
+    cause: Cause | None = None
+    """Why it ended, where the scheduler knows."""
+
+
+_SLURM: Mapping[str, tuple[State, Cause | None]] = {
+    "PENDING": (State.PENDING, None),
+    "CONFIGURING": (State.PENDING, None),
+    "REQUEUED": (State.PENDING, None),
+    "REQUEUE_FED": (State.PENDING, None),
+    "REQUEUE_HOLD": (State.PENDING, None),
+    "RESV_DEL_HOLD": (State.PENDING, None),
+    "SPECIAL_EXIT": (State.PENDING, None),
+    "RUNNING": (State.RUNNING, None),
+    "COMPLETING": (State.RUNNING, None),
+    "STAGE_OUT": (State.RUNNING, None),
+    "SIGNALING": (State.RUNNING, None),
+    "RESIZING": (State.RUNNING, None),
+    "STOPPED": (State.RUNNING, None),
+    "SUSPENDED": (State.RUNNING, None),
+    "COMPLETED": (State.COMPLETED, None),
+    "FAILED": (State.FAILED, None),
+    "CANCELLED": (State.CANCELLED, Cause.CANCELLED),
+    "REVOKED": (State.CANCELLED, Cause.CANCELLED),
+    "TIMEOUT": (State.FAILED, Cause.TIMEOUT),
+    "DEADLINE": (State.FAILED, Cause.TIMEOUT),
+    "PREEMPTED": (State.FAILED, Cause.PREEMPTED),
+    "NODE_FAIL": (State.FAILED, Cause.NODE_FAIL),
+    "BOOT_FAIL": (State.FAILED, Cause.NODE_FAIL),
+    "OUT_OF_MEMORY": (State.FAILED, Cause.OUT_OF_MEMORY),
+}
+"""squeue's and sacct's words of a job's state (their manual pages, JOB STATE CODES)."""
+
+_PLAIN = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+
+
+def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> Native:
+    """What squeue or sacct say of an array task, in our words; a state that is not known stays UNKNOWN.
+
+    What never moves by itself says so, with the command that frees it.
+    """
+    name = word.split()[0].rstrip("+") if word.strip() else ""  # `CANCELLED by 1000`
+    state, cause = _SLURM.get(name, (State.UNKNOWN, None))
+    said = None if reason in (None, "", "None", "(null)") else reason
+    if name not in _PLAIN:
+        said = f"{name}: {said}" if said and not state.ended else name
+    if state is State.PENDING and said:
+        if name in _HELD or "held" in said.lower():
+            said = f"stuck: {said}; `scontrol release {task}` frees it"
+        elif said == "DependencyNeverSatisfied":
+            said = f"stuck: {said}; `scontrol update jobid={task} dependency=` frees it"
+    return Native(state=state, reason=said, cause=cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,27 +150,37 @@ def derive(
         return Status(state=State.UNKNOWN, attempt=number, reason=native.reason)
     live = native is not None and not native.state.ended
     if attempt is None or attempt.lease.get("job") != job:
-        return _not_started(number, job, cancelled, native if live else None)
-    if attempt.end is None and live:
-        return Status(state=State.RUNNING, attempt=number)
-    return _ended(attempt, cancelled)
+        return _not_started(number, job, cancelled, native)
+    if native is not None and live:
+        if native.state is State.PENDING and not cancelled:  # it was requeued, and waits
+            return Status(state=State.PENDING, attempt=number, reason=native.reason)
+        if attempt.end is None:
+            return Status(state=State.RUNNING, attempt=number, reason=native.reason)
+        if attempt.end.get("requeued"):
+            return Status(state=State.PENDING, attempt=number, reason="requeued")
+    return _ended(attempt, cancelled, native)
 
 
 def _not_started(
-    number: int | None, job: str | None, cancelled: bool, live: Native | None
+    number: int | None, job: str | None, cancelled: bool, native: Native | None
 ) -> Status:
-    if cancelled:
+    native = native or Native(state=State.FAILED)
+    if cancelled or native.state is State.CANCELLED:
         return Status(
             state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number
         )
-    if live is not None:
-        return Status(state=State.PENDING, attempt=number, reason=live.reason)
+    if not native.state.ended:
+        return Status(state=State.PENDING, attempt=number, reason=native.reason)
     detail = "never submitted" if job is None else "its launcher ended before it started"
-    return Status(state=State.FAILED, cause=Cause.LOST, detail=detail, attempt=number)
+    cause = native.cause or Cause.LOST
+    return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 
 
-def _ended(attempt: Attempt, cancelled: bool) -> Status:
+def _ended(attempt: Attempt, cancelled: bool, native: Native | None) -> Status:
     end = attempt.end or {}
+    if native is not None and native.cause and not end.get("cause"):
+        # The scheduler ended it before its own records could say why.
+        end = {**end, "cause": native.cause, "detail": end.get("detail") or native.reason}
     if end.get("cause") == Cause.CANCELLED or (cancelled and not end.get("cause")):
         return Status(
             state=State.CANCELLED,

@@ -12,7 +12,7 @@ from .states import Attempt, Native, State, Status, derive
 from .store import Array, SweepDir
 from .sweep import Member
 
-__all__ = ["Report", "report", "statuses"]
+__all__ = ["Report", "owners", "report", "statuses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,27 +51,37 @@ def statuses(sweep: SweepDir) -> dict[int, Status]:
 
 
 def report(sweep: SweepDir, *, progress: bool = True) -> list[Report]:
-    owners = _owners(sweep.arrays())
-    native = _natives(owners)
+    owning = owners(sweep)
+    attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
+    native = _natives(owning, attempts)
+    for index, array in owning.items():
+        known = native.get(array.task(index) or "")
+        if known is None or known.state.ended:
+            # Ended, maybe since its records were read: those that lie there now are the last ones.
+            attempts[index] = sweep.last_attempt(index)
     return [
-        _report(sweep, member, owners.get(member.index), native, progress)
+        _report(sweep, member, owning.get(member.index), attempts[member.index], native, progress)
         for member in sweep.members()
     ]
 
 
-def _owners(arrays: list[Array]) -> dict[int, Array]:
+def owners(sweep: SweepDir) -> dict[int, Array]:
     """The newest array of each member."""
-    return {index: array for array in arrays for index in array.members}
+    return {index: array for array in sweep.arrays() for index in array.members}
 
 
-def _natives(owners: Mapping[int, Array]) -> dict[str, Native]:
-    jobs: dict[str, set[str]] = {}
-    for array in owners.values():
-        if array.job is not None:
-            jobs.setdefault(array.launcher["name"], set()).add(array.job)
+def _natives(
+    owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
+) -> dict[str, Native]:
+    """What the schedulers say of the members whose records do not say that they are done."""
+    asked: dict[str, set[str]] = {}
+    for index, array in owning.items():
+        attempt, task = attempts[index], array.task(index)
+        if task is not None and not (attempt is not None and attempt.completed):
+            asked.setdefault(array.launcher["name"], set()).add(task)
     found: dict[str, Native] = {}
-    for name, asked in jobs.items():
-        found.update(select(name).states(asked))
+    for name, tasks in asked.items():
+        found.update(select(name).states(tasks))
     return found
 
 
@@ -79,14 +89,16 @@ def _report(
     sweep: SweepDir,
     member: Member,
     array: Array | None,
+    attempt: Attempt | None,
     native: Mapping[str, Native],
     progress: bool,
 ) -> Report:
-    job = None if array is None else array.job
-    attempt = sweep.last_attempt(member.index)
-    known = native.get(f"{job}_{member.index}") or native.get(job or "")
+    task = None if array is None else array.task(member.index)
     status = derive(
-        attempt=attempt, job=job, cancelled=sweep.is_cancelled(member.index), native=known
+        attempt=attempt,
+        job=None if array is None else array.job,
+        cancelled=sweep.is_cancelled(member.index),
+        native=native.get(task or ""),
     )
     return Report(
         member=member,

@@ -3,7 +3,7 @@
     logs/sweeps/<name>/
       sweep.json            what was asked for, by whom, of which code; schema version
       members.jsonl         one line a member: index, overrides, directory
-      arrays/0000/          array.json, launch.sh (the exact script), submission.json, started.json, launcher.log
+      arrays/0000/          array.json, array.sbatch or launch.sh (the script), submission.json, started.json, its log
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
@@ -14,10 +14,10 @@ two writers, and nothing grows with the number of members before they start, but
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +33,7 @@ from trident.records import (
     read_lines,
     read_metrics,
     write_atomic,
+    write_exclusive,
     write_json,
 )
 
@@ -54,6 +55,7 @@ _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
     "started.json",
     "launcher.log",
 )
+_BATCH, _LAUNCH = "array.sbatch", "launch.sh"
 _LEASE, _END, _STOP, _CANCELLED = "lease.json", "end.json", "stop.json", "cancelled.json"
 
 
@@ -67,6 +69,16 @@ class Array:
     launcher: Mapping[str, Any]
     job: str | None
     """The scheduler's id, once it is known."""
+    offset: int = 0
+    """What a member's index is above the number of its array task: those are bounded by the scheduler."""
+
+    def task(self, index: int) -> str | None:
+        """The scheduler's name of a member's array task."""
+        return None if self.job is None else f"{self.job}_{index - self.offset}"
+
+    @property
+    def script(self) -> Path:
+        return self.directory / (_BATCH if self.launcher["name"] == "trident_slurm" else _LAUNCH)
 
 
 class SweepDir:
@@ -165,22 +177,38 @@ class SweepDir:
     def member_dir(self, index: int) -> Path:
         return self.path / "members" / f"{index:04d}"
 
+    def digest(self) -> str:
+        """What this machine sees of the sweep and its members, which another one may see differently."""
+        seen = hashlib.sha256()
+        for name in (_SWEEP, _MEMBERS):
+            seen.update((self.path / name).read_bytes())
+        return seen.hexdigest()[:16]
+
     # -- arrays ------------------------------------------------------------------------------------------------
 
-    def add_array(self, members: Sequence[int], launcher: Mapping[str, Any]) -> Array:
+    def add_array(
+        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+    ) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted."""
-        index = self.next_array
-        directory = self.path / "arrays" / f"{index:04d}"
-        directory.mkdir(parents=True)
-        write_json(
-            directory / _ARRAY,
-            {"index": index, "members": list(members), "launcher": dict(launcher)},
-        )
-        return self.array(index)
+        array = self.planned_array(members, launcher, offset=offset)
+        array.directory.mkdir(parents=True)
+        record = {"index": array.index, "members": list(members), "offset": offset}
+        write_json(array.directory / _ARRAY, {**record, "launcher": dict(launcher)})
+        return array
 
-    @property
-    def next_array(self) -> int:
-        return len(list((self.path / "arrays").glob("[0-9]*")))
+    def planned_array(
+        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+    ) -> Array:
+        """What `add_array` would write now."""
+        index = len(list((self.path / "arrays").glob("[0-9]*")))
+        return Array(
+            index=index,
+            directory=self.path / "arrays" / f"{index:04d}",
+            members=tuple(members),
+            launcher=launcher,
+            job=None,
+            offset=offset,
+        )
 
     def array(self, index: int) -> Array:
         directory = self.path / "arrays" / f"{index:04d}"
@@ -195,6 +223,7 @@ class SweepDir:
             members=tuple(record["members"]),
             launcher=record["launcher"],
             job=told.get("job"),
+            offset=record.get("offset", 0),
         )
 
     def arrays(self) -> list[Array]:
@@ -206,10 +235,9 @@ class SweepDir:
         ]
 
     def write_script(self, array: Array, text: str) -> Path:
-        script = array.directory / "launch.sh"
-        write_atomic(script, text)
-        script.chmod(0o755)
-        return script
+        write_atomic(array.script, text)
+        array.script.chmod(0o755)
+        return array.script
 
     def launcher_log(self, array: Array) -> Path:
         return array.directory / _LAUNCHER_LOG
@@ -218,8 +246,11 @@ class SweepDir:
         write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
 
     def claim_array(self, array: Array, job: str) -> bool:
-        """The launcher's first act. False when another has it: a script that is started twice runs once."""
-        return _write_exclusive(array.directory / _STARTED, {"job": job, "started": time.time()})
+        """A job's first act. False when another has it: a script that is started twice runs once."""
+        path = array.directory / _STARTED
+        if write_exclusive(path, {"job": job, "started": time.time()}):
+            return True
+        return (read_json(path) or {}).get("job") == job
 
     # -- members and their attempts ------------------------------------------------------------------------------
 
@@ -277,6 +308,21 @@ class SweepDir:
     def rank_log(self, index: int, number: int, rank: int) -> Path:
         return self.attempt_dir(index, number) / "ranks" / f"{rank:04d}.log"
 
+    def rank_log_pattern(self, index: int, number: int) -> str:
+        """The same for all ranks, as srun writes it."""
+        directory = str(self.attempt_dir(index, number) / "ranks").replace("%", "%%")
+        return f"{directory}/%4t.log"
+
+    def log_tail(self, index: int, number: int, rank: int, size: int = 64_000) -> str:
+        """The end of a rank's log; empty where there is none."""
+        try:
+            with self.rank_log(index, number, rank).open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - size))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
     def result(self, index: int, number: int) -> Mapping[str, Any] | None:
         """The engine's own record of an attempt; None for apps that leave none."""
         return read_json(self.attempt_dir(index, number) / RESULT)
@@ -296,19 +342,6 @@ class SweepDir:
 
     def is_cancelled(self, index: int) -> bool:
         return (self.member_dir(index) / _CANCELLED).exists()
-
-
-def _write_exclusive(path: Path, record: Mapping[str, Any]) -> bool:
-    """Whole or not at all, and by one alone: a link to a name that is taken fails."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
-    write_json(temporary, dict(record))
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
 
 
 def new_id() -> str:

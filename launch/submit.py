@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,18 @@ from trident.project import CONFIG_NAME, config_path
 from .app import App, absolute, foreign, ours, plan_foreign
 from .errors import UsageError
 from .local import machine
-from .plan import Plan, ranges
-from .provenance import git, own_version, versions
-from .resources import Resources, parallelism, resolve
-from .scheduler import scheduler_of, select
-from .script import render
+from .options import sbatch_flags
+from .plan import Plan, chunks
+from .provenance import git, versions
+from .resources import Resources, parallelism, resolve, throttle
+from .scheduler import default_launcher, scheduler_of, select
 from .states import State, Status
 from .status import statuses
-from .store import ROOT, Array, SweepDir, new_id
+from .store import ROOT, SweepDir, new_id
 from .sweep import Member, key_of, members, merge, name_of, refuse_ours
+from .templates import script_of
 
-__all__ = ["Request", "check_resources", "plan", "resubmit", "script_of", "submit"]
-
-DEFAULT_LAUNCHER = "trident_local"
+__all__ = ["Request", "check_resources", "plan", "resubmit", "script_text", "submit"]
 
 _REFUSED_OPTIONS = {
     "submitit_folder": "logs and records lie in the sweep's directory",
@@ -83,7 +80,7 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
             name=request.config_name or CONFIG_NAME,
             config_dir=request.config_dir,
             directory=request.directory,
-            default=DEFAULT_LAUNCHER,
+            default=default_launcher(),
         )
         points, options, trainers = composed.points, composed.options, composed.trainers
         launcher = scheduler_of(composed.launcher, options.get("_target_"))
@@ -91,17 +88,19 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         app = foreign(request.foreign, request.directory)
         for override in request.overrides:
             refuse_ours(key_of(override), override)
+        chosen = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
         mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
-        points = plan_foreign(app, [o for o in request.overrides if o not in mine])
-        launcher, trainers = DEFAULT_LAUNCHER, [{}]
+        points = plan_foreign(app, [o for o in request.overrides if o not in (*mine, *chosen)])
+        choice, trainers = chosen[-1].partition("=")[2] if chosen else default_launcher(), [{}]
         options = launcher_options(
             mine,
-            launcher=launcher,
+            launcher=choice,
             path="pkg://trident.configs",
             name=CONFIG_NAME,
             config_dir=None,
             directory=request.directory,
         )
+        launcher = scheduler_of(choice, options.get("_target_"))
     resources, slots = check_resources(launcher, options, trainers)
     name = _checked_name(request.name) or name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
     sweep = SweepDir((root or request.directory / ROOT) / name)
@@ -133,8 +132,10 @@ def check_resources(
         raise UsageError(
             "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
         )
+    local = launcher == "trident_local"
     here = machine(os.environ)
-    found = {resolve(options, trainer, gpus=len(here.gpus)) for trainer in trainers}
+    gpus = len(here.gpus) if local else 0  # those of other machines are not known
+    found = {resolve(options, trainer, gpus=gpus) for trainer in trainers}
     if len(found) > 1:
         said = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in found))
         raise UsageError(
@@ -142,7 +143,10 @@ def check_resources(
             "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
         )
     (resources,) = found
-    return resources, parallelism(options.get("array_parallelism", "auto"), resources, here)
+    if local:
+        return resources, parallelism(options.get("array_parallelism", "auto"), resources, here)
+    sbatch_flags(options, resources)
+    return resources, throttle(options.get("array_parallelism"))
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -244,30 +248,22 @@ def _is_done(status: Status | None) -> bool:
     return status is not None and status.state in (State.COMPLETED, State.RUNNING, State.PENDING)
 
 
-def resubmit(plan: Plan, sweep: SweepDir) -> Array:
-    """One more array of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
+def resubmit(plan: Plan, sweep: SweepDir) -> None:
+    """More arrays of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
     for index in plan.submit:
         sweep.unmark_cancelled(index)
-    array = sweep.add_array(plan.submit, plan.launcher_record())
-    script = sweep.write_script(array, script_of(plan, sweep, array.index))
-    job = select(plan.launcher).submit(script, sweep.launcher_log(array))
-    sweep.record_submission(array, job)
-    return array
+    job = None
+    for offset, some in chunks(plan.submit, plan.array_size):
+        array = sweep.add_array(some, plan.launcher_record(), offset=offset)
+        script = sweep.write_script(array, script_of(plan, sweep, array, after=job))
+        job = select(plan.launcher).submit(script, sweep.launcher_log(array))
+        sweep.record_submission(array, job)
 
 
-def script_of(plan: Plan, sweep: SweepDir, array: int) -> str:
-    template = files("trident.slurm_templates").joinpath("local.sh").read_text(encoding="utf-8")
-    return render(
-        template,
-        python=sys.executable,
-        sweep=sweep.path,
-        array=array,
-        members=ranges(plan.submit),
-        resources=plan.describe_resources(),
-        directory=Path(plan.app.directory),
-        environment=plan.launcher_record()["env"],
-        version=own_version(),
-    )
+def script_text(plan: Plan, sweep: SweepDir) -> str:
+    """The script of the first array of a plan, of which nothing is written yet."""
+    (offset, some), *_ = chunks(plan.submit, plan.array_size)
+    return script_of(plan, sweep, sweep.planned_array(some, plan.launcher_record(), offset=offset))
 
 
 def with_options(
@@ -282,11 +278,7 @@ def with_options(
             f"{stray[0]}: a member's overrides are what it is, and stay\n"
             "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
         )
-    given = {
-        **record["resources"],
-        "array_parallelism": record["array_parallelism"],
-        "env": record["env"],
-    }
+    given = {**record["options"], "array_parallelism": record["array_parallelism"]}
     if overrides:
         fresh = launcher_options(
             overrides,

@@ -1,17 +1,20 @@
 """What is started on every task: this rank of a member, as a watched child process.
 
 Run as ``python -P -m trident.launch.worker SWEEP_DIR MEMBER`` with rank variables and TRIDENT_ATTEMPT in the
-environment. It writes one rank record, forwards signals, and ends as its child ended.
+environment; with TRIDENT_MEETING, the ranks meet first. It writes one rank record, forwards signals, and ends as its
+child ended.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,11 @@ from trident.ranks import Ranks, detect
 
 from .app import App
 from .causes import cause_of, detail_of
+from .errors import LaunchError
+from .meeting import meet
+from .ports import free_port
 from .processes import die_with_parent, identity, kill_group, oom_kills
+from .provenance import own_version
 from .store import SweepDir
 
 __all__ = ["main"]
@@ -32,9 +39,8 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
     sweep, index = SweepDir(Path(argv[0])), int(argv[1])
-    ranks = detect(environ)
-    assert ranks is not None, "the worker is started with rank variables"
     attempt = int(environ["TRIDENT_ATTEMPT"])
+    ranks, port = _ranks(sweep, environ)
     app = App.from_record(sweep.record["app"])
     directory = sweep.member_dir(index)
     command = app.member_command(
@@ -53,11 +59,32 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     sweep.write_rank(index, attempt, record)
     ooms = oom_kills()
     code = child.wait()
-    log = sweep.rank_log(index, attempt, ranks.rank)
+    if port is not None:
+        port.close()
+    tail = sweep.log_tail(index, attempt, ranks.rank)
     sweep.write_rank(
-        index, attempt, {**record, **_end(code, log, child, out_of_memory=oom_kills() > ooms)}
+        index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
     )
     return code if code >= 0 else 128 - code
+
+
+def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
+    """This rank, and what holds the port of all of them while it is to be kept."""
+    invitation = environ.get("TRIDENT_MEETING")
+    found = detect(environ)
+    if invitation is None:
+        assert found is not None, "the worker is started with rank variables"
+        return found, None
+    ranks = found or Ranks.alone()
+    port = free_port() if ranks.rank == 0 else None
+    hello = {
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+        "host": environ.get("SLURMD_NODENAME", socket.gethostname()),
+        "port": None if port is None else port.getsockname()[1],
+        "sees": f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
+    }
+    return replace(ranks, **meet(invitation, hello)), port
 
 
 def _environment(
@@ -81,24 +108,16 @@ def _environment(
     }
 
 
-def _end(code: int, log: Path, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
+def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
     if child.told in ENDING:
         end["told"] = child.told.name  # whatever it exits with, it has not run to its end
     if code and child.told is None:
-        tail = _tail(log)
         end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
         end["detail"] = detail_of(code, tail)
     elif code:
         end["detail"] = f"ended by {child.told.name}" if child.told else None
     return end
-
-
-def _tail(log: Path, size: int = 64_000) -> str:
-    with log.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - size))
-        return file.read().decode(errors="replace")
 
 
 class Child:
@@ -145,4 +164,7 @@ class Child:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    try:
+        sys.exit(main(sys.argv[1:], os.environ))
+    except LaunchError as error:
+        sys.exit(f"error: {error}")

@@ -31,7 +31,7 @@ THIRD_PARTIES_OF_LAUNCH = {"hydra", "hydra_plugins", "omegaconf", "rich", "submi
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput"}
 
-SCHEDULER_COMMANDS = {"squeue", "sacct", "scancel", "scontrol", "sinfo", "srun"}
+SCHEDULER_COMMANDS = {"sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo"}
 SWEEP_FILES = {
     "members.jsonl",
     "array.json",
@@ -170,11 +170,12 @@ def test_one_module_knows_the_rank_variables() -> None:
 
 def test_the_engine_knows_no_scheduler() -> None:
     assert holders(ENGINE, r"(SLURM|SBATCH|SUBMITIT)_\w*") == {"trident/ranks.py"}
-    assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "sbatch"}))
+    assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "srun"}))
 
 
 def test_one_module_talks_to_the_scheduler() -> None:
-    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) <= {"launch/slurm.py"}
+    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) == {"launch/slurm.py"}
+    assert holders(LAUNCH, "srun") == {"launch/script.py"}
 
 
 def test_one_module_knows_the_sweep_directory() -> None:

@@ -62,6 +62,20 @@ class Ranks:
                 "every node must run the same number of processes"
             )
 
+    @classmethod
+    def alone(cls) -> Ranks:
+        """One process, which needs nobody to meet."""
+        return cls(
+            rank=0,
+            local_rank=0,
+            node_rank=0,
+            world_size=1,
+            local_world_size=1,
+            master_addr="127.0.0.1",
+            master_port=PORTS.start,
+            source="environment",
+        )
+
     @property
     def num_nodes(self) -> int:
         return self.world_size // self.local_world_size

@@ -10,7 +10,8 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "read_lines",
     "read_metrics",
     "write_atomic",
+    "write_exclusive",
     "write_json",
 ]
 
@@ -39,6 +41,32 @@ def write_atomic(path: Path, text: str | Iterable[str]) -> None:
 
     Text that is large is given piece by piece.
     """
+    with _beside(path, text) as temporary:
+        temporary.replace(path)
+
+
+def write_json(path: Path, record: Record) -> None:
+    write_atomic(path, _as_text(record))
+
+
+def write_exclusive(path: Path, record: Record) -> bool:
+    """Write a whole file that nobody else has written; False when somebody has."""
+    with _beside(path, _as_text(record)) as temporary:
+        try:
+            os.link(temporary, path)  # fails where the name is taken
+        except FileExistsError:
+            return False
+    return True
+
+
+def _as_text(record: Record) -> str:
+    # NaN and Infinity are not JSON, but a loss can be NaN, and Python's reader takes them back.
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def _beside(path: Path, text: str | Iterable[str]) -> Iterator[Path]:
+    """The text in a file of its own in the same directory, on disk, for as long as it is needed."""
     # Host and random part: two hosts of a shared file system can have the same pid.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
     try:
@@ -46,14 +74,9 @@ def write_atomic(path: Path, text: str | Iterable[str]) -> None:
             file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, record: Record) -> None:
-    # NaN and Infinity are not JSON, but a loss can be NaN, and Python's reader takes them back.
-    write_atomic(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Record | None:

@@ -6,7 +6,7 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
-from trident.launch.script import render
+from trident.launch.script import local
 
 GOLDEN = """\
 #!/bin/sh
@@ -22,7 +22,7 @@ exec /usr/bin/python -P -m trident.launch.runner '/sweeps/a `b`' 4
 
 
 def test_a_hostile_script_is_quoted(tmp_path: Path) -> None:
-    text = render(
+    text = local(
         files("trident.slurm_templates").joinpath("local.sh").read_text(),
         python="/usr/bin/python",
         sweep=Path("/sweeps/a `b`"),

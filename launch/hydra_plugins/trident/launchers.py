@@ -1,4 +1,4 @@
-"""``hydra/launcher=trident_local``: a sweep on this machine that blocks and returns real values and real failures."""
+"""``hydra/launcher=trident_local`` and ``trident_slurm``: they block, and return real values and real failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf
+from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
 from omegaconf import DictConfig
 
 
@@ -49,6 +49,55 @@ class TridentLocalConf(LocalQueueConf):
     """Further environment of every rank."""
 
 
+@dataclass
+class TridentSlurmConf(SlurmQueueConf):
+    """hydra-submitit-launcher's SLURM options, and ours. Each works or is refused with a reason."""
+
+    _target_: str = "hydra_plugins.trident.launchers.TridentSlurmLauncher"
+
+    submitit_folder: str | None = None
+    """Refused: logs and records lie in the sweep's directory."""
+
+    name: str | None = None
+    """Refused: `trident-sweep submit --name` names the sweep."""
+
+    timeout_min: float | None = 60
+    """Minutes after which an attempt is ended; SLURM counts whole ones. null is the partition's own limit."""
+
+    gpus_per_node: Any = None
+    """GPUs of a node: a number, or a type and a number as in `a100:4`."""
+
+    tasks_per_node: int | None = None
+    """Ranks of a member per node; null is gpus_per_node, else trainer.devices, else 1."""
+
+    stderr_to_stdout: bool = True
+    """A rank's log is one file; false is refused."""
+
+    max_num_timeout: int = 3
+    """How often a member that ran into its time limit goes on; preemption and node loss are not counted."""
+
+    teardown: list[str] | None = None
+    """Lines of shell after the ranks have ended; `setup` are those before."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    """Further environment of every rank."""
+
+    srun_args: list[str] = field(default_factory=list)
+    """Further words of srun."""
+
+    master_address: str = "{host}"
+    """By which name ranks reach the head node: `{host}i` where the fast network has names of its own."""
+
+    meeting_s: float = 120
+    """Seconds within which all ranks must have started and found each other."""
+
+    template: str = "array"
+    """The batch script: array, container, minimal, or a path to one of your own."""
+
+    container: dict[str, Any] = field(default_factory=dict)
+    """With template=container: image, mounts (list), python (in the container), runtime (pyxis or apptainer)."""
+
+
 class _Blocking(Launcher):
     """Hydra's protocol: setup, then launch as often as the sweeper likes."""
 
@@ -62,7 +111,9 @@ class _Blocking(Launcher):
         self.config = config
 
 
-class TridentLocalLauncher(_Blocking):
+class _Sweep(_Blocking):
+    launcher: str
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
@@ -71,7 +122,17 @@ class TridentLocalLauncher(_Blocking):
         )
 
         assert self.config is not None
-        return blocking.launch(self.config, self.conf, job_overrides, first=initial_job_idx)
+        return blocking.launch(
+            self.config, self.conf, job_overrides, first=initial_job_idx, launcher=self.launcher
+        )
+
+
+class TridentLocalLauncher(_Sweep):
+    launcher = "trident_local"
+
+
+class TridentSlurmLauncher(_Sweep):
+    launcher = "trident_slurm"
 
 
 class TridentPlanLauncher(_Blocking):
@@ -91,5 +152,9 @@ class TridentPlanConf:
     _target_: str = "hydra_plugins.trident.launchers.TridentPlanLauncher"
 
 
-for name, node in (("trident_local", TridentLocalConf), ("trident_plan", TridentPlanConf)):
+for name, node in (
+    ("trident_local", TridentLocalConf),
+    ("trident_slurm", TridentSlurmConf),
+    ("trident_plan", TridentPlanConf),
+):
     ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="trident")

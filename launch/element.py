@@ -1,0 +1,197 @@
+"""What an array task of SLURM does: it looks after one member, from taking an attempt to recording its end.
+
+Run as ``python -P -m trident.launch.element SWEEP_DIR ARRAY -- SRUN… WORKER…`` by the batch script, on the first node
+of the allocation. It starts the ranks by the words behind ``--``, lets them meet, passes signals on to them, and
+writes the attempt's end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .causes import memory_killed
+from .errors import LaunchError
+from .meeting import Meeting, NotMet
+from .processes import identity
+from .resources import Resources
+from .scheduler import select
+from .slurm import Task, is_running
+from .states import Attempt, Cause
+from .store import Array, SweepDir
+
+__all__ = ["main"]
+
+POLL_S = 0.05
+GRACE_S = 20.0
+"""How long the ranks may take to end by themselves when they have not met, before srun is killed."""
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    separator = argv.index("--")
+    sweep, number = SweepDir(Path(argv[0])), int(argv[1])
+    task = Task.of(environ)
+    if task is None:
+        raise LaunchError(
+            "this is no array task of a batch job\nhint: `sbatch` the script that holds this line"
+        )
+    array = sweep.array(number)
+    if not sweep.claim_array(array, task.array_job):
+        say(
+            f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
+        )
+        return 0
+    return Element(sweep, array, task, argv[separator + 1 :]).run(environ)
+
+
+class Element:
+    def __init__(self, sweep: SweepDir, array: Array, task: Task, command: Sequence[str]) -> None:
+        self.sweep, self.array, self.task, self.command = sweep, array, task, command
+        self.index = task.number + array.offset
+        self.resources = Resources(**array.launcher["resources"])
+        self.options: Mapping[str, Any] = array.launcher["options"]
+        self.srun: subprocess.Popen[bytes] | None = None
+        self.told: signal.Signals | None = None
+
+    def run(self, environ: Mapping[str, str]) -> int:
+        if self._nothing_to_do():
+            return 0
+        attempt = self.sweep.lease(
+            self.index,
+            job=self.task.array_job,
+            task=self.task.name,
+            restarts=self.task.restarts,
+            world_size=self.resources.tasks,
+            hosts=list(self.task.hosts),
+            host=socket.gethostname(),
+            launcher=identity(os.getpid()),
+        )
+        say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._tell)
+        meeting = Meeting(
+            self.task.hosts,
+            self.resources.tasks_per_node,
+            address=self.options["master_address"],
+            seconds=self.options["meeting_s"],
+        )
+        try:
+            self.srun = self._start(attempt, meeting, environ)
+            failure = self._watch(self.srun, meeting)
+        finally:
+            meeting.close()
+        return self._end(attempt, failure)
+
+    def _nothing_to_do(self) -> bool:
+        last = self.sweep.last_attempt(self.index)
+        if last is not None and last.completed:
+            say(f"member {self.index}: COMPLETED before")
+            return True
+        if self.sweep.is_cancelled(self.index):
+            say(f"member {self.index}: cancelled")
+            return True
+        if last is not None and self._is_alive(last):
+            say(f"member {self.index}: attempt {last.number} still runs, as {last.lease['task']}")
+            return True
+        return False
+
+    def _is_alive(self, attempt: Attempt) -> bool:
+        """Whether another job runs the attempt; this one's own earlier lives are over."""
+        owner = attempt.lease.get("task")
+        if attempt.end is not None or owner in (None, self.task.name):
+            return False
+        native = select("trident_slurm").states([owner]).get(owner)
+        return native is not None and not native.state.ended
+
+    def _start(
+        self, attempt: int, meeting: Meeting, environ: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        srun, *rest = self.command
+        logs = self.sweep.rank_log_pattern(self.index, attempt)
+        return subprocess.Popen(
+            [srun, f"--output={logs}", "--open-mode=append", *rest, str(self.index)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # signals come from here alone
+            env={
+                **environ,
+                "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
+                "TRIDENT_ATTEMPT": str(attempt),
+                "TRIDENT_MEETING": meeting.invitation,
+            },
+        )
+
+    def _watch(self, srun: subprocess.Popen[bytes], meeting: Meeting) -> str | None:
+        """Stay until srun has ended. Returns what kept the ranks from meeting, if anything did."""
+        failure, limit = None, None
+        while srun.poll() is None:
+            if failure is None:
+                try:
+                    meeting.step()
+                except NotMet as error:
+                    failure, limit = str(error), time.monotonic() + 3
+                    say(f"member {self.index}: {failure}")
+            if limit is not None and time.monotonic() > limit:
+                # A second TERM makes srun kill what is left of the step.
+                srun.terminate()
+                limit = time.monotonic() + GRACE_S
+            time.sleep(POLL_S)
+        return failure
+
+    def _tell(self, number: int, frame: Any) -> None:
+        self.told = signal.Signals(number)
+        if self.srun is not None and self.srun.poll() is None:
+            self.srun.send_signal(number)  # srun hands it on to every task
+
+    def _end(self, number: int, failure: str | None) -> int:
+        attempt = self.sweep.attempt(self.index, number)
+        end = self._why(attempt, failure)
+        self.sweep.write_end(self.index, number, **end)
+        attempt = self.sweep.attempt(self.index, number)
+        say(f"member {self.index}: attempt {number} ended: {end.get('cause') or 'well'}")
+        return 0 if attempt.completed else 1
+
+    def _why(self, attempt: Attempt, failure: str | None) -> dict[str, Any]:
+        """The cause of an attempt's end, where the ranks' own records do not hold it."""
+        if attempt.completed:
+            return {}
+        if failure is not None:
+            return {"cause": Cause.LOST, "detail": failure}
+        if self.sweep.is_cancelled(self.index):
+            return {"cause": Cause.CANCELLED, "detail": "while it ran"}
+        if self.told is not None and not self._still_running():
+            return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
+        if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
+            for rank in range(self.resources.tasks):
+                log = self.sweep.log_tail(self.index, attempt.number, rank)
+                if (words := memory_killed(log)) is not None:
+                    return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
+        if self.told is signal.SIGUSR2:
+            return {"cause": Cause.TIMEOUT, "detail": "ran into its time limit"}
+        return {}
+
+    def _still_running(self) -> bool:
+        try:
+            return is_running(self.task)
+        except LaunchError as error:
+            say(f"scontrol cannot be asked: {error}")
+            return True
+
+
+def say(line: str) -> None:
+    """A line in the array task's own log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:], os.environ))
+    except LaunchError as error:
+        sys.exit(f"error: {error}")

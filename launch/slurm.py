@@ -1,0 +1,178 @@
+"""SLURM: the one door to sbatch, squeue, sacct, scancel and scontrol, and to what it tells a job of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trident.ranks import expand_hosts
+
+from .command import run
+from .environment import clean
+from .errors import SchedulerError
+from .states import Native, State, of_slurm
+
+__all__ = ["SlurmScheduler", "Task", "configured", "for_sbatch", "is_running", "program", "requeue"]
+
+TIMEOUT_S = 60.0
+
+_STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
+"""Of SLURM_*: how to reach a cluster. The others describe the job that surrounds this one."""
+
+_OTHER_NAMES = {
+    "ARRAY": "ARRAY_INX",
+    "CPUS_PER_GPU": "CPUS_PER_GPU",
+    "MEM": "MEM_PER_NODE",
+    "TIME": "TIMELIMIT",
+}
+"""sbatch's environment variables whose names are not their flag's."""
+
+
+class SlurmScheduler:
+    """Implements `Scheduler`; a job's id is the array's, an array task is `ID_NUMBER`."""
+
+    def submit(self, script: Path, log: Path) -> str:
+        """`log` is unused: where an array task's own words go stands in the script."""
+        environment = for_sbatch(os.environ, script.read_text(encoding="utf-8"))
+        told = run("sbatch", "--parsable", str(script), timeout=TIMEOUT_S, env=environment)
+        return told.strip().splitlines()[-1].partition(";")[0]
+
+    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+        """One call of squeue, and one of sacct where squeue has forgotten some of them."""
+        jobs = sorted({task.partition("_")[0] for task in tasks})
+        try:
+            found = _squeue(jobs)
+        except SchedulerError as error:
+            return {task: Native(state=State.UNKNOWN, reason=_first_line(error)) for task in tasks}
+        if any(task not in found for task in tasks):
+            found = _sacct(jobs) | found
+        return {task: found[task] for task in tasks if task in found}
+
+    def cancel(self, tasks: Collection[str]) -> None:
+        for some in _slices(sorted(tasks), 500):
+            run("scancel", *some, timeout=TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The array task that this process is the batch step of."""
+
+    array_job: str
+    number: int
+    job: str
+    """Its own job id; of one of an array's tasks it equals the array's."""
+    restarts: int
+    hosts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Task | None:
+        """None outside of an array's batch step."""
+        if "SLURM_ARRAY_JOB_ID" not in environ or "SLURM_JOB_NODELIST" not in environ:
+            return None
+        return cls(
+            array_job=environ["SLURM_ARRAY_JOB_ID"],
+            number=int(environ["SLURM_ARRAY_TASK_ID"]),
+            job=environ["SLURM_JOB_ID"],
+            restarts=int(environ.get("SLURM_RESTART_COUNT", "0")),
+            hosts=tuple(expand_hosts(environ["SLURM_JOB_NODELIST"])),
+        )
+
+    @property
+    def name(self) -> str:
+        # Not the job's id: where it is the array's, scontrol would mean all tasks.
+        return f"{self.array_job}_{self.number}"
+
+
+def program() -> str | None:
+    """Where sbatch is, if it is on PATH."""
+    return shutil.which("sbatch")
+
+
+def configured() -> bool:
+    """Whether SLURM's programs are here and find a cluster that they belong to; its controller may be down."""
+    if program() is None:
+        return False
+    try:
+        run("scontrol", "ping", timeout=10)
+    except SchedulerError as error:
+        return "configuration source" not in str(error)
+    return True
+
+
+def is_running(task: Task) -> bool:
+    """Whether SLURM still lets this job run: not when it is cancelled or ends."""
+    shown = run("scontrol", "show", "job", "--oneliner", task.name, timeout=TIMEOUT_S)
+    state = re.search(r"\bJobState=(\w+)", shown)
+    return state is not None and state[1] == "RUNNING"
+
+
+def requeue(task: Task) -> None:
+    """End this job, and put its array task into the queue again."""
+    run("scontrol", "requeue", task.name, timeout=TIMEOUT_S)
+
+
+def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
+    """What sbatch, and by it the job, inherits: nothing of a job that surrounds this one.
+
+    Of SBATCH_* what the script says itself is dropped, since it would win over the script; users keep their account and
+    partition there.
+    """
+    said = {
+        flag.upper().replace("-", "_") for flag in re.findall(r"^#SBATCH --([\w-]+)", script, re.M)
+    }
+    dropped = {f"SBATCH_{_OTHER_NAMES.get(name, name)}" for name in said}
+    dropped |= {"SBATCH_EXPORT", "SBATCH_WAIT", "SBATCH_NO_REQUEUE"}
+    stay = {f"SLURM_{name}" for name in _STAY}
+    return {
+        name: value
+        for name, value in clean(environ).items()
+        if name not in dropped
+        and (not name.startswith("SLURM_") or name in stay)
+        and not name.startswith(("PMI_", "PMIX_", "PMI2_", "SRUN_"))
+    }
+
+
+def _squeue(jobs: Sequence[str]) -> dict[str, Native]:
+    wanted = ("--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}")
+    try:
+        listed = run("squeue", *wanted, "--format=%i|%T|%r|%S", timeout=TIMEOUT_S)
+    except SchedulerError as error:
+        if "Invalid job id" in str(error):  # it has forgotten them all
+            return {}
+        raise
+    found = {}
+    for line in listed.splitlines():
+        task, state, reason, start = line.strip().split("|")
+        found[task] = _with_start(of_slurm(state, reason, task=task), start)
+    return found
+
+
+def _with_start(native: Native, start: str) -> Native:
+    if native.state is not State.PENDING or start in ("N/A", ""):
+        return native
+    said = f"{native.reason}; expected {start}" if native.reason else f"expected {start}"
+    return Native(state=native.state, reason=said)
+
+
+def _sacct(jobs: Sequence[str]) -> dict[str, Native]:
+    """What accounting remembers; nothing where there is none, or it cannot be asked."""
+    wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}")
+    try:
+        listed = run("sacct", *wanted, "--format=JobID,State", timeout=TIMEOUT_S)
+    except SchedulerError:
+        return {}
+    lines = (line.partition("|") for line in listed.splitlines())
+    return {task: of_slurm(state, task=task) for task, _, state in lines}
+
+
+def _slices(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(words), size):
+        yield words[start : start + size]
+
+
+def _first_line(error: SchedulerError) -> str:
+    return str(error).splitlines()[0]
