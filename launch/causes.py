@@ -55,7 +55,8 @@ def _signal_name(number: int) -> str:
 
 
 def traceback_of(log: str) -> str | None:
-    """The last traceback of a log, up to and with its exception."""
+    """The last traceback of a log, up to and with its exception; without torch's `[rank1]: ` in front of lines."""
+    log = re.sub(r"^\[rank\d+\]: ?", "", log, flags=re.MULTILINE)
     start = log.rfind(_HEAD)
     if start < 0:
         return None

@@ -155,6 +155,7 @@ def groups_table(
     for group in groups:
         for position, name in enumerate(m for m in metrics if m in group.metrics):
             s = group.metrics[name]
+            best = f"{s.best:.4f} (#{s.best_index}{', lowest' if s.lowest else ''})"
             low_high = (
                 "" if s.interval95 is None else f"{s.interval95[0]:.4f} to {s.interval95[1]:.4f}"
             )
@@ -168,7 +169,7 @@ def groups_table(
                 f"{s.mean:.4f}",
                 low_high,
                 std,
-                f"{s.best:.4f} (#{s.best_index})",
+                best,
             )
     return table
 

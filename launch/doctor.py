@@ -82,7 +82,7 @@ def _scheduler(directory: Path) -> Iterator[Check]:
     where = {"trident_local": "on this machine", "trident_slurm": "as a SLURM array"}
     chosen = default_launcher()
     means = f"members run {where[chosen]} ({chosen})"
-    yield Check(name="sbatch", ok=True, found=program() or "not on PATH", means=means)
+    yield Check(name="scheduler", ok=True, found=program() or "no SLURM on PATH", means=means)
 
 
 def _directory(directory: Path) -> Iterator[Check]:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trident.records import lower_is_better
+
+from .errors import UsageError, nearest
 from .states import State
 from .status import report
 from .store import SweepDir
@@ -26,8 +29,6 @@ __all__ = [
     "rows_csv",
     "select_metrics",
 ]
-
-_LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse", "nll", "wer", "cer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class Summary:
     interval95: tuple[float, float] | None
     best: float
     best_index: int
+    lowest: bool
+    """Whether the lowest value counts as the best: by `mode`, or by the metric's name."""
 
     def record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -118,13 +121,20 @@ def select_metrics(table: Sequence[Row], patterns: Sequence[str]) -> list[str]:
 
     names = list(dict.fromkeys(name for row in table for name in row.metrics))
     if patterns:
+        for pattern in patterns:
+            if names and not any(fnmatchcase(name, pattern) for name in names):
+                raise UsageError(
+                    f"--metric {pattern}: no member has such a metric" + nearest(pattern, names)
+                )
         return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     return [name for name in names if "/test/" in name] or names
 
 
 def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> list[Group]:
     """Groups in the order of their first members, or best first by the metric that the runs optimize."""
-    over = set(over)
+    over, keys = set(over), {key for row in table for key in row.params}
+    for key in sorted(over - keys - {"run.seed"}):
+        raise UsageError(f"--over {key}: not swept here" + nearest(key, keys))
     together: dict[tuple[tuple[str, str | None], ...], list[Row]] = {}
     for row in table:
         together.setdefault(
@@ -134,7 +144,7 @@ def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> l
     metric = next((row.optimized_metric for row in table if row.optimized_metric), None)
     if metric is None:
         return groups
-    sign = 1 if lower_is_better(metric, mode) else -1
+    sign = 1 if is_lower_better(metric, mode) else -1
     return sorted(
         groups,
         key=lambda g: _rank(sign * g.metrics[metric].mean if metric in g.metrics else math.nan),
@@ -157,7 +167,7 @@ def _group(params: dict[str, str | None], members: Sequence[Row], mode: str) -> 
 
 def _summary(name: str, done: Sequence[Row], mode: str) -> Summary:
     values = [row.metrics[name] for row in done]
-    sign = 1 if lower_is_better(name, mode) else -1
+    sign = 1 if is_lower_better(name, mode) else -1
     best = min(done, key=lambda row: _rank(sign * row.metrics[name]))
     return Summary(
         n=len(values),
@@ -166,6 +176,7 @@ def _summary(name: str, done: Sequence[Row], mode: str) -> Summary:
         interval95=interval95(values),
         best=best.metrics[name],
         best_index=best.index,
+        lowest=sign == 1,
     )
 
 
@@ -179,10 +190,8 @@ def _rank(value: float) -> tuple[bool, float]:
     return math.isnan(value), value
 
 
-def lower_is_better(name: str, mode: str = "auto") -> bool:
-    if mode != "auto":
-        return mode == "min"
-    return any(word in name.rpartition("/")[2].lower().split("_") for word in _LOWER_IS_BETTER)
+def is_lower_better(name: str, mode: str) -> bool:
+    return mode == "min" if mode != "auto" else lower_is_better(name)
 
 
 # 97.5 % points of Student's t for 1 to 30 degrees of freedom; beyond, an expansion that is right to 1e-3.

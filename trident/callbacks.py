@@ -15,8 +15,9 @@ from trident.errors import ConfigError
 from trident.records import METRICS, append_line
 from trident.sharding import is_iterable
 from trident.stopping import STOP, Stop
+from trident.utils.enums import Split
 
-__all__ = ["IterableEpochs", "Journal", "KnownMetric", "StopBetweenBatches", "known_metrics"]
+__all__ = ["IterableEpochs", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
 
 INTERVAL = 1.0
 """Seconds between two lines of the journal while training."""
@@ -127,15 +128,30 @@ class IterableEpochs(Callback):
                 set_epoch(trainer.current_epoch)
 
 
-class KnownMetric(Callback):
-    """Ends a run after its first validation if nothing logs the metric that judges it."""
+class Judge(Callback):
+    """Ends a run after its first validation if nothing logs the metric that judges it, and keeps what each
+    validation came to.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._seen: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            require_metric(self.name, known_metrics(trainer))
+            metrics = known_metrics(trainer)
+            require_metric(self.name, metrics)
+            self._seen.append({k: v for k, v in metrics.items() if f"/{Split.VAL.value}/" in k})
+
+    def of_the_best(self, trainer: pl.Trainer) -> dict[str, float]:
+        """The validation metrics of the checkpoint that is tested; empty where it is chosen by another metric."""
+        checkpoint = trainer.checkpoint_callback
+        if getattr(checkpoint, "monitor", None) != self.name:
+            return {}
+        score = getattr(checkpoint, "best_model_score", None)
+        best = None if score is None else float(score)
+        matches = (seen for seen in self._seen if best is not None and seen.get(self.name) == best)
+        return next(matches, {})
 
 
 def require_metric(name: str, metrics: dict[str, float]) -> float:

@@ -23,15 +23,17 @@ from omegaconf import DictConfig
 from trident.callbacks import (
     IterableEpochs,
     Journal,
-    KnownMetric,
+    Judge,
     StopBetweenBatches,
     known_metrics,
     require_metric,
 )
 from trident.cluster import cluster_environment, trainer_size
 from trident.core.datamodule import TridentDataModule
+from trident.core.module import TridentModule
 from trident.errors import ConfigError
 from trident.ranks import detect
+from trident.records import lower_is_better
 from trident.result import Result
 from trident.stopping import STOP
 from trident.utils.enums import Split
@@ -47,8 +49,10 @@ SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
 
 def run(cfg: DictConfig, result: Result | None = None) -> float | None:
-    """Train, test and predict by config; returns ``run.optimized_metric``'s last value of the fit,
-    or None.
+    """Train, test and predict by config; returns ``run.optimized_metric``, or None.
+
+    Its value, and all validation metrics of the result, are those of the checkpoint that is tested where that was
+    chosen by this metric; else the fit's last.
 
     Args:
         cfg: the composed config.
@@ -72,7 +76,10 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
         _require_training_data(datamodule)
     module: pl.LightningModule = instantiate(cfg.module)
     trainer = _trainer(cfg, size, datamodule)
+    if fits:
+        _require_step_for(datamodule, module)
     _warn_of_low_precision(module, trainer)
+    _warn_of_direction(trainer)
     _warn_of_whole_data(datamodule, trainer)
     result.world_size = trainer.world_size
     known = hyperparameters(cfg, module) | global_batch_size(cfg, trainer.world_size)
@@ -83,6 +90,9 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
         if fits:
             with _stage("fit", trainer, datamodule, result):
                 trainer.fit(**data, ckpt_path=ckpt_path)
+            for judge in _callbacks_of(trainer):
+                if isinstance(judge, Judge):
+                    result.metrics |= judge.of_the_best(trainer)
             result.score = _score(settings.get("optimized_metric"), result.metrics)
             ckpt_path = result.best
         if _evaluates(cfg.trainer, Split.TEST, datamodule, module):
@@ -169,11 +179,16 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
     callbacks: list[Callback] = instantiate_objects(cfg, "callbacks")
     callbacks += [IterableEpochs(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
-        callbacks.append(KnownMetric(name))
+        callbacks.append(Judge(name))
     if HydraConfig.initialized():
         directory = Path(HydraConfig.get().runtime.output_dir)
         callbacks.append(Journal(directory, int(os.environ.get("TRIDENT_ATTEMPT", "0"))))
     return callbacks
+
+
+def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:
+    found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found
 
 
 def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
@@ -229,6 +244,33 @@ def _require_training_data(datamodule: TridentDataModule) -> None:
             "hint: add one as `datamodule.train.NAME`, "
             "or only test with trainer.limit_train_batches=0.0"
         )
+
+
+def _require_step_for(datamodule: Any, module: pl.LightningModule) -> None:
+    """Batches of several training sets are dicts by name, which only a step of one's own can read."""
+    sets = (
+        datamodule.configs.get(Split.TRAIN, {}) if isinstance(datamodule, TridentDataModule) else {}
+    )
+    own = type(module).training_step is not TridentModule.training_step
+    own |= type(module).forward is not TridentModule.forward
+    if len(sets) > 1 and isinstance(module, TridentModule) and not own:
+        raise ConfigError(
+            f"{len(sets)} training sets ({', '.join(sets)}) make batches {{name: batch}}, and "
+            f"{type(module).__name__} has no training_step for these\n"
+            "hint: a subclass of TridentModule with a training_step that sums the losses of its batches "
+            "(docs/faq.md, 8)"
+        )
+
+
+def _warn_of_direction(trainer: pl.Trainer) -> None:
+    """Whether a callback keeps, or waits for, the highest value of what looks like a loss."""
+    for callback in _callbacks_of(trainer):
+        monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+        if monitor and mode == "max" and lower_is_better(monitor):
+            log.warning(
+                f"{type(callback).__name__} takes the highest {monitor} for the best\n"
+                "hint: `mode: min` in its config, as in callbacks.model_checkpoint.mode=min, if that is a loss"
+            )
 
 
 def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> None:

@@ -40,7 +40,7 @@ KEYS = (
         "metric's name or null",
         "null",
         ENGINE,
-        "What the run returns, and a sweep compares.",
+        "What the run returns and a sweep compares: of the tested checkpoint if this chose it, else the last.",
     ),
     Key("print_config", "bool", "true", RUN, "Show the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silence Python's warnings."),

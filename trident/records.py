@@ -19,6 +19,7 @@ __all__ = [
     "METRICS",
     "RESULT",
     "append_line",
+    "lower_is_better",
     "read_json",
     "read_lines",
     "read_metrics",
@@ -34,6 +35,18 @@ RESULT = "result.json"
 
 METRICS = "metrics.jsonl"
 """What a run logged on its way, a line a step that logged, by rank 0."""
+
+
+_LOWER_IS_BETTER = {
+    *("ce", "cer", "cost", "entropy", "err", "error", "loss", "mae", "mape", "mse", "nll"),
+    *("perplexity", "ppl", "rmse", "ter", "wer", "xent"),
+}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric's name says so: ``mnli/val/cross_entropy``. A guess, to be told as one."""
+    words = set(metric.rpartition("/")[2].lower().replace("-", "_").split("_"))
+    return bool(words & _LOWER_IS_BETTER)
 
 
 def write_atomic(path: Path, text: str | Iterable[str]) -> None:

@@ -147,6 +147,8 @@ def _recorded_run(cfg: DictConfig) -> float | None:
 def _quieten(everything: bool) -> None:
     # Lightning 2.6 with torch 2.13, once a dataloader; nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Our metrics are the same on all ranks; a user's own are not, and are warned of.
+    warnings.filterwarnings("ignore", message=r".*'[^']*/(val|test)/[^']*'.*sync_dist=True.*")
     # Predictions go to files.
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
     if everything:

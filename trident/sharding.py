@@ -101,7 +101,7 @@ class TrainBatches(Sampler[list[int]]):
                 )
             return count
         count = min(ceil(max(sizes) / self.batch_size), min(sizes))
-        if max(sizes) > count * self.batch_size + 1:
+        if max(sizes) > count * self.batch_size + (self.batch_size == 1):
             raise ConfigError(
                 f"the ranks' own parts have {', '.join(map(str, sizes))} training samples, too "
                 "different for equally many batches\n"

@@ -32,6 +32,11 @@ def test_the_last_traceback_counts() -> None:
     assert exception_of("Traceback (most recent call last):\n  File") is None
 
 
+def test_torchs_mark_of_the_rank_is_no_part_of_a_traceback() -> None:
+    marked = "".join(f"[rank1]: {line}" for line in LOG.splitlines(keepends=True))
+    assert exception_of(marked) == "ValueError: the second"
+
+
 @pytest.mark.parametrize(
     ("code", "log", "oom", "cause", "detail"),
     [

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trident.launch.cli import as_json
+from trident.launch.errors import UsageError
 from trident.launch.results import (
     Row,
     group,
     groups_csv,
     interval95,
-    lower_is_better,
     rows_csv,
     select_metrics,
 )
 from trident.launch.states import State
+from trident.records import lower_is_better
 
 
 def row(index: int, lr: str, seed: int, state: State = State.COMPLETED, **metrics: float) -> Row:
@@ -66,7 +67,7 @@ def test_groups_are_best_first_and_count_only_what_completed() -> None:
     best, second = group(TABLE, ["run.seed"])
     assert (best.params, best.members, best.completed) == ({"lr": "0.2"}, (2, 3), 1)
     assert best.metrics["d/test/acc"].record() == {
-        "n": 1, "mean": 0.9, "std": None, "interval95": None, "best": 0.9, "best_index": 2,
+        "n": 1, "mean": 0.9, "std": None, "interval95": None, "best": 0.9, "best_index": 2, "lowest": False,
     }  # fmt: skip
     summary: dict[str, Any] = second.metrics["d/test/loss"].record()
     assert (summary["n"], summary["mean"], summary["best"], summary["best_index"]) == (
@@ -82,8 +83,17 @@ def test_groups_are_best_first_and_count_only_what_completed() -> None:
 
 def test_the_direction_follows_the_name() -> None:
     assert lower_is_better("d/val/loss") and lower_is_better("d/val/log_loss")
+    assert lower_is_better("d/val/ce") and not lower_is_better("d/val/acc")
     assert not lower_is_better("loss_set/val/acc")
-    assert lower_is_better("d/val/acc", "min")
+
+
+def test_what_is_not_there_is_refused_with_what_is() -> None:
+    with pytest.raises(
+        UsageError, match=r"--metric d/test/ac: no member has such a metric\nhint: .*acc"
+    ):
+        select_metrics(TABLE, ["d/test/ac"])
+    with pytest.raises(UsageError, match=r"--over lrr: not swept here\nhint: .*`lr`"):
+        group(TABLE, ["lrr"])
 
 
 def test_csv_has_a_line_a_member_or_a_line_a_metric() -> None:

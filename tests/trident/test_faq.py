@@ -197,7 +197,7 @@ def test_files_of_the_group_dataspec_may_be_listed_too(faq, tmp_path):
     ],
 )
 def test_several_training_sets_are_combined_as_said(mode, steps, faq, tmp_path, capsys):
-    two = ("experiment=two", *QUIET, "trainer.max_epochs=2", f"+datamodule.mode={mode}")
+    two = ("experiment=two", *QUIET, "trainer.max_epochs=2", f"datamodule.mode={mode}")
     assert call(tmp_path, *two, project=faq) == 0
     said = [line[8:] for line in capsys.readouterr().out.splitlines() if line[:8] == "step of "]
     assert said == steps * 2

@@ -14,6 +14,7 @@ import torch
 from support import PROJECT, call, result
 
 from trident import TridentDataModule, TridentDataspec, TridentModule
+from trident.records import read_lines
 from trident.utils.enums import Split
 
 BARE = (
@@ -127,3 +128,31 @@ def test_the_length_of_a_datamodule(toys):
     assert len(data) == 8
     assert list(data[Split.TRAIN]) == ["a", "b"]
     assert torch.equal(data[Split.TRAIN]["a"].dataset.ids, torch.arange(5))
+
+
+def test_the_score_is_that_of_the_checkpoint_that_is_tested(tmp_path):
+    """Its learning rate ruins the model after the first epoch."""
+    falling = ("callbacks.early_stopping=null", "module.scheduler=null", "trainer.max_epochs=4")
+    assert call(tmp_path, *falling, "module.optimizer.lr=30") == 0
+    curve = [
+        line["metrics"]["odd/val/acc"]
+        for line in read_lines(tmp_path / "metrics.jsonl")
+        if line["stage"] == "fit" and "odd/val/acc" in line["metrics"]
+    ]
+    assert curve[-1] < max(curve)
+    record = result(tmp_path)
+    assert record["score"] == record["metrics"]["odd/val/acc"] == max(curve)
+
+
+def test_the_highest_loss_is_warned_of(tmp_path, capfd):
+    loss = ("callbacks.checkpoint.monitor=train/loss", "trainer.max_epochs=1")
+    assert call(tmp_path, *loss) == 0
+    assert "ModelCheckpoint takes the highest train/loss for the best" in "".join(
+        capfd.readouterr()
+    )
+
+
+def test_several_training_sets_need_a_step_of_ones_own(tmp_path, capsys):
+    assert call(tmp_path, "+datamodule.train.more=${datamodule.train.toy}") == 2
+    told = capsys.readouterr().err
+    assert "2 training sets (toy, more)" in told and "training_step" in told

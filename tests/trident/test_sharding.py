@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import IterableDataset, TensorDataset
 
@@ -158,6 +158,8 @@ def test_a_rank_outside_the_world_is_refused():
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8), batch_sizes)
+@example([12, 49], 4)
+@example([12, 24], 1)
 def test_own_parts_of_other_sizes_end_together_or_are_refused(lengths, batch_size):
     world = parts(len(lengths))
     try:

@@ -19,7 +19,7 @@ RECORDED = ("run", "trainer", "module", "datamodule", "callbacks")
 
 def print_config(config: DictConfig, fields: Sequence[str] = FIELDS, resolve: bool = True) -> None:
     """Show the config on the terminal as a tree with a branch per field."""
-    from rich import print as show
+    from rich.console import Console
     from rich.syntax import Syntax
     from rich.tree import Tree
 
@@ -29,7 +29,10 @@ def print_config(config: DictConfig, fields: Sequence[str] = FIELDS, resolve: bo
         is_config = OmegaConf.is_config(value)
         text = OmegaConf.to_yaml(value, resolve=resolve) if is_config else str(value)
         tree.add(name).add(Syntax(text.rstrip(), "yaml", background_color="default"))
-    show(tree)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)  # a log has no width: cut nothing
+    console.print(tree)
 
 
 def hyperparameters(cfg: DictConfig, module: Any) -> dict[str, Any]:
