@@ -94,9 +94,7 @@ def srun_flags(options: Mapping[str, Any], asked: Resources) -> list[str]:
         "--export=ALL",
         "--unbuffered",
     ]
-    if asked.gpus_per_node:
-        # Each rank sees its node's GPUs: NCCL cannot reach a peer that is hidden from it.
-        flags.append("--gpu-bind=none")
+    # No GPU binding: each rank sees the job's GPUs of its node, since NCCL cannot reach a peer that is hidden from it.
     return [*flags, *(str(flag) for flag in options.get("srun_args") or ())]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
 __all__ = [
@@ -123,13 +124,19 @@ def canonical(point: Sequence[str]) -> tuple[str, ...]:
 
 
 @cache
-def _canonical(override: str) -> str:
+def _parser() -> OverridesParser:
     from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+@cache
+def _canonical(override: str) -> str:
     from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        parsed = _parser().parse_override(override)
     except HydraException:  # an app of another grammar
         return override
     if parsed.is_delete() or parsed.is_sweep_override():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 # `--import-mode=importlib` puts no test directory on the path.
-for folder in ("cluster", "trident"):
+for folder in ("cluster", "launch", "trident"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 from slurm_cluster import Cluster, Login, missing  # noqa: E402

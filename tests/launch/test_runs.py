@@ -12,56 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-APP = Path(__file__).parent / "app"
-TRAIN = "--app", "python train.py"
-
-
-class Cli:
-    """`trident-sweep`, typed in a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def __call__(
-        self, *words: str, code: int | None = 0, **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "trident.launch.cli", *words],
-            cwd=self.directory,
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert code is None or done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def members(self, name: str) -> list[dict[str, Any]]:
-        return json.loads(self("status", name, "--json").stdout)["members"]
-
-    def states(self, name: str) -> list[str]:
-        return [member["state"] for member in self.members(name)]
-
-    def sweep(self, name: str) -> Path:
-        return self.directory / "logs" / "sweeps" / name
-
-    def said(self, name: str, index: int, attempt: int = 0) -> list[dict[str, Any]]:
-        directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
-        return [json.loads(path.read_text()) for path in sorted(directory.glob("said-*.json"))]
-
-    def until(
-        self, name: str, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 60
-    ) -> None:
-        end = time.monotonic() + seconds
-        while not done(members := self.members(name)):
-            assert time.monotonic() < end, members
-            time.sleep(0.2)
+from typed import APP, TRAIN, Cli
 
 
 @pytest.fixture

@@ -64,6 +64,9 @@ class TridentSlurmConf(SlurmQueueConf):
     timeout_min: float | None = 60
     """Minutes after which an attempt is ended; SLURM counts whole ones. null is the partition's own limit."""
 
+    mem_gb: float | None = None
+    """Memory of a node in GB; fractions are passed on in MB."""
+
     gpus_per_node: Any = None
     """GPUs of a node: a number, or a type and a number as in `a100:4`."""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -20,14 +21,14 @@ def main(cfg: DictConfig) -> None:
     sys.stdout.flush()
     if cfg.fail_rank == rank and not Path(cfg.healed).exists():
         raise ValueError(f"told to fail: {cfg.word}")
+    if cfg.get("eats_mb"):
+        hoard = bytearray(cfg.eats_mb * 2**20)
+        hoard[::4096] = b"x" * len(hoard[::4096])
     if cfg.get("polite"):  # as many a framework, it ends by 0 when it is told to end
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     time.sleep(cfg.sleep)
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")
-    record: dict[str, Any] = {
-        name: os.environ[name] for name in (*names, "OMP_NUM_THREADS", "TRIDENT_ATTEMPT")
-    }
-    record |= {"cwd": str(Path.cwd())}
+    record: dict[str, Any] = dict(os.environ)
+    record |= {"cwd": str(Path.cwd()), "host": socket.gethostname()}
     record |= {"started": started, "ended": time.time(), "cfg": OmegaConf.to_container(cfg)}
     directory = Path(os.environ["TRIDENT_ATTEMPT_DIR"])
     (directory / f"said-{rank}.json").write_text(json.dumps(record))

@@ -1,0 +1,198 @@
+"""Sweeps on a real SLURM of three nodes: what is submitted, how the ranks are wired, and that every state is true."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+from slurm_cluster import NODES, until
+from typed import APP, TRAIN, Cli
+
+SLURM = (*TRAIN, "hydra/launcher=trident_slurm", "hydra.launcher.signal_delay_s=5")
+FOUR = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
+
+
+@pytest.fixture
+def cli(login, shared) -> Cli:
+    shutil.copytree(APP, shared / "a project's", dirs_exist_ok=True)
+    return Cli(shared / "a project's", lambda argv, cwd: login.command(*argv, cwd=cwd))
+
+
+def job_of(cli: Cli, name: str, array: int = 0) -> str:
+    return cli.submission(name, array)["job"]
+
+
+def test_ranks_are_wired_over_two_nodes(cli, login):
+    done = cli("submit", *SLURM, *FOUR, "--name", "s", "word=a,b", "hydra.launcher.cpus_per_task=2", "--wait",
+               "hydra.launcher.gpus_per_node=2", "+hydra.launcher.env={GREETING: hello you}", RANK="9", SLURM_CPU_BIND="x")  # fmt: skip
+    assert "2 COMPLETED" in done.stdout
+    members = [cli.said("s", index) for index in range(2)]
+    for ranks in members:
+        numbers = [(r["RANK"], r["LOCAL_RANK"], r["NODE_RANK"], r["WORLD_SIZE"]) for r in ranks]
+        assert numbers == [
+            ("0", "0", "0", "4"),
+            ("1", "1", "0", "4"),
+            ("2", "0", "1", "4"),
+            ("3", "1", "1", "4"),
+        ]
+        assert [r["host"] for r in ranks][::2] == [r["host"] for r in ranks][1::2]
+        assert len({r["host"] for r in ranks}) == 2
+        assert {r["MASTER_ADDR"] for r in ranks} == {ranks[0]["host"]}
+        assert len({r["MASTER_PORT"] for r in ranks}) == 1
+        assert {(r["OMP_NUM_THREADS"], r["GREETING"]) for r in ranks} == {("2", "hello you")}
+        assert {r["CUDA_VISIBLE_DEVICES"] for r in ranks} == {"0,1"}  # its node's, for NCCL
+        assert {r["SLURM_CPUS_PER_TASK"] for r in ranks} == {"2"}
+        assert all(r["SLURM_CPU_BIND"] != "x" for r in ranks if "SLURM_CPU_BIND" in r)
+        assert {r["cwd"] for r in ranks} == {str(cli.directory)}
+    assert {r["SLURM_ARRAY_JOB_ID"] for ranks in members for r in ranks} == {job_of(cli, "s")}
+    assert {r["WANDB_RUN_ID"] for r in members[0]} != {r["WANDB_RUN_ID"] for r in members[1]}
+
+
+def test_hostile_overrides_arrive_unchanged(cli):
+    words = [
+        "$(touch owned) `id` ; & | > <",
+        'it\'s "quoted"',
+        "two\nlines",
+        "naïve ☃",
+        "%A %j @@x",
+    ]
+    quoted = ["'" + word.replace("'", "\\'") + "'" for word in words]
+    cli("submit", *SLURM, "--name", "50% off", "--wait", "word=" + ",".join(quoted))
+    assert [cli.said("50% off", index)[0]["cfg"]["word"] for index in range(len(words))] == words
+    assert not (cli.directory / "owned").exists()
+
+
+def test_a_failure_is_the_first_ranks_and_is_resumed_alone(cli, shared):
+    words = ("fail_rank=null,3", f"healed={shared}/healed", *FOUR)
+    cli("submit", *SLURM, "--name", "s", "--wait", *words, code=1)
+    members = cli.members("s")
+    assert [m["state"] for m in members] == ["COMPLETED", "FAILED"]
+    assert (members[1]["cause"], members[1]["detail"]) == (
+        "exception",
+        "rank 3: ValueError: told to fail: hello",
+    )
+    assert cli("logs", "s", "1").stdout.startswith("rank 3 failed first: ValueError")
+    (shared / "healed").touch()
+    cli("resume", "s", "--wait", "hydra.launcher.timeout_min=7")
+    assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [
+        ("COMPLETED", 0),
+        ("COMPLETED", 1),
+    ]
+    script = (cli.sweep("s") / "arrays/0001/array.sbatch").read_text()
+    assert "#SBATCH --array=1%" in script and "#SBATCH --time=7\n" in script
+
+
+def test_cancelled_members_end_for_good(cli, login):
+    cli(
+        "submit",
+        *SLURM,
+        "--name",
+        "s",
+        "word=a,b,c,d",
+        "sleep=60",
+        "hydra.launcher.array_parallelism=2",
+    )
+    cli.until("s", lambda members: [m["state"] for m in members][:2] == ["RUNNING"] * 2)
+    cli.until(
+        "s", lambda members: (cli.sweep("s") / "members/0001/attempts/0/ranks/0000.json").exists()
+    )
+    cli("cancel", "s", "0", "3")
+    login.run("scancel", f"{job_of(cli, 's')}_1")  # as users do who know SLURM
+    cli.until(
+        "s",
+        lambda members: (
+            [m["state"] for m in members] == ["CANCELLED", "CANCELLED", "RUNNING", "CANCELLED"]
+        ),
+    )
+    cli("cancel", "s")
+    cli.until("s", lambda members: {m["state"] for m in members} == {"CANCELLED"})
+    assert not login.out("squeue", "-h", "-j", job_of(cli, "s"), code=None)
+    cli("resume", "s", code=2)
+    assert {m["attempt"] for m in cli.members("s")} == {0, None}
+
+
+def test_memory_is_told_from_other_ends(cli):
+    cli(
+        "submit",
+        *SLURM,
+        "--name",
+        "s",
+        "+eats_mb=600",
+        "sleep=20",
+        "hydra.launcher.mem_gb=0.25",
+        "--wait",
+        code=1,
+    )
+    (member,) = cli.members("s")
+    assert (member["state"], member["cause"]) == ("FAILED", "out_of_memory"), member
+
+
+def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
+    own = "#!/bin/bash\n@@directives\n@@element -- @@srun bash -c '[ $SLURM_PROCID = 3 ] && sleep 60; exec \"$@\"' late @@worker\n"
+    (cli.directory / "late.sbatch").write_text(own)
+    started = time.monotonic()
+    cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", "hydra.launcher.template=./late.sbatch",
+        "hydra.launcher.meeting_s=2", code=1)  # fmt: skip
+    (member,) = cli.members("s")
+    assert (member["state"], member["cause"]) == ("FAILED", "lost")
+    hosts = cli.attempt("s", 0)["hosts"]
+    assert member["detail"] == f"1 of 4 ranks did not come within 2 s: rank 3 on {hosts[1]}"
+    assert time.monotonic() - started < 30
+
+
+def test_what_slurm_calls_completed_is_not(cli):
+    (cli.directory / "nothing.sbatch").write_text(
+        "#!/bin/bash\n@@directives\nexit 0\n@@element -- @@srun @@worker\n"
+    )
+    cli(
+        "submit",
+        *SLURM,
+        "--name",
+        "s",
+        "--wait",
+        "hydra.launcher.template=./nothing.sbatch",
+        code=1,
+    )
+    (member,) = cli.members("s")
+    assert (member["state"], member["cause"]) == ("FAILED", "lost")
+
+
+def test_a_lost_node_costs_an_attempt_and_no_member(cli, cluster):
+    cli(
+        "submit",
+        *SLURM,
+        *FOUR,
+        "--name",
+        "s",
+        "sleep=8",
+        "+hydra.launcher.additional_parameters={nodelist: n2}",
+    )
+    log = cli.sweep("s") / "members/0000/attempts/0/ranks/0003.json"
+    until(log.exists, 30)
+    cluster.kill("n2")
+    cluster.down_by_hand("n2")
+    cli.until("s", lambda members: members[0]["state"] == "PENDING")
+    cluster.revive("n2")
+    cluster.up_by_hand("n2")
+    until(
+        lambda: (
+            cluster.nodes_in("idle") | cluster.nodes_in("mixed") | cluster.nodes_in("allocated")
+            == set(NODES)
+        ),
+        30,
+    )
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED", 90)
+    assert cli.members("s")[0]["attempt"] == 1
+
+
+def test_a_thousand_members_are_submitted_at_once(login, project):
+    cli = Cli(project, lambda argv, cwd: login.command(*argv, cwd=cwd))
+    many = ("experiment=digits", "run.seed=range(1000)", "hydra.launcher.array_parallelism=1")
+    started = time.monotonic()
+    done = cli("submit", "--name", "s", *many)
+    seconds = time.monotonic() - started
+    cli("cancel", "s")
+    assert "1000 of 1000 members on SLURM" in done.stderr  # which is there, so nobody had to say so
+    assert seconds < 4  # 2 on a machine that has nothing else to do
+    assert sum(path.is_file() for path in cli.sweep("s").rglob("*")) < 1020  # the marks, since

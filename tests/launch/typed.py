@@ -1,0 +1,72 @@
+"""`trident-sweep` as its users type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+APP = Path(__file__).parent / "app"
+TRAIN = "--app", "python train.py"
+
+
+class Cli:
+    """`trident-sweep`, typed in a directory, here or on another machine.
+
+    Args:
+        command: what makes of an argv and a directory the argv that runs it there.
+    """
+
+    def __init__(
+        self, directory: Path, command: Callable[[list[str], Path], list[str]] | None = None
+    ) -> None:
+        self.directory, self.command = directory, command or (lambda argv, _: argv)
+
+    def __call__(
+        self, *words: str, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command([sys.executable, "-m", "trident.launch.cli", *words], self.directory),
+            cwd=self.directory,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def members(self, name: str) -> list[dict[str, Any]]:
+        return json.loads(self("status", name, "--json").stdout)["members"]
+
+    def states(self, name: str) -> list[str]:
+        return [member["state"] for member in self.members(name)]
+
+    def sweep(self, name: str) -> Path:
+        return self.directory / "logs" / "sweeps" / name
+
+    def submission(self, name: str, array: int = 0) -> dict[str, Any]:
+        return json.loads(
+            (self.sweep(name) / "arrays" / f"{array:04d}" / "submission.json").read_text()
+        )
+
+    def attempt(self, name: str, index: int, attempt: int = 0) -> dict[str, Any]:
+        directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
+        return json.loads((directory / "lease.json").read_text())
+
+    def said(self, name: str, index: int, attempt: int = 0) -> list[dict[str, Any]]:
+        directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
+        return [json.loads(path.read_text()) for path in sorted(directory.glob("said-*.json"))]
+
+    def until(
+        self, name: str, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 60
+    ) -> None:
+        end = time.monotonic() + seconds
+        while not done(members := self.members(name)):
+            assert time.monotonic() < end, members
+            time.sleep(0.2)
