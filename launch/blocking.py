@@ -57,7 +57,7 @@ def launch(
     app = _this_app(config)
     section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
     trainer = {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
-    resources, slots = check_resources(launcher, options, [trainer])
+    asked = check_resources(launcher, options, [trainer], members=len(points))
     passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
     new = [
         Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
@@ -68,8 +68,9 @@ def launch(
         app=app,
         submit=tuple(member.index for member in new),
         launcher=launcher,
-        resources=resources,
-        slots=slots,
+        resources=asked.resources,
+        slots=asked.slots,
+        array_size=asked.array_size,
         options=options,
     )
     record = {

@@ -18,6 +18,7 @@ def run(
     timeout: float = 60,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> str:
     """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
     log.debug("$ %s", shlex.join(command))
@@ -31,7 +32,7 @@ def run(
             timeout=timeout,
             cwd=cwd,
             env=None if env is None else dict(env),
-            stdin=subprocess.DEVNULL,
+            input=stdin or "",
         )
     except FileNotFoundError:
         raise SchedulerError(f"`{command[0]}` is not on PATH") from None
@@ -41,5 +42,5 @@ def run(
         ) from None
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
-        raise SchedulerError(f"`{shlex.join(command)}` exited {done.returncode}: {words}")
+        raise SchedulerError(f"`{shlex.join(command)}` exited {done.returncode}: {words}", words)
     return done.stdout

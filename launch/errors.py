@@ -22,7 +22,11 @@ class UsageError(LaunchError):
 
 
 class SchedulerError(LaunchError):
-    pass
+    """`words` are the scheduler's own, where it said any."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
 
 
 def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> str:

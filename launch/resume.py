@@ -58,7 +58,7 @@ def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) ->
     record: Mapping[str, Any] = (
         sweep.arrays()[-1].launcher if sweep.arrays() else sweep.record["launcher"]
     )
-    resources, slots, options = with_options(record, overrides)
+    asked, options = with_options(record, overrides, members=len(wanted))
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record["id"],
@@ -66,8 +66,9 @@ def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) ->
         members=sweep.members(),
         submit=wanted,
         launcher=record["name"],
-        resources=resources,
-        slots=slots,
+        resources=asked.resources,
+        slots=asked.slots,
+        array_size=asked.array_size,
         options=options,
     )
 

@@ -13,10 +13,21 @@ from trident.ranks import expand_hosts
 
 from .command import run
 from .environment import clean
-from .errors import SchedulerError
+from .errors import SchedulerError, UsageError
+from .limits import Limits, parse
 from .states import Native, State, of_slurm
 
-__all__ = ["SlurmScheduler", "Task", "configured", "for_sbatch", "is_running", "program", "requeue"]
+__all__ = [
+    "SlurmScheduler",
+    "Task",
+    "configured",
+    "for_sbatch",
+    "is_running",
+    "limits",
+    "program",
+    "refuse_script",
+    "requeue",
+]
 
 TIMEOUT_S = 60.0
 
@@ -101,6 +112,27 @@ def configured() -> bool:
     except SchedulerError as error:
         return "configuration source" not in str(error)
     return True
+
+
+def limits() -> Limits:
+    """What this cluster lets anybody have."""
+    config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
+    partitions = run("scontrol", "--oneliner", "show", "partition", timeout=TIMEOUT_S)
+    return parse(config, partitions.splitlines())
+
+
+def refuse_script(script: str) -> None:
+    """Raises UsageError, with sbatch's own words, for a script that it would not take. Nothing is submitted."""
+    try:
+        run(
+            "sbatch",
+            "--test-only",
+            timeout=TIMEOUT_S,
+            env=for_sbatch(os.environ, script),
+            stdin=script,
+        )
+    except SchedulerError as error:
+        raise UsageError(f"sbatch refuses this sweep: {error.words or error}") from None
 
 
 def is_running(task: Task) -> bool:

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .store import ROOT, SweepDir, new_id
 from .sweep import Member, key_of, members, merge, name_of, refuse_ours
 from .templates import script_of
 
-__all__ = ["Request", "check_resources", "plan", "resubmit", "script_text", "submit"]
+__all__ = ["Asked", "Request", "check_resources", "plan", "resubmit", "script_text", "submit"]
 
 _REFUSED_OPTIONS = {
     "submitit_folder": "logs and records lie in the sweep's directory",
@@ -101,7 +101,7 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
             directory=request.directory,
         )
         launcher = scheduler_of(choice, options.get("_target_"))
-    resources, slots = check_resources(launcher, options, trainers)
+    asked = check_resources(launcher, options, trainers, members=len(points))
     name = _checked_name(request.name) or name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
     sweep = SweepDir((root or request.directory / ROOT) / name)
     if request.name is None:
@@ -113,16 +113,38 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         points=members(points),
         named=request.name is not None,
         launcher=launcher,
-        resources=resources,
-        slots=slots,
+        resources=asked.resources,
+        slots=asked.slots,
+        array_size=asked.array_size,
         options=options,
     )
-    return merged(made, sweep), sweep
+    made = merged(made, sweep)
+    if launcher == "trident_slurm" and made.submit:
+        from .slurm import refuse_script
+
+        refuse_script(script_text(made, sweep))
+    return made, sweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a sweep asks for, after it was held against what there is."""
+
+    resources: Resources
+    slots: int
+    """Members that run at once."""
+    array_size: int | None = None
+    """Tasks of an array are numbered below this; None: any number."""
 
 
 def check_resources(
-    launcher: str, options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]]
-) -> tuple[Resources, int]:
+    launcher: str,
+    options: Mapping[str, Any],
+    trainers: Sequence[Mapping[str, Any]],
+    *,
+    members: int,
+) -> Asked:
+    """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
     for key, why in _REFUSED_OPTIONS.items():
         if options.get(key) is not None:
             raise UsageError(
@@ -143,10 +165,26 @@ def check_resources(
             "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
         )
     (resources,) = found
+    wanted = options.get("array_parallelism", "auto")
     if local:
-        return resources, parallelism(options.get("array_parallelism", "auto"), resources, here)
-    sbatch_flags(options, resources)
-    return resources, throttle(options.get("array_parallelism"))
+        return Asked(resources=resources, slots=parallelism(wanted, resources, here))
+    return _on_slurm(options, resources, throttle(wanted), members)
+
+
+def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members: int) -> Asked:
+    from .limits import refuse
+    from .slurm import limits
+
+    sbatch_flags(options, asked)
+    found = limits()
+    refuse(
+        found,
+        partition=options.get("partition"),
+        asked=asked,
+        limit_min=options.get("timeout_min"),
+        members=members,
+    )
+    return Asked(resources=asked, slots=slots, array_size=found.array_size)
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -267,8 +305,8 @@ def script_text(plan: Plan, sweep: SweepDir) -> str:
 
 
 def with_options(
-    record: Mapping[str, Any], overrides: Sequence[str]
-) -> tuple[Resources, int, dict[str, Any]]:
+    record: Mapping[str, Any], overrides: Sequence[str], *, members: int
+) -> tuple[Asked, dict[str, Any]]:
     """An earlier array's launcher with `hydra.launcher.KEY=VALUE` on top, checked like any other."""
     from .compose import launcher_options
 
@@ -291,5 +329,5 @@ def with_options(
         keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
         given.update({key: fresh[key] for key in keys})
         given["env"] = {**record["env"], **(given["env"] or {})}
-    resources, slots = check_resources(record["name"], given, [{"accelerator": "cpu"}])
-    return resources, slots, given
+    asked = check_resources(record["name"], given, [{"accelerator": "cpu"}], members=members)
+    return asked, given

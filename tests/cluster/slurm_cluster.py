@@ -53,6 +53,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmdParameters=config_overrides
 SlurmdTimeout=10
+MessageTimeout=5
 KillWait=3
 MinJobAge=300
 JobRequeue=1
@@ -277,6 +278,14 @@ class Cluster(Login):
 
     def mend(self, node: str) -> None:
         self.run("ip", "link", "set", f"v-{node}", "up")
+
+    def stop_controller(self) -> None:
+        self.run("pkill", "-x", "slurmctld")
+        until(lambda: self.run("pgrep", "-x", "slurmctld", code=None).returncode, 10)
+
+    def start_controller(self) -> None:
+        self.run("slurmctld")
+        until(lambda: self.nodes_in("idle") | self.nodes_in("mixed") == set(NODES), 30)
 
     def down_by_hand(self, node: str) -> None:
         """What SLURM does when it has missed a node for long enough, at once."""

@@ -196,3 +196,44 @@ def test_a_thousand_members_are_submitted_at_once(login, project):
     assert "1000 of 1000 members on SLURM" in done.stderr  # which is there, so nobody had to say so
     assert seconds < 4  # 2 on a machine that has nothing else to do
     assert sum(path.is_file() for path in cli.sweep("s").rglob("*")) < 1020  # the marks, since
+
+
+REFUSED = [
+    (("hydra.launcher.partition=mian",), "partition=mian: no such partition", "`main`"),
+    (("hydra.launcher.partition=down",), "partition down is DOWN", "up are main"),
+    (("hydra.launcher.nodes=9",), "nodes=9, and partition main gives a job 3 nodes", ""),
+    (
+        ("hydra.launcher.partition=small", "hydra.launcher.timeout_min=30"),
+        "timeout_min=30, and partition small allows 10 minutes",
+        "timeout_min=10",
+    ),
+    (("hydra.launcher.gpus_per_node=5",), "sbatch refuses this sweep", "not available"),
+    (("hydra.launcher.mem_gb=9000",), "sbatch refuses this sweep", "not available"),
+    (("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=90"), "timeout_min=1", "3"),
+    (("hydra.launcher.template=nope",), "template=nope", "array, container, minimal"),
+    (("+hydra.launcher.additional_parameters={array: 1-3}",), "'array' is set by", "numbered"),
+    (("+hydra.launcher.additional_parameters={no-such: 1}",), "refuses", "unrecognized"),
+    (("hydra.launcher.master_address=host",), "master_address='host'", "`{host}i`"),
+    (("hydra.launcher.tasks_per_node=2", "hydra.launcher.gpus_per_node=1"), "tasks_per_node", ""),
+]
+
+
+@pytest.mark.parametrize(("words", "culprit", "hint"), REFUSED, ids=[c[1][:30] for c in REFUSED])
+def test_what_could_never_start_is_refused_before_anything_is_written(words, culprit, hint, cli):
+    told = cli("submit", *SLURM, "--name", "s", *words, code=2).stderr
+    assert told.startswith("error: ") and culprit in told and hint in told
+    assert not (cli.directory / "logs").exists()
+
+
+def test_the_controller_is_down(cli, cluster):
+    cli("submit", *SLURM, "--name", "old", "sleep=99")
+    cluster.stop_controller()
+    try:
+        assert "error: " in cli("submit", *SLURM, "--name", "s", code=1).stderr
+        assert not cli.sweep("s").exists()
+        (member,) = cli.members("old")
+        assert member["state"] == "UNKNOWN" and "squeue" in member["reason"]
+    finally:
+        cluster.start_controller()
+    cli("cancel", "old")
+    cli("submit", *SLURM, "--name", "s", "--wait")

@@ -1,0 +1,114 @@
+"""What a cluster lets anybody have, and whether a member could ever start there. Values in, values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import UsageError, nearest
+from .resources import Resources
+
+__all__ = ["Limits", "Partition", "minutes", "parse", "refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    name: str
+    state: str
+    is_default: bool
+    nodes: int
+    """It has so many, or lets a job have no more."""
+    max_minutes: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    array_size: int
+    """Tasks of an array are numbered below this."""
+    jobs: int
+    """Jobs, array tasks among them, that the controller holds at once."""
+    partitions: Mapping[str, Partition]
+
+    @property
+    def default(self) -> str | None:
+        return next((p.name for p in self.partitions.values() if p.is_default), None)
+
+
+def parse(config: str, partitions: Sequence[str]) -> Limits:
+    """From what ``scontrol show config`` and ``scontrol --oneliner show partition`` print."""
+    found = [
+        _partition(dict(re.findall(r"(\w+)=(\S*)", line))) for line in partitions if line.strip()
+    ]
+    return Limits(
+        array_size=_setting(config, "MaxArraySize", 1001),
+        jobs=_setting(config, "MaxJobCount", 10_000),
+        partitions={partition.name: partition for partition in found},
+    )
+
+
+def refuse(
+    limits: Limits,
+    *,
+    partition: str | None,
+    asked: Resources,
+    limit_min: float | None,
+    members: int,
+) -> None:
+    """Raises UsageError, with both numbers, for what the cluster accepts and would never start."""
+    if members > limits.jobs:
+        raise UsageError(
+            f"{members} members, and this cluster holds {limits.jobs} jobs at once (MaxJobCount)\n"
+            "hint: submit a part, and the rest under the same --name when that has ended"
+        )
+    if limits.array_size < 2:
+        raise UsageError("this cluster allows no arrays: MaxArraySize is below 2")
+    name = partition or limits.default
+    if name is None or "," in name:  # a choice of several: SLURM takes any that fits
+        return
+    if name not in limits.partitions:
+        raise UsageError(
+            f"hydra.launcher.partition={name}: no such partition" + nearest(name, limits.partitions)
+        )
+    there = limits.partitions[name]
+    if there.state != "UP":
+        up = ", ".join(p.name for p in limits.partitions.values() if p.state == "UP")
+        raise UsageError(
+            f"partition {name} is {there.state}: members would wait without end\nhint: up are {up}"
+        )
+    if asked.nodes > there.nodes:
+        raise UsageError(
+            f"hydra.launcher.nodes={asked.nodes}, and partition {name} gives a job {there.nodes} nodes at most"
+        )
+    if limit_min is not None and there.max_minutes is not None and limit_min > there.max_minutes:
+        raise UsageError(
+            f"hydra.launcher.timeout_min={limit_min:g}, and partition {name} allows {there.max_minutes:g} minutes\n"
+            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that runs into it goes on by itself, "
+            "hydra.launcher.max_num_timeout times"
+        )
+
+
+def minutes(text: str) -> float | None:
+    """``1-02:30:00`` as minutes; None for no limit."""
+    if not text or text in ("UNLIMITED", "NONE", "N/A"):
+        return None
+    days, _, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, mins, seconds = [0] * (3 - len(parts)) + parts
+    return int(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+
+
+def _partition(line: Mapping[str, str]) -> Partition:
+    nodes = [int(line[key]) for key in ("TotalNodes", "MaxNodes") if line.get(key, "").isdigit()]
+    return Partition(
+        name=line["PartitionName"],
+        state=line.get("State", "UP"),
+        is_default=line.get("Default") == "YES",
+        nodes=min(nodes, default=0),
+        max_minutes=minutes(line.get("MaxTime", "")),
+    )
+
+
+def _setting(config: str, name: str, default: int) -> int:
+    found = re.search(rf"^{name}\s*=\s*(\d+)", config, flags=re.MULTILINE)
+    return int(found[1]) if found else default
