@@ -23,7 +23,7 @@ from .meeting import Meeting, NotMet
 from .processes import identity
 from .resources import Resources
 from .scheduler import select
-from .slurm import Task, is_running
+from .slurm import Task, is_running, requeue
 from .states import Attempt, Cause
 from .store import Array, SweepDir
 
@@ -146,16 +146,38 @@ class Element:
 
     def _tell(self, number: int, frame: Any) -> None:
         self.told = signal.Signals(number)
-        if self.srun is not None and self.srun.poll() is None:
-            self.srun.send_signal(number)  # srun hands it on to every task
+        # srun hands a signal on to every task. With TERM it would end the step, and SLURM has told the tasks by itself.
+        if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
+            self.srun.send_signal(number)
 
     def _end(self, number: int, failure: str | None) -> int:
         attempt = self.sweep.attempt(self.index, number)
         end = self._why(attempt, failure)
-        self.sweep.write_end(self.index, number, **end)
-        attempt = self.sweep.attempt(self.index, number)
-        say(f"member {self.index}: attempt {number} ended: {end.get('cause') or 'well'}")
-        return 0 if attempt.completed else 1
+        again = self._goes_on(attempt, end)
+        self.sweep.write_end(self.index, number, **end, **({"requeued": True} if again else {}))
+        say(f"member {self.index}: attempt {number} ended: {end.get('cause') or 'by its ranks'}")
+        if again:
+            try:
+                requeue(self.task)  # ends this process, too
+            except LaunchError as error:
+                say(f"scontrol cannot requeue: {error}")
+                self.sweep.write_end(self.index, number, **end)
+        return 0 if attempt.completed or again else 1
+
+    def _goes_on(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
+        """Whether the array task is to be put into the queue again: only a stop is, and only while it may run."""
+        cause = end.get("cause")
+        if cause not in (Cause.TIMEOUT, Cause.PREEMPTED) or not self._still_running():
+            return False
+        before = (self.sweep.attempt(self.index, n) for n in range(attempt.number))
+        timeouts = sum(1 for a in before if a.end and a.end.get("cause") == Cause.TIMEOUT)
+        limit = self.options["max_num_timeout"]
+        if cause is Cause.TIMEOUT and timeouts >= limit:
+            say(
+                f"member {self.index}: ran into its time limit {timeouts + 1} times, max_num_timeout={limit}"
+            )
+            return False
+        return True
 
     def _why(self, attempt: Attempt, failure: str | None) -> dict[str, Any]:
         """The cause of an attempt's end, where the ranks' own records do not hold it."""
@@ -165,7 +187,7 @@ class Element:
             return {"cause": Cause.LOST, "detail": failure}
         if self.sweep.is_cancelled(self.index):
             return {"cause": Cause.CANCELLED, "detail": "while it ran"}
-        if self.told is not None and not self._still_running():
+        if self._was_told(attempt) and not self._still_running():
             return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
             for rank in range(self.resources.tasks):
@@ -173,8 +195,18 @@ class Element:
                 if (words := memory_killed(log)) is not None:
                     return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
         if self.told is signal.SIGUSR2:
-            return {"cause": Cause.TIMEOUT, "detail": "ran into its time limit"}
+            minutes = self.options.get("timeout_min")
+            return {
+                "cause": Cause.TIMEOUT,
+                "detail": f"its time of {minutes:g} min is over" if minutes else None,
+            }
+        if self._was_told(attempt):
+            return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
         return {}
+
+    def _was_told(self, attempt: Attempt) -> bool:
+        """Whether somebody outside has told the member to stop, or its ranks."""
+        return self.told is not None or attempt.stopped or any(r.get("told") for r in attempt.ranks)
 
     def _still_running(self) -> bool:
         try:

@@ -37,7 +37,8 @@ __all__ = ["main", "run_array"]
 POLL_S = 0.1
 GRACE_AFTER_FAILURE_S = 10.0
 """How long the other ranks may take to fail by themselves, with words of their own, after the first has failed."""
-GRACE_AFTER_TERM_S = 15.0
+GRACE_AFTER_TERM_S = 30.0
+"""How long a member that is told to end may take: it writes a checkpoint."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -181,7 +181,10 @@ def _ended(attempt: Attempt, cancelled: bool, native: Native | None) -> Status:
     if native is not None and native.cause and not end.get("cause"):
         # The scheduler ended it before its own records could say why.
         end = {**end, "cause": native.cause, "detail": end.get("detail") or native.reason}
-    if end.get("cause") == Cause.CANCELLED or (cancelled and not end.get("cause")):
+    waited = bool(end.get("requeued"))  # it was to go on, and was cancelled before it did
+    if native is not None and native.state is State.CANCELLED and waited:
+        cancelled = True
+    if end.get("cause") == Cause.CANCELLED or (cancelled and (waited or not end.get("cause"))):
         return Status(
             state=State.CANCELLED,
             cause=Cause.CANCELLED,

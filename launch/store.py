@@ -29,6 +29,7 @@ from typing import Any
 from trident.records import (
     METRICS,
     RESULT,
+    STOPPED,
     read_json,
     read_lines,
     read_metrics,
@@ -56,7 +57,7 @@ _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
     "launcher.log",
 )
 _BATCH, _LAUNCH = "array.sbatch", "launch.sh"
-_LEASE, _END, _STOP, _CANCELLED = "lease.json", "end.json", "stop.json", "cancelled.json"
+_LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +295,7 @@ class SweepDir:
             lease=read_json(directory / _LEASE) or {},
             ranks=tuple(rank for rank in ranks if rank is not None),
             end=read_json(directory / _END),
-            stopped=(directory / _STOP).exists(),
+            stopped=(directory / STOPPED).exists(),
         )
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:

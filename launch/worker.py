@@ -143,8 +143,8 @@ class Child:
         while (code := self._poll()) is None:
             if os.getppid() != self._parent:
                 self._tell(signal.SIGTERM)  # the launcher is gone, and nobody would see this end
-            if self.told in ENDING and time.monotonic() - self._told_at > KILL_AFTER_S:
-                kill_group(self.process.pid, signal.SIGKILL)
+                if time.monotonic() - self._told_at > KILL_AFTER_S:
+                    kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
         return code
 

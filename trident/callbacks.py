@@ -108,11 +108,11 @@ class StopBetweenBatches(Callback):
         self.stop.in_loop = False
 
     def _enter(self) -> None:
-        self.stop.install()
-        self.stop.in_loop = True
+        self.stop.waits()
 
     def _check(self, trainer: pl.Trainer) -> None:
-        if self.stop.requested and (launcher := trainer.strategy.launcher) is not None:
+        ends = self.stop.requested and not self.stop.goes_on
+        if ends and (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(15)  # the processes that Lightning started on this machine
         self.stop.check()
 
@@ -142,6 +142,17 @@ class Judge(Callback):
             metrics = known_metrics(trainer)
             require_metric(self.name, metrics)
             self._seen.append({k: v for k, v in metrics.items() if f"/{Split.VAL.value}/" in k})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seen = list(state_dict["seen"])
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The validation metrics of the fit's last validation."""
+        return self._seen[-1] if self._seen else {}
 
     def of_the_best(self, trainer: pl.Trainer) -> dict[str, float]:
         """The validation metrics of the checkpoint that is tested; empty where it is chosen by another metric."""

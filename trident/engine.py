@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate, to_absolute_path
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -35,6 +35,7 @@ from trident.errors import ConfigError
 from trident.ranks import detect
 from trident.records import lower_is_better
 from trident.result import Result
+from trident.resuming import Place, Resumable
 from trident.stopping import STOP
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -66,6 +67,8 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
+    place = Place.of(os.environ)
+    begins = place.latest() if fits and place is not None else None
     # Sized before anything is built: ranks that contradict the config are the cheapest error there
     # is.
     size = trainer_size(cfg.trainer, detect(os.environ))
@@ -75,7 +78,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     if fits and isinstance(datamodule, TridentDataModule):
         _require_training_data(datamodule)
     module: pl.LightningModule = instantiate(cfg.module)
-    trainer = _trainer(cfg, size, datamodule)
+    trainer = _trainer(cfg, size, datamodule, place if fits else None)
     if fits:
         _require_step_for(datamodule, module)
     _warn_of_low_precision(module, trainer)
@@ -89,10 +92,13 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     try:
         if fits:
             with _stage("fit", trainer, datamodule, result):
-                trainer.fit(**data, ckpt_path=ckpt_path)
+                if begins is None:
+                    trainer.fit(**data, ckpt_path=ckpt_path)
+                else:
+                    _go_on(trainer, data, begins)
             for judge in _callbacks_of(trainer):
                 if isinstance(judge, Judge):
-                    result.metrics |= judge.of_the_best(trainer)
+                    result.metrics = judge.last | result.metrics | judge.of_the_best(trainer)
             result.score = _score(settings.get("optimized_metric"), result.metrics)
             ckpt_path = result.best
         if _evaluates(cfg.trainer, Split.TEST, datamodule, module):
@@ -107,6 +113,16 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     finally:
         _finish(trainer)
     return result.score
+
+
+def _go_on(trainer: pl.Trainer, data: Mapping[str, Any], begins: Mapping[str, Any]) -> None:
+    """Fit from where an earlier attempt stopped."""
+    log.info(f"goes on at step {begins['step']} of attempt {begins['attempt']}")
+    if (
+        begins["over_after"] is not None
+    ):  # its callbacks had ended training, which no checkpoint holds
+        trainer.fit_loop.max_epochs = begins["over_after"]
+    trainer.fit(**data, ckpt_path=begins["checkpoint"])
 
 
 def instantiate_objects(cfg: DictConfig, key: str) -> list[Any]:
@@ -141,7 +157,9 @@ def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
         result.seconds[stage] -= seconds
 
 
-def _trainer(cfg: DictConfig, size: Mapping[str, int], datamodule: Any) -> pl.Trainer:
+def _trainer(
+    cfg: DictConfig, size: Mapping[str, int], datamodule: Any, place: Place | None
+) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
     plugins = factory.keywords.get("plugins") or []
     plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
@@ -150,7 +168,7 @@ def _trainer(cfg: DictConfig, size: Mapping[str, int], datamodule: Any) -> pl.Tr
     loggers: list[Logger] = instantiate_objects(cfg, "logger")
     own = {"plugins": plugins, "logger": loggers or False}
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
-    trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=_callbacks(cfg))
+    trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=_callbacks(cfg, place))
     _refuse_children_of_multirun(trainer)
     return trainer
 
@@ -175,8 +193,12 @@ def _root(cfg: DictConfig) -> dict[str, str]:
     return {"default_root_dir": HydraConfig.get().runtime.output_dir}
 
 
-def _callbacks(cfg: DictConfig) -> list[Callback]:
+def _callbacks(cfg: DictConfig, place: Place | None) -> list[Callback]:
     callbacks: list[Callback] = instantiate_objects(cfg, "callbacks")
+    if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
+        if not any(isinstance(callback, Checkpoint) for callback in callbacks):
+            callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
+        callbacks.append(Resumable(place))
     callbacks += [IterableEpochs(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))

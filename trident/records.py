@@ -18,6 +18,8 @@ from typing import Any
 __all__ = [
     "METRICS",
     "RESULT",
+    "RESUME",
+    "STOPPED",
     "append_line",
     "lower_is_better",
     "read_json",
@@ -36,6 +38,12 @@ RESULT = "result.json"
 METRICS = "metrics.jsonl"
 """What a run logged on its way, a line a step that logged, by rank 0."""
 
+
+RESUME = "resume.json"
+"""Where a member's next attempt begins, by the engine; in the member's directory."""
+
+STOPPED = "stop.json"
+"""That an attempt stopped to go on, by the engine; in the attempt's directory."""
 
 _LOWER_IS_BETTER = {
     *("ce", "cer", "cost", "entropy", "err", "error", "loss", "mae", "mape", "mse", "nll"),

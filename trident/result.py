@@ -18,6 +18,7 @@ from typing import Any
 from trident.project import git_state
 from trident.ranks import Ranks
 from trident.records import RESULT, write_json
+from trident.stopping import StoppedToGoOn
 
 __all__ = ["Result", "output_directory", "recorded"]
 
@@ -63,7 +64,7 @@ class Result:
         ended = time.time()
         return {
             "schema": 1,
-            "state": "completed" if error is None else "failed",
+            "state": _state(error),
             "overrides": list(self.overrides),
             "metrics": self.metrics,
             "optimized_metric": self.optimized_metric,
@@ -79,8 +80,14 @@ class Result:
             "git": git_state(Path.cwd()),
             "started": self.started,
             "ended": ended,
-            "exception": None if error is None else _exception(error),
+            "exception": None if error is None or _state(error) == "stopped" else _exception(error),
         }
+
+
+def _state(error: BaseException | None) -> str:
+    if isinstance(error, StoppedToGoOn):
+        return "stopped"
+    return "completed" if error is None else "failed"
 
 
 @contextmanager

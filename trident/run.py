@@ -129,7 +129,8 @@ def _recorded_run(cfg: DictConfig) -> float | None:
     directory = Path(HydraConfig.get().runtime.output_dir)
     writes = is_main_process(os.environ)
     path = output_directory(directory, os.environ) if writes else None
-    with STOP.installed(), recorded(result, path), _wired(ranks):
+    goes_on = "TRIDENT_MEMBER_DIR" in os.environ
+    with STOP.installed(goes_on=goes_on), recorded(result, path), _wired(ranks):
         check(cfg, locate)
         _quieten(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:

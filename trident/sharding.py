@@ -82,6 +82,8 @@ class TrainBatches(Sampler[list[int]]):
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.local = sizes is not None
         self.epoch = 0
+        self.skip = 0
+        """Batches that an earlier attempt has read of the epoch: left out once."""
         all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
@@ -121,9 +123,11 @@ class TrainBatches(Sampler[list[int]]):
         return self._length
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices = self._indices()
-        for size in self.batch_sizes(len(indices)):
-            yield indices[:size]
+        indices, skip = self._indices(), self.skip
+        self.skip = 0
+        for number, size in enumerate(self.batch_sizes(len(indices))):
+            if number >= skip:
+                yield indices[:size]
             indices = indices[size:]
 
     def _indices(self) -> list[int]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Literal
 
 from lightning import LightningDataModule
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
 from trident.gather import all_or_none
-from trident.sharding import EvalBatches, Part
+from trident.sharding import EvalBatches, Part, TrainBatches
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
 
@@ -143,11 +144,34 @@ class TridentDataModule(LightningDataModule):
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
             tell_epoch(loader, epoch)
+        if (read := self._batches_read()) > 0:
+            loaders = self._behind(loaders, read)
         if len(loaders) == 1:
             return next(iter(loaders.values()))
         if self.mode == "sequential":
             return Sequential(loaders)
         return CombinedLoader(loaders, self.mode)
+
+    def _batches_read(self) -> int:
+        """How many batches of the current epoch a checkpoint's run has trained on before it stopped."""
+        fit: Any = None if self.trainer is None else self.trainer.fit_loop
+        if fit is None or fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
+            return 0
+        return int(fit.epoch_loop.batch_progress.current.ready)
+
+    def _behind(self, loaders: dict[str, Any], read: int) -> dict[str, Any]:
+        """The dataloaders, once without the batches that were read of each, by the mode in which they are combined."""
+        found = {}
+        for name, loader in loaders.items():
+            length = _length(loader)
+            mine = read
+            if length is not None:
+                cycles = self.mode == "max_size_cycle" and len(loaders) > 1
+                mine = read % length if cycles and length else min(read, length)
+            if self.mode == "sequential" and len(loaders) > 1:
+                read -= mine
+            found[name] = skipping(loader, mine)
+        return found
 
     def val_dataloader(self) -> Any:
         """The validation sets one after the other, in order of declaration; no sample on two ranks."""
@@ -255,6 +279,34 @@ class Sequential:
     def set_epoch(self, epoch: int) -> None:
         for loader in self.loaders.values():
             tell_epoch(loader, epoch)
+
+
+class Skipping:
+    """A dataloader whose first pass leaves out batches, by reading them: what it samples by cannot be told to."""
+
+    def __init__(self, loader: Any, count: int) -> None:
+        self.loader, self.count = loader, count
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        count, self.count = self.count, 0
+        return islice(iter(self.loader), count, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def skipping(loader: Any, count: int) -> Any:
+    """The dataloader, whose next pass leaves out its first `count` batches."""
+    sampler = _sampler(loader)
+    if not count:
+        return loader
+    if isinstance(sampler, TrainBatches):
+        sampler.skip = count
+        return loader
+    return Skipping(loader, count)
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:

@@ -1,0 +1,179 @@
+"""A run that is stopped goes on: full checkpoints on its way, one step at which all ranks stop, and where to begin.
+
+Only for runs that somebody starts again: a member of a sweep, whose directory outlives its attempts. A checkpoint is
+whole before the record names it, so that a kill at any moment leaves one to go on from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from trident.records import RESUME, STOPPED, read_json, write_json
+from trident.stopping import STOP, Stop, StoppedToGoOn
+
+__all__ = ["Place", "Resumable"]
+
+MINUTES = 10.0
+"""Between two checkpoints within an epoch."""
+
+SHARE = 0.01
+"""What checkpoints at the ends of epochs may cost of the time: short epochs go without."""
+
+CHECK_S = 0.5
+"""About how often the ranks ask each other whether one of them was told to stop."""
+
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run keeps what its next attempt needs."""
+
+    member: Path
+    attempt: Path
+    number: int
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Place | None:
+        """None for a run that nobody starts again."""
+        if "TRIDENT_MEMBER_DIR" not in environ or "TRIDENT_ATTEMPT_DIR" not in environ:
+            return None
+        member, attempt = environ["TRIDENT_MEMBER_DIR"], environ["TRIDENT_ATTEMPT_DIR"]
+        return cls(Path(member), Path(attempt), int(environ.get("TRIDENT_ATTEMPT", "0")))
+
+    def latest(self) -> Mapping[str, Any] | None:
+        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first."""
+        record = read_json(self.member / RESUME)
+        return record if record is not None and Path(record["checkpoint"]).exists() else None
+
+
+class Resumable(Checkpoint):
+    """Writes what the next attempt begins with, and stops all ranks at one step when one was told to.
+
+    A `Checkpoint`, so that Lightning calls it behind those whose state it saves.
+    """
+
+    def __init__(self, place: Place, *, stop: Stop = STOP, minutes: float = MINUTES) -> None:
+        self.place, self.stop, self.seconds = place, stop, minutes * 60
+        self._saved_at = self._asked_at = time.monotonic()
+        self._every = self._since = 1
+        self._cost = 0.0
+
+    # -- hooks -----------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_at = self._asked_at = time.monotonic()
+        self.stop.waits()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        if loop.batch_progress.current.ready % trainer.accumulate_grad_batches:
+            return  # the gradients of some batches are in no checkpoint
+        if loop.batch_progress.is_last_batch or loop._should_check_val_fx(fetcher):
+            return  # the epoch's end, or a validation, belongs to this batch
+        if not self._is_time(trainer):
+            return
+        stops, is_due = self._agree(trainer, time.monotonic() - self._saved_at > self.seconds)
+        if stops or is_due:
+            self._save(trainer, epoch_ended=False)
+        if stops:
+            self._end(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        over = trainer.should_stop or trainer.fit_loop.done
+        is_cheap = time.monotonic() - self._saved_at > self._cost / SHARE
+        stops, is_due = self._agree(trainer, is_cheap)
+        if stops or is_due or over:
+            self._save(trainer, epoch_ended=True)
+        if stops:
+            self._end(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.waits()
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._between_evaluated_batches(trainer)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.waits()
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._between_evaluated_batches(trainer)
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def _between_evaluated_batches(self, trainer: pl.Trainer) -> None:
+        """What is evaluated is evaluated again: the fit's checkpoint is there."""
+        if self._is_time(trainer) and self._agree(trainer, False)[0]:
+            self._end(trainer)
+
+    def _is_time(self, trainer: pl.Trainer) -> bool:
+        """The same on all ranks: counted in batches, whose time they have agreed on."""
+        self._since += 1
+        return trainer.world_size == 1 or self._since > self._every
+
+    def _agree(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
+        """Whether any rank was told to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
+        now = time.monotonic()
+        passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
+        told = torch.tensor(
+            [float(self.stop.requested), float(is_due and trainer.is_global_zero), passed],
+            device=trainer.strategy.root_device,
+        )
+        stops, due, seconds_a_batch = trainer.strategy.reduce(told, reduce_op="max").tolist()
+        self._every = max(1, min(1000, int(CHECK_S / seconds_a_batch)))
+        self._since, self._asked_at = 0, now
+        return bool(stops), bool(due)
+
+    def _save(self, trainer: pl.Trainer, *, epoch_ended: bool) -> None:
+        """Write a full checkpoint, then the record that names it. To be called on all ranks."""
+        begun = time.monotonic()
+        folder = self.place.member / "resume"
+        path = (
+            folder / f"attempt{self.place.number}-step{trainer.global_step}-{int(epoch_ended)}.ckpt"
+        )
+        trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have written
+        if trainer.is_global_zero:
+            over = epoch_ended and (trainer.should_stop or trainer.fit_loop.done)
+            record = {
+                "schema": 1,
+                "checkpoint": str(path),
+                "attempt": self.place.number,
+                "step": trainer.global_step,
+                "epoch": trainer.current_epoch,
+                "over_after": trainer.current_epoch if over else None,
+            }
+            write_json(self.place.member / RESUME, record)
+            _forget_all_but_last(folder, KEPT)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - begun
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            record = {
+                "step": trainer.global_step,
+                "epoch": trainer.current_epoch,
+                "time": time.time(),
+            }
+            write_json(self.place.attempt / STOPPED, record)
+        trainer.strategy.barrier("stop")  # a rank that ends may take the others with it
+        raise StoppedToGoOn
+
+
+def _forget_all_but_last(folder: Path, count: int) -> None:
+    written = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    for path in written[:-count]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
