@@ -129,8 +129,8 @@ class IterableEpochs(Callback):
 
 
 class Judge(Callback):
-    """Ends a run after its first validation if nothing logs the metric that judges it, and keeps what each
-    validation came to.
+    """Ends a run after its first validation, or epoch, if nothing logs the metric that judges it, and keeps
+    what each validation came to.
     """
 
     def __init__(self, name: str) -> None:
@@ -140,8 +140,13 @@ class Judge(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             metrics = known_metrics(trainer)
-            require_metric(self.name, metrics)
-            self._seen.append({k: v for k, v in metrics.items() if f"/{Split.VAL.value}/" in k})
+            if Split.TRAIN.value not in self.name:  # those of training come at the epoch's end
+                require_metric(self.name, metrics)
+            own = {k: v for k, v in metrics.items() if Split.VAL.value in k or k == self.name}
+            self._seen.append(own)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        require_metric(self.name, known_metrics(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self._seen}
@@ -162,7 +167,7 @@ class Judge(Callback):
         score = getattr(checkpoint, "best_model_score", None)
         best = None if score is None else float(score)
         matches = (seen for seen in self._seen if best is not None and seen.get(self.name) == best)
-        return next(matches, {})
+        return next(matches, {}) if best is None else {**next(matches, {}), self.name: best}
 
 
 def require_metric(name: str, metrics: dict[str, float]) -> float:

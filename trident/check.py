@@ -62,6 +62,7 @@ def _metric(cfg: DictConfig) -> Iterator[Problem]:
     if (
         isinstance(name, str)
         and name.count("/") >= 2
+        and name.split("/")[1] == "val"
         and known
         and not name.startswith(tuple(known))
     ):

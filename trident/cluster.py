@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -83,7 +84,14 @@ def trainer_size(trainer: Mapping[str, Any], ranks: Ranks | None) -> dict[str, i
         ranks,
     )
     _agree("num_nodes", trainer.get("num_nodes"), ranks.num_nodes, "nodes", ranks)
+    if _is_list(trainer.get("devices")) and torch.cuda.is_available():
+        # Which GPUs, and not only how many; a CPU is given a number only.
+        return {"num_nodes": ranks.num_nodes}
     return {"devices": ranks.local_world_size, "num_nodes": ranks.num_nodes}
+
+
+def _is_list(devices: Any) -> bool:
+    return "," in devices if isinstance(devices, str) else isinstance(devices, Sequence)
 
 
 def _agree(key: str, asked: int | None, real: int, what: str, ranks: Ranks) -> None:

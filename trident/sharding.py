@@ -262,6 +262,13 @@ def current_part() -> Part:
     return Part(rank=ranks.rank, world_size=ranks.world_size) if ranks else Part()
 
 
+def run_seed() -> int:
+    """The run's seed, which is the same on all ranks: Lightning keeps it in the environment."""
+    import os
+
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+
 def is_hf_iterable(dataset: object) -> bool:
     """Whether this is a `datasets.IterableDataset`; asks without importing the library."""
     import sys

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,6 +89,8 @@ def _module(target: str) -> tuple[_Source | None, list[str]]:
             folders, origin = [package], init if init.is_file() else None
         elif file is not None:
             folders, origin = [], file
+        elif any((f / f"{name}{end}").is_file() for f in folders for end in EXTENSION_SUFFIXES):
+            return None, parts[taken + 1 :]  # compiled: it cannot be seen what it takes
         else:
             break
         taken += 1

@@ -24,8 +24,10 @@ def job_of(cli: Cli, name: str, array: int = 0) -> str:
 
 
 def test_ranks_are_wired_over_two_nodes(cli, login):
-    done = cli("submit", *SLURM, *FOUR, "--name", "s", "word=a,b", "hydra.launcher.cpus_per_task=2", "--wait",
-               "hydra.launcher.gpus_per_node=2", "+hydra.launcher.env={GREETING: hello you}", RANK="9", SLURM_CPU_BIND="x")  # fmt: skip
+    words = ["word=a,b", "hydra.launcher.cpus_per_task=2", "hydra.launcher.gpus_per_node=2"]
+    words += ["+hydra.launcher.env={GREETING: hello you}"]
+    leaked = {"RANK": "9", "SLURM_CPU_BIND": "x", "SBATCH_TIMELIMIT": "1"}
+    done = cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", *words, **leaked)
     assert "2 COMPLETED" in done.stdout
     members = [cli.said("s", index) for index in range(2)]
     for ranks in members:
@@ -129,7 +131,8 @@ def test_memory_is_told_from_other_ends(cli):
 
 
 def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
-    own = "#!/bin/bash\n@@directives\n@@element -- @@srun bash -c '[ $SLURM_PROCID = 3 ] && sleep 60; exec \"$@\"' late @@worker\n"
+    late = "bash -c '[ $SLURM_PROCID = 3 ] && sleep 60; exec \"$@\"' late"
+    own = f"#!/bin/bash\n@@directives\n@@element -- @@srun {late} @@worker\n"
     (cli.directory / "late.sbatch").write_text(own)
     started = time.monotonic()
     cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", "hydra.launcher.template=./late.sbatch",

@@ -11,10 +11,14 @@ from types import ModuleType
 import lightning.pytorch as pl
 import pytest
 import torch
+from datasets import Dataset
+from omegaconf import OmegaConf
 from support import PROJECT, call, result
 
 from trident import TridentDataModule, TridentDataspec, TridentModule
+from trident.errors import ConfigError
 from trident.records import read_lines
+from trident.sharding import Part
 from trident.utils.enums import Split
 
 BARE = (
@@ -156,3 +160,66 @@ def test_several_training_sets_need_a_step_of_ones_own(tmp_path, capsys):
     assert call(tmp_path, "+datamodule.train.more=${datamodule.train.toy}") == 2
     told = capsys.readouterr().err
     assert "2 training sets (toy, more)" in told and "training_step" in told
+
+
+@pytest.mark.parametrize(
+    ("dataloader", "train"),
+    [
+        ({"sampler": {"_target_": "torch.utils.data.RandomSampler", "data_source": [1, 2]}}, True),
+        ({"sampler": {"_target_": "torch.utils.data.RandomSampler", "data_source": [1, 2]}}, False),
+        ({"_target_": "toyproject.toy.loader"}, False),
+    ],
+    ids=["train", "evaluation", "function"],
+)
+def test_what_is_not_seen_to_split_is_refused(dataloader, train, toys):
+    cfg = spec(8)
+    cfg["dataloader"] |= dataloader
+    made = TridentDataspec(cfg, "toy")
+    made.get_dataloader(Part(), train=train)
+    with pytest.raises(ConfigError, match="not seen to give each of 2 ranks samples of its own"):
+        made.get_dataloader(Part(rank=1, world_size=2), train=train)
+    made.get_dataloader(None, train=train)  # sharding: manual
+
+
+def test_a_stream_is_shuffled_alike_on_all_ranks(monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    rows = Dataset.from_dict({"ids": list(range(50))})
+    shuffle = OmegaConf.create({"method": {"shuffle": {"buffer_size": 20}}})
+    orders = [
+        [row["ids"] for row in TridentDataspec.preprocess(rows.to_iterable_dataset(), shuffle)]
+        for _ in range(2)
+    ]
+    assert orders[0] == orders[1] != sorted(orders[0])
+
+
+def test_overfit_batches_are_the_same_in_each_epoch(tmp_path):
+    only = ("+trainer.overfit_batches=1", "callbacks.early_stopping=null", "datamodule.test=null")
+    assert (
+        call(tmp_path, *only, f"module.model.log={tmp_path}/seen", "callbacks.checkpoint=null") == 0
+    )
+    batches = (tmp_path / "seen.0").read_text().splitlines()
+    assert len(batches) == 3 and len(set(batches)) == 1
+
+
+def test_a_schedule_that_is_stepped_by_epochs_ends_with_the_last(tmp_path):
+    inner = "{_target_: transformers.get_linear_schedule_with_warmup}"
+    outer = f"module.scheduler={{interval: epoch, scheduler: {inner}}}"
+    words = ("~module.scheduler", f"+{outer}", "callbacks.early_stopping=null")
+    assert call(tmp_path, *words, f"module.model.log={tmp_path}/seen", *LAST) == 0
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert (
+        checkpoint["lr_schedulers"][0]["_last_lr"] == [0.0] * 2
+    )  # a group decays, the other does not
+
+
+LAST = (
+    "callbacks.checkpoint.dirpath=${hydra:runtime.output_dir}",
+    "callbacks.checkpoint.monitor=null",
+    "+callbacks.checkpoint.save_top_k=-1",
+)
+
+
+def test_a_metric_of_training_may_judge(tmp_path):
+    judged = ("run.optimized_metric=train/loss", "callbacks.checkpoint.mode=min")
+    assert call(tmp_path, *judged, "callbacks.early_stopping=null") == 0
+    assert result(tmp_path)["score"] == result(tmp_path)["metrics"]["train/loss"]

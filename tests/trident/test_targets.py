@@ -27,7 +27,7 @@ transformers.AutoTokenizer.from_pretrained transformers.DataCollatorWithPadding
 transformers.PreTrainedTokenizerBase.__call__ datasets.load.load_dataset datasets.Dataset.map
 torchmetrics.functional.accuracy torchmetrics.classification.MulticlassF1Score torch.nn.Linear
 lightning.pytorch.loggers.WandbLogger trident.TridentModule builtins.range builtins.len
-os.environ.get functools.partial hydra.utils.get_method sklearn.datasets.load_digits
+os.environ.get pyarrow.lib.Table.from_pydict functools.partial hydra.utils.get_method sklearn.datasets.load_digits
 torchmetrics.MetricCollection numpy.mean json.loads pathlib.Path collections.OrderedDict
 """
 

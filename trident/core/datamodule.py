@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from omegaconf import DictConfig
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
 from trident.gather import all_or_none
-from trident.sharding import EvalBatches, Part, TrainBatches
+from trident.sharding import EvalBatches, Part, TrainBatches, run_seed
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
 
@@ -225,13 +224,12 @@ class TridentDataModule(LightningDataModule):
                 f"there is no data set to {split.value}\n"
                 f"hint: add one as `datamodule.{split.value}.NAME`"
             )
-        # Lightning's variable: the seed of the run, the same on all ranks.
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         train = split is Split.TRAIN
-        return {
-            name: spec.get_dataloader(self._part(train), train=train, seed=seed)
-            for name, spec in self[split].items()
-        }
+        loaders = {}
+        for name, spec in self[split].items():
+            spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
+            loaders[name] = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+        return loaders
 
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):

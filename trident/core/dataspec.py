@@ -22,6 +22,7 @@ from trident.sharding import (
     is_hf_iterable,
     is_iterable,
     is_split,
+    run_seed,
     split_by_rank,
     split_keeping_type,
 )
@@ -48,6 +49,7 @@ class TridentDataspec:
         dataset: what preprocessing made of the data set.
         sampler: what preprocessing ended in, if that is a sampler; else None.
         split: whether the data set is this rank's part already.
+        fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
     """
 
     def __init__(self, cfg: DictConfig | Mapping[str, Any], name: str = "None") -> None:
@@ -58,6 +60,7 @@ class TridentDataspec:
         self.sampler: Sampler[Any] | None = result if isinstance(result, Sampler) else None
         self.dataset = _data_source(name, result) if isinstance(result, Sampler) else result
         self.split = is_split(self.dataset) or _splits(steps)
+        self.fixed_order = False
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
 
     @staticmethod
@@ -109,26 +112,39 @@ class TridentDataspec:
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if self.sampler is not None:
-            return self._sampled(factory, self.sampler, train)
-        if part is None or not _samples_itself(factory):
+            self._require_own_part(self.sampler, part, train)
+            rest = _without(factory.keywords, ("shuffle", "sampler"))
+            return factory.func(*factory.args, dataset=self.dataset, sampler=self.sampler, **rest)
+        if part is None:
             return factory(dataset=self.dataset)
         if is_iterable(self.dataset):
             return factory(dataset=self._part_of_iterable(part))
+        if not _samples_itself(factory):
+            chooses = factory.keywords.get("sampler") or factory.keywords.get("batch_sampler")
+            self._require_own_part(chooses or factory.func, part, train)
+            return factory(dataset=self.dataset)
         given = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
         batches = self._batches(part, given, train=train, seed=seed)
         rest = _without(factory.keywords, BATCHING)
         return factory.func(*factory.args, dataset=self.dataset, batch_sampler=batches, **rest)
 
-    def _sampled(self, factory: Any, sampler: Sampler[Any], train: bool) -> Any:
-        replicas = getattr(sampler, "num_replicas", 1)
+    def _require_own_part(self, chooses: Any, part: Part | None, train: bool) -> None:
+        """Raises ConfigError where what chooses the samples gives ranks the same ones."""
+        replicas = getattr(chooses, "num_replicas", 1)
         if not train and replicas > 1:
             raise ConfigError(
-                f"{self.name}: a {type(sampler).__name__} gives {replicas} ranks equally many "
+                f"{self.name}: a {type(chooses).__name__} gives {replicas} ranks equally many "
                 "samples by repeating some, and metrics would count these twice\n"
                 "hint: leave it out where data is evaluated; every rank gets its own part anyway"
             )
-        rest = _without(factory.keywords, ("shuffle", "sampler"))
-        return factory.func(*factory.args, dataset=self.dataset, sampler=sampler, **rest)
+        ranks = 1 if part is None or self.split else part.world_size
+        if replicas != ranks:
+            name = getattr(chooses, "__name__", type(chooses).__name__)
+            raise ConfigError(
+                f"{self.name}: {name} is not seen to give each of {ranks} ranks samples of its own\n"
+                "hint: leave it out, and every rank gets its own part; or say "
+                "`datamodule.sharding=manual` if it does"
+            )
 
     def _part_of_iterable(self, part: Part) -> Any:
         if part.world_size == 1 or self.split:
@@ -155,7 +171,7 @@ class TridentDataspec:
             size,
             batch_size=batch_size,
             part=part,
-            shuffle=bool(given.get("shuffle")),
+            shuffle=bool(given.get("shuffle")) and not self.fixed_order,
             drop_last=bool(given.get("drop_last")),
             seed=seed,
             sizes=sizes,
@@ -214,6 +230,9 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
             f"hint: near: {near}"
         )
     args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
+    unseeded = name == "shuffle" and not args and not {"seed", "generator"} & set(kwargs)
+    if unseeded and is_hf_iterable(dataset):
+        kwargs["seed"] = run_seed()  # else each rank would draw an order of its own, and split that
     return function(dataset, *args, **kwargs)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import LightningModule
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -77,7 +78,7 @@ class OptimizerMixin(LightningModule):
         if "_target_" not in scheduler_cfg:
             outer |= {str(k): v for k, v in scheduler_cfg.items() if k != "scheduler"}
             scheduler_cfg = scheduler_cfg["scheduler"]
-        scheduler = self._scheduler(optimizer, scheduler_cfg)
+        scheduler = self._scheduler(optimizer, scheduler_cfg, outer)
         if isinstance(scheduler, ReduceLROnPlateau) and not outer.get("monitor"):
             raise ConfigError(
                 "ReduceLROnPlateau needs to know which metric to watch\n"
@@ -87,20 +88,34 @@ class OptimizerMixin(LightningModule):
             )
         return {"scheduler": scheduler, **outer}
 
-    def _scheduler(self, optimizer: Optimizer, cfg: Mapping[str, Any]) -> Any:
+    def _scheduler(
+        self, optimizer: Optimizer, cfg: Mapping[str, Any], outer: Mapping[str, Any]
+    ) -> Any:
         factory = instantiate(cfg, _partial_=True)
         accepted = inspect.signature(factory.func).parameters
         extra: dict[str, Any] = {}
         if "num_training_steps" in accepted and cfg.get("num_training_steps") is None:
-            extra["num_training_steps"] = self.num_training_steps
+            extra["num_training_steps"] = self._times(outer)
         if "num_warmup_steps" in accepted:
-            extra["num_warmup_steps"] = self._warmup_steps(cfg.get("num_warmup_steps"))
+            extra["num_warmup_steps"] = self._warmup_steps(cfg.get("num_warmup_steps"), outer)
         return factory(optimizer, **extra)
 
-    def _warmup_steps(self, value: float | None) -> int:
+    def _times(self, outer: Mapping[str, Any]) -> int:
+        """How often the schedule is stepped: by optimizer steps, or by epochs."""
+        if outer["interval"] == "step":
+            return self.num_training_steps // int(outer["frequency"])
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            raise ConfigError(
+                "the schedule is stepped by epochs, and nothing limits them\n"
+                "hint: set trainer.max_epochs"
+            )
+        return epochs // int(outer["frequency"])
+
+    def _warmup_steps(self, value: float | None, outer: Mapping[str, Any]) -> int:
         if not value:
             return 0
-        return warmup_steps(value, self.num_training_steps if value <= 1 else 0)
+        return warmup_steps(value, self._times(outer) if value <= 1 else 0)
 
 
 def warmup_steps(value: float, total: int) -> int:
@@ -146,7 +161,8 @@ def _exempt(module: nn.Module) -> Iterator[nn.Parameter]:
 def total_steps(trainer: Any) -> int | None:
     """The optimizer steps of a fit; None when nothing limits it that is known beforehand."""
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+    varies = any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks)
+    if not varies and trainer.max_epochs is not None and trainer.max_epochs >= 0:
         batches = batches_per_epoch(trainer)
         if batches is not None:
             limits.append(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs)

@@ -185,3 +185,8 @@ def rows(size: int, first: int = 0, stream: bool = False):
     columns = {"x": toy.x.tolist(), "labels": toy.labels.tolist(), "ids": toy.ids.tolist()}
     table = datasets.Dataset.from_dict(columns).with_format("torch")
     return table.to_iterable_dataset(num_shards=2) if stream else table
+
+
+def loader(dataset, batch_size):
+    """A dataloader that is no class."""
+    return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
