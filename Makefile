@@ -5,7 +5,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --co
 CODE := trident launch examples
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux
-SWEEP := experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
+SWEEP := hydra/launcher=trident_local experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
 
 MAKEFLAGS += --no-print-directory
 export PIP_NO_INPUT := 1
@@ -33,7 +33,7 @@ lint: install  ## ruff (lint and format) and mypy
 	$(VENV)/bin/python -m mypy
 
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 20
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table

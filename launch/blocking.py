@@ -19,7 +19,7 @@ from .plan import Plan
 from .provenance import versions
 from .runner import run_array
 from .states import State, Status
-from .status import statuses
+from .status import Watch, statuses
 from .store import SweepDir, new_id
 from .submit import check_resources, resubmit
 from .sweep import Member
@@ -103,8 +103,9 @@ def launch(
 def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
     """Wait until these members have ended; who interrupts ends them."""
     try:
+        watch = Watch(sweep)
         while True:
-            known = statuses(sweep)
+            known = {item.member.index: item.status for item in watch.look()}
             if all(known[index].state.ended for index in indexes):
                 return known
             time.sleep(POLL_S)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .plan import Plan, ranges
 from .results import Group, Row
 from .states import State
-from .status import Report, report
+from .status import Report, Watch
 from .store import SweepDir
 from .sweep import key_of, swept_keys
 
@@ -212,9 +212,10 @@ def _live_lines(sweep: SweepDir) -> list[Report]:
     from rich.console import Console
 
     told: dict[int, str] = {}
+    watch = Watch(sweep)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     while True:
-        reports = report(sweep)
+        reports = watch.look()
         for index, line in status_lines(reports).items():
             if told.get(index) != line:
                 told[index] = line
@@ -227,11 +228,12 @@ def _live_lines(sweep: SweepDir) -> list[Report]:
 def _live_table(sweep: SweepDir) -> list[Report]:
     from rich.live import Live
 
-    reports = report(sweep)
+    watch = Watch(sweep)
+    reports = watch.look()
     with Live(_picture(sweep, reports), refresh_per_second=4) as view:
         while not _ended(reports):
             time.sleep(POLL_S)
-            reports = report(sweep)
+            reports = watch.look()
             view.update(_picture(sweep, reports))
     return reports
 

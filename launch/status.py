@@ -12,7 +12,7 @@ from .states import Attempt, Native, State, Status, derive
 from .store import Array, SweepDir
 from .sweep import Member
 
-__all__ = ["Report", "owners", "report", "statuses"]
+__all__ = ["ASK_S", "Report", "Watch", "owners", "report", "statuses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +50,43 @@ def statuses(sweep: SweepDir) -> dict[int, Status]:
     return {report.member.index: report.status for report in report(sweep, progress=False)}
 
 
-def report(sweep: SweepDir, *, progress: bool = True) -> list[Report]:
+ASK_S = {"trident_local": 0.0, "trident_slurm": 10.0}
+"""How old a scheduler's word may be for who watches: SLURM's controller serves everybody."""
+
+
+class Watch:
+    """A sweep that is looked at again and again: its files each time, its schedulers now and then."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.sweep = sweep
+        self._known: dict[str, Native] | None = None
+        self._asked_at = 0.0
+
+    def look(self) -> list[Report]:
+        slowest = max((ASK_S[a.launcher["name"]] for a in self.sweep.arrays()), default=0.0)
+        if self._known is None or time.monotonic() - self._asked_at >= slowest:
+            self._known, self._asked_at = asked(self.sweep), time.monotonic()
+        return report(self.sweep, native=self._known)
+
+
+def asked(sweep: SweepDir) -> dict[str, Native]:
+    """What the schedulers say now of the members that their records do not show to be done."""
+    return _natives(owners(sweep), {m.index: sweep.last_attempt(m.index) for m in sweep.members()})
+
+
+def report(
+    sweep: SweepDir, *, progress: bool = True, native: Mapping[str, Native] | None = None
+) -> list[Report]:
+    """All members; `native` is what the schedulers said, asked now where it is left out."""
     owning = owners(sweep)
     attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
-    native = _natives(owning, attempts)
-    for index, array in owning.items():
-        known = native.get(array.task(index) or "")
-        if known is None or known.state.ended:
-            # Ended, maybe since its records were read: those that lie there now are the last ones.
-            attempts[index] = sweep.last_attempt(index)
+    if native is None:
+        native = _natives(owning, attempts)
+        for index, array in owning.items():
+            known = native.get(array.task(index) or "")
+            if known is None or known.state.ended:
+                # Ended, maybe since its records were read: those that lie there now are the last ones.
+                attempts[index] = sweep.last_attempt(index)
     return [
         _report(sweep, member, owning.get(member.index), attempts[member.index], native, progress)
         for member in sweep.members()

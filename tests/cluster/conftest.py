@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ for folder in ("cluster", "launch", "trident"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 from slurm_cluster import Cluster, Login, missing  # noqa: E402
+from typed import APP, Cli  # noqa: E402
 
 NATIVE = os.environ.get("TRIDENT_TEST_SLURM") == "native"
 """These tests run on the cluster of the machine that they are typed on."""
@@ -56,3 +58,12 @@ def shared(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix=".trident-tests-", dir=Path.home()) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def cli(login: Login, shared: Path) -> Cli:
+    """`trident-sweep` on the login node, in the directory of an app that says who it is."""
+    if isinstance(login, Cluster):
+        login.settle()
+    shutil.copytree(APP, shared / "a project's", dirs_exist_ok=True)
+    return Cli(shared / "a project's", lambda argv, cwd: login.command(*argv, cwd=cwd))

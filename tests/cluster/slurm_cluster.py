@@ -153,6 +153,13 @@ class Login:
     def out(self, *argv: str, **options: Any) -> str:
         return self.run(*argv, **options).stdout.strip()
 
+    def settle(self) -> None:
+        """Wait until the last test's jobs are gone; a node that could not kill them in time is taken back."""
+        until(lambda: not self.out("squeue", "-h", code=None), 60)
+        for node in set(NODES) - self.nodes_in("idle"):
+            self.up_by_hand(node)
+        until(lambda: self.nodes_in("idle") == set(NODES), 30)
+
     def nodes_in(self, state: str) -> set[str]:
         listed = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T", code=None).stdout
         return {line.split()[0] for line in listed.splitlines() if line.split()[1] == state}
@@ -292,7 +299,8 @@ class Cluster(Login):
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def up_by_hand(self, node: str) -> None:
-        self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        # Refused where the node has come back by itself.
+        self.run("scontrol", "update", f"nodename={node}", "state=resume", code=None)
 
 
 def until(condition: Callable[[], object], seconds: float, every: float = 0.05) -> None:

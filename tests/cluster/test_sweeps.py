@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
 import pytest
 from slurm_cluster import NODES, until
-from typed import APP, TRAIN, Cli
+from typed import SLURM, Cli
 
-SLURM = (*TRAIN, "hydra/launcher=trident_slurm", "hydra.launcher.signal_delay_s=5")
 FOUR = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
-
-
-@pytest.fixture
-def cli(login, shared) -> Cli:
-    shutil.copytree(APP, shared / "a project's", dirs_exist_ok=True)
-    return Cli(shared / "a project's", lambda argv, cwd: login.command(*argv, cwd=cwd))
 
 
 def job_of(cli: Cli, name: str, array: int = 0) -> str:
@@ -109,7 +101,7 @@ def test_cancelled_members_end_for_good(cli, login):
     )
     cli("cancel", "s")
     cli.until("s", lambda members: {m["state"] for m in members} == {"CANCELLED"})
-    assert not login.out("squeue", "-h", "-j", job_of(cli, "s"), code=None)
+    until(lambda: not login.out("squeue", "-h", "-j", job_of(cli, "s"), code=None), 30)
     cli("resume", "s", code=2)
     assert {m["attempt"] for m in cli.members("s")} == {0, None}
 
@@ -240,3 +232,16 @@ def test_the_controller_is_down(cli, cluster):
         cluster.start_controller()
     cli("cancel", "old")
     cli("submit", *SLURM, "--name", "s", "--wait")
+
+
+def test_nodes_that_will_come_back_are_waited_for(cli, cluster):
+    for node in NODES:
+        cluster.down_by_hand(node)
+    try:
+        cli("submit", *SLURM, "--name", "s", "hydra.launcher.mem_gb=1")
+        (member,) = cli.members("s")
+        assert member["state"] == "PENDING" and "Nodes" in member["reason"]
+    finally:
+        for node in NODES:
+            cluster.up_by_hand(node)
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED")

@@ -13,6 +13,7 @@ from typing import Any
 
 APP = Path(__file__).parent / "app"
 TRAIN = "--app", "python train.py"
+SLURM = (*TRAIN, "hydra/launcher=trident_slurm", "hydra.launcher.signal_delay_s=5")
 
 
 class Cli:
@@ -54,6 +55,10 @@ class Cli:
         return json.loads(
             (self.sweep(name) / "arrays" / f"{array:04d}" / "submission.json").read_text()
         )
+
+    def ended(self, name: str, index: int, attempt: int = 0) -> dict[str, Any]:
+        directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)
+        return json.loads((directory / "end.json").read_text())
 
     def attempt(self, name: str, index: int, attempt: int = 0) -> dict[str, Any]:
         directory = self.sweep(name) / "members" / f"{index:04d}" / "attempts" / str(attempt)

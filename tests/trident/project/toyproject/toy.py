@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -59,13 +60,16 @@ class Stream(IterableDataset):
 class Model(nn.Module):
     """A linear classifier; `ragged` outputs are as wide as the largest id of a batch has digits."""
 
-    def __init__(self, dropout: float = 0.0, log: str | None = None) -> None:
+    def __init__(self, dropout: float = 0.0, log: str | None = None, delay: float = 0.0) -> None:
         super().__init__()
+        self.delay = delay
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(4, CLASSES))
         self.norm = nn.LayerNorm(CLASSES)
         self.log = log
 
     def forward(self, x, labels, ids):
+        if self.training:
+            time.sleep(self.delay)
         if self.training and self.log:
             rank = os.environ.get("RANK", "0")
             with Path(f"{self.log}.{rank}").open("a") as file:

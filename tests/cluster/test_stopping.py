@@ -1,0 +1,99 @@
+"""Members that are told to stop on a real SLURM go on, once and to the right end; cancelled ones do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from itertools import chain
+
+import pytest
+from slurm_cluster import until
+from support import PROJECT
+from typed import SLURM, Cli
+
+TWO = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1")
+EPOCHS = 24
+
+
+def job_of(cli: Cli, name: str) -> str:
+    return cli.submission(name)["job"]
+
+
+@pytest.fixture
+def toys(login, shared) -> Cli:
+    shutil.copytree(PROJECT, shared / "project")
+    return Cli(shared / "project", lambda argv, cwd: login.command(*argv, cwd=cwd))
+
+
+def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared):
+    """Stopped twice at whatever step, over two nodes: every epoch reads every sample once, and metrics are equal."""
+    words = [
+        "hydra/launcher=trident_slurm",
+        *TWO,
+        f"trainer.max_epochs={EPOCHS}",
+        "+module.model.delay=0.15",
+    ]
+    words += ["callbacks.early_stopping=null", f"run.task={shared}/calm,{shared}/told"]
+    words += [
+        "module.model.log=${run.task}.seen",
+        "hydra.launcher.signal_delay_s=30",
+        "hydra.launcher.max_num_timeout=2",
+    ]
+    toys("submit", "--name", "s", *words)
+    metrics = toys.sweep("s") / "members/0001/metrics.jsonl"
+    for attempt in range(2):
+        begun = f'"attempt": {attempt}, "stage": "fit", "step": '
+        until(lambda: metrics.exists() and metrics.read_text().count(begun) > 3, 90, every=0.2)  # noqa: B023
+        login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
+        until((toys.sweep("s") / f"members/0001/attempts/{attempt + 1}").exists, 60, every=0.2)
+        end = json.loads(
+            (toys.sweep("s") / f"members/0001/attempts/{attempt}/end.json").read_text()
+        )
+        assert (end["cause"], end["requeued"]) == ("timeout", True)
+        assert (toys.sweep("s") / f"members/0001/attempts/{attempt}/stop.json").exists()
+    toys.until("s", lambda members: all(m["state"] == "COMPLETED" for m in members), 120)
+    assert [m["attempt"] for m in toys.members("s")] == [0, 2]
+    for name in ("calm", "told"):
+        texts = (shared / f"{name}.seen.{rank}" for rank in range(2))
+        read = chain.from_iterable(
+            json.loads(line) for text in texts for line in text.read_text().splitlines()
+        )
+        assert Counter(read) == Counter({index: EPOCHS for index in range(24)}), name
+    results = [
+        toys.sweep("s") / f"members/000{i}/attempts/{n}/result.json" for i, n in ((0, 0), (1, 2))
+    ]
+    calm, told = (json.loads(path.read_text()) for path in results)
+    assert told["steps"] == calm["steps"] and told["score"] == calm["score"]
+    assert told["metrics"] == pytest.approx(calm["metrics"], abs=1e-6)
+
+
+def test_a_preempted_member_goes_on(cli, cluster):
+    cli("submit", *SLURM, *TWO, "--name", "s", "sleep=4", "hydra.launcher.partition=low")
+    until((cli.sweep("s") / "members/0000/attempts/0/ranks/0001.json").exists, 30)
+    cluster.run("sbatch", "-phigh", "-N3", "--exclusive", "-o/dev/null", "--wrap=sleep 1")
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED", 90)
+    assert cli.members("s")[0]["attempt"] == 1
+    assert cli.ended("s", 0)["cause"] == "preempted"
+
+
+def test_time_limits_are_counted(cli, login):
+    limit = ("hydra.launcher.max_num_timeout=1", "hydra.launcher.timeout_min=3")
+    cli("submit", *SLURM, "--name", "s", "sleep=60", *limit)
+    for attempt in range(2):
+        until((cli.sweep("s") / f"members/0000/attempts/{attempt}/ranks/0000.json").exists, 60)
+        login.run("scancel", "--signal=USR2", "--batch", f"{job_of(cli, 's')}_0")
+    cli.until("s", lambda members: members[0]["state"] == "FAILED", 60)
+    (member,) = cli.members("s")
+    assert (member["cause"], member["attempt"]) == ("timeout", 1)
+    assert member["detail"] == "its time of 3 min is over"
+
+
+def test_a_member_that_waits_to_go_on_is_cancelled_for_good(cli, login):
+    cli("submit", *SLURM, "--name", "s", "sleep=60")
+    until((cli.sweep("s") / "members/0000/attempts/0/ranks/0000.json").exists, 60)
+    login.run("scancel", "--signal=USR2", "--batch", f"{job_of(cli, 's')}_0")
+    cli.until("s", lambda members: members[0]["state"] == "PENDING")
+    cli("cancel", "s")
+    cli.until("s", lambda members: members[0]["state"] == "CANCELLED")
+    assert cli.members("s")[0]["attempt"] == 0

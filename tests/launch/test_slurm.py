@@ -1,0 +1,184 @@
+"""What sbatch inherits, what SLURM's words mean, and what its limits are, as values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.launch.errors import UsageError
+from trident.launch.limits import minutes
+from trident.launch.options import sbatch_flags, srun_flags
+from trident.launch.plan import chunks
+from trident.launch.resources import resolve
+from trident.launch.slurm import Task, for_sbatch
+from trident.launch.states import Cause, State, of_slurm
+
+SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
+
+
+def test_a_job_inherits_nothing_of_the_job_around_it() -> None:
+    kept = {
+        "HOME": "/home/me",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_CLUSTERS": "big",
+        "SBATCH_ACCOUNT": "lab",
+        "SBATCH_PARTITION": "gpu",
+        "OMP_PROC_BIND": "true",
+    }
+    dropped = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_CPU_BIND": "mask",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_EXPORT_ENV": "NONE",
+        "PMI_RANK": "1",
+        "PMIX_RANK": "1",
+        "RANK": "3",
+        "MASTER_ADDR": "n1",
+        "TRIDENT_ATTEMPT_DIR": "/x",
+        "TORCHELASTIC_RUN_ID": "a",
+        "SBATCH_TIMELIMIT": "1",
+        "SBATCH_ARRAY_INX": "1-2",
+        "SBATCH_EXPORT": "NONE",
+    }
+    assert for_sbatch(kept | dropped, SCRIPT) == kept
+
+
+WORDS = {
+    "BOOT_FAIL": (State.FAILED, Cause.NODE_FAIL),
+    "CANCELLED by 1000": (State.CANCELLED, Cause.CANCELLED),
+    "COMPLETED": (State.COMPLETED, None),
+    "COMPLETING": (State.RUNNING, None),
+    "CONFIGURING": (State.PENDING, None),
+    "DEADLINE": (State.FAILED, Cause.TIMEOUT),
+    "FAILED": (State.FAILED, None),
+    "NODE_FAIL": (State.FAILED, Cause.NODE_FAIL),
+    "OUT_OF_MEMORY": (State.FAILED, Cause.OUT_OF_MEMORY),
+    "PENDING": (State.PENDING, None),
+    "PREEMPTED": (State.FAILED, Cause.PREEMPTED),
+    "RESV_DEL_HOLD": (State.PENDING, None),
+    "REQUEUE_FED": (State.PENDING, None),
+    "REQUEUE_HOLD": (State.PENDING, None),
+    "REQUEUED": (State.PENDING, None),
+    "RESIZING": (State.RUNNING, None),
+    "REVOKED": (State.CANCELLED, Cause.CANCELLED),
+    "RUNNING": (State.RUNNING, None),
+    "SIGNALING": (State.RUNNING, None),
+    "SPECIAL_EXIT": (State.PENDING, None),
+    "STAGE_OUT": (State.RUNNING, None),
+    "STOPPED": (State.RUNNING, None),
+    "SUSPENDED": (State.RUNNING, None),
+    "TIMEOUT": (State.FAILED, Cause.TIMEOUT),
+    "SOMETHING_NEW": (State.UNKNOWN, None),
+    "": (State.UNKNOWN, None),
+}
+"""squeue's manual page, JOB STATE CODES, and what is not there."""
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_state_of_slurm_has_a_meaning(word: str) -> None:
+    native = of_slurm(word)
+    assert (native.state, native.cause) == WORDS[word]
+
+
+@pytest.mark.parametrize(
+    ("word", "reason", "frees"),
+    [
+        ("PENDING", "launch failed requeued held", "`scontrol release 7_3`"),
+        ("PENDING", "JobHeldUser", "`scontrol release 7_3`"),
+        ("REQUEUE_HOLD", "None", "`scontrol release 7_3`"),
+        ("SPECIAL_EXIT", "None", "`scontrol release 7_3`"),
+        ("PENDING", "DependencyNeverSatisfied", "`scontrol update jobid=7_3 dependency=`"),
+    ],
+)
+def test_what_never_moves_says_what_frees_it(word: str, reason: str, frees: str) -> None:
+    said = of_slurm(word, reason, task="7_3").reason or ""
+    assert said.startswith("stuck: ") and frees in said
+
+
+def test_a_task_is_named_by_its_array() -> None:
+    # Of one element the job's own id is the array's: scontrol would mean all of them.
+    environ = {
+        "SLURM_ARRAY_JOB_ID": "33",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_JOB_ID": "33",
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_RESTART_COUNT": "2",
+    }
+    task = Task.of(environ)
+    assert task is not None and task.name == "33_1"
+    assert (task.hosts, task.restarts) == (("n1", "n2"), 2)
+    assert Task.of({"SLURM_JOB_ID": "33"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("UNLIMITED", None),
+        ("10:00", 10),
+        ("01:30:00", 90),
+        ("1-02:00:00", 1560),
+        ("7-00:00:00", 10080),
+    ],
+)
+def test_time_limits(text: str, expected: float | None) -> None:
+    assert minutes(text) == expected
+
+
+@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001))
+def test_arrays_hold_every_member_once_below_the_limit(indexes: set[int], size: int) -> None:
+    cut = chunks(tuple(sorted(indexes)), size)
+    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
+    for offset, some in cut:
+        assert all(0 <= index - offset < size for index in some)
+
+
+OPTIONS = {
+    "timeout_min": 60,
+    "signal_delay_s": 120,
+    "mem_gb": 1.5,
+    "partition": "gpu",
+    "account": "lab",
+}
+
+
+def flags(**more: object) -> dict[str, str | bool]:
+    given = {**OPTIONS, **more}
+    return sbatch_flags(given, resolve(given, {}, gpus=0))
+
+
+def test_options_are_hydra_submitit_launchers() -> None:
+    found = flags(nodes=2, gpus_per_node="a100:4", qos="long", constraint="a|b", gres="ssd:1")
+    assert found == {
+        "account": "lab", "constraint": "a|b", "cpus-per-task": "1", "gpus-per-node": "a100:4", "gres": "ssd:1",
+        "mem": "1536MB", "nodes": "2", "ntasks-per-node": "4", "partition": "gpu", "qos": "long", "time": "60",
+    }  # fmt: skip
+    more = flags(additional_parameters={"mail-type": "END", "exclusive": True, "hold": False})
+    assert more["mail-type"] == "END" and more["exclusive"] is True and "hold" not in more
+    assert flags(gpus_per_task=2, tasks_per_node=3)["gpus-per-node"] == "6"  # one pool, for NCCL
+    assert flags(timeout_min=2.5)["time"] == "3"
+    assert "time" not in flags(timeout_min=None)
+    assert not any("wckey" in name for name in found)
+
+
+def test_cores_of_a_rank_are_always_a_number() -> None:
+    given = {**OPTIONS, "cpus_per_gpu": 6, "gpus_per_node": 4, "tasks_per_node": 2}
+    assert "--cpus-per-task=12" in srun_flags(given, resolve(given, {}, gpus=0))
+    assert "--cpus-per-task=1" in srun_flags({}, resolve({}, {}, gpus=0))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timeout_min": 2}, "timeout_min=2 is not above hydra.launcher.signal_delay_s=120"),
+        ({"cpus_per_gpu": 2, "cpus_per_task": 2}, "one or the other"),
+        ({"max_num_timeout": -1}, "expected 0 or more"),
+        ({"gpus_per_node": "a100"}, "expected 0 or more, or a type and a number"),
+        ({"gpus_per_task": 2, "gpus_per_node": 3}, "contradicts"),
+        ({"additional_parameters": {"--output": "x"}}, "is set by the script"),
+        ({"additional_parameters": {"a b": "x"}}, "is no flag of sbatch"),
+    ],
+)
+def test_options_that_contradict_each_other(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        flags(**given)
