@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,23 @@ class App:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> App:
         return cls(**{**record, "command": tuple(record["command"])})
+
+    def frozen(self, code: Path) -> App:
+        """The same from a copy of its directory: what of its command lies there, and the modules, are the copy's."""
+        return replace(
+            self,
+            command=tuple(self._moved(word, code) for word in self.command),
+            source=os.pathsep.join(self._moved(p, code) for p in self.source.split(os.pathsep)),
+        )
+
+    def _moved(self, word: str, code: Path) -> str:
+        option, equals, value = word.rpartition("=")
+        try:
+            there = code / Path(value).relative_to(self.directory)
+        except ValueError:
+            return word
+        # What git ignores, an environment in `.venv` above all, is in no copy.
+        return f"{option}{equals}{there}" if there.exists() else word
 
     def member_command(
         self, member: Member, directory: Path, *, sweep_id: str, main_process: bool = True

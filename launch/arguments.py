@@ -58,6 +58,12 @@ def parser() -> argparse.ArgumentParser:
     resume = verbs.add_parser("resume", help="run again what failed, is missing or lost")
     resume.add_argument("words", nargs="*", metavar="[SWEEP] [INDEX…] [hydra.launcher.KEY=VALUE…]")
     resume.add_argument(
+        "--code",
+        choices=("frozen", "current"),
+        default="frozen",
+        help="run the code that the sweep was submitted with, or what is there now",
+    )
+    resume.add_argument(
         "--wait", action="store_true", help="stay and show progress until all members have ended"
     )
 

@@ -216,7 +216,7 @@ def _resume(args: argparse.Namespace) -> int:
     from .resume import resume
 
     sweep, indexes, overrides = _members_of(args.words)
-    submitted = resume(sweep, indexes, overrides)
+    submitted = resume(sweep, indexes, overrides, current_code=args.code == "current")
     if not submitted:
         say(f"sweep {sweep.name}: nothing to resume")
         return _wait(sweep) if args.wait else 0

@@ -72,6 +72,7 @@ class Element:
             hosts=list(self.task.hosts),
             host=socket.gethostname(),
             launcher=identity(os.getpid()),
+            code=self.array.launcher.get("code"),
         )
         say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
         for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -123,6 +124,7 @@ class Element:
                 **environ,
                 "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
                 "TRIDENT_ATTEMPT": str(attempt),
+                "TRIDENT_CODE": self.array.launcher.get("code") or "",
                 "TRIDENT_MEETING": meeting.invitation,
             },
         )

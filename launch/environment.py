@@ -8,7 +8,13 @@ from trident.ranks import VARIABLES
 
 __all__ = ["clean"]
 
-_OURS = ("TRIDENT_SWEEP_DIR", "TRIDENT_MEMBER", "TRIDENT_ATTEMPT", "TRIDENT_MEETING")
+_OURS = (
+    "TRIDENT_SWEEP_DIR",
+    "TRIDENT_MEMBER",
+    "TRIDENT_ATTEMPT",
+    "TRIDENT_CODE",
+    "TRIDENT_MEETING",
+)
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:

@@ -30,6 +30,8 @@ class Plan:
     resources: Resources
     slots: int
     """Members that run at once."""
+    code: str | None = None
+    """The hash of the frozen code that members run; None: what is there when they start."""
     array_size: int | None = None
     """Tasks of an array are numbered below this; None: any number."""
     options: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Plan:
             "name": self.launcher,
             "resources": self.resources.record(),
             "array_parallelism": self.slots,
+            "code": self.code,
             "options": self._options(),
             "env": {key: str(value) for key, value in (self.options.get("env") or {}).items()},
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,27 @@ from .plan import Plan
 from .states import State, Status
 from .status import statuses
 from .store import SweepDir
-from .submit import refuse_unknown, resubmit, with_options
+from .submit import code_of, refuse_unknown, resubmit, with_options
 
 __all__ = ["pasteable", "resume"]
 
 
-def resume(sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str]) -> tuple[int, ...]:
+def resume(
+    sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str], *, current_code: bool = False
+) -> tuple[int, ...]:
     """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
 
+    They run the code that the sweep was submitted with, or what is there now with `current_code`.
     Members that live or are COMPLETED are left alone. A cancelled one goes on only when it is named, and so does one
     whose state is unknown since another machine has it: who names it says that nothing of it is left there.
     """
     with sweep.locked():
         wanted = _wanted(sweep, indexes)
         if wanted:
-            resubmit(_plan(sweep, wanted, overrides), sweep)
+            plan = _plan(sweep, wanted, overrides)
+            if current_code:
+                plan = replace(plan, code=code_of(plan, sweep))
+            resubmit(plan, sweep)
         return wanted
 
 
@@ -69,13 +76,17 @@ def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) ->
         resources=asked.resources,
         slots=asked.slots,
         array_size=asked.array_size,
+        code=record.get("code"),
         options=options,
     )
 
 
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
-    app, launcher = App.from_record(sweep.record["app"]), sweep.record["launcher"]
+    launcher = sweep.record["launcher"]
+    app = App.from_record(sweep.record["app"])
+    if launcher.get("code"):
+        app = app.frozen(sweep.code_dir(launcher["code"]))
     directory = (
         sweep.member_dir(index)
         if in_place

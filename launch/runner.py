@@ -82,6 +82,7 @@ class Runner:
         self.slots = parallelism(array.launcher["array_parallelism"], self.resources, here)
         self.gpus = Gpus(here.gpus)
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
+        self.code: str | None = array.launcher.get("code")
         self.waiting = list(array.members)
         self.running: list[_Running] = []
         self.terminated = False
@@ -149,6 +150,7 @@ class Runner:
                 world_size=self.resources.tasks,
                 host=socket.gethostname(),
                 launcher=self.job,
+                code=self.code,
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:
@@ -186,6 +188,7 @@ class Runner:
             **self._visible_gpus(member, ranks),
             "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
             "TRIDENT_ATTEMPT": str(member.attempt),
+            "TRIDENT_CODE": self.code or "",
         }
         log = self.sweep.rank_log(member.index, member.attempt, ranks.rank)
         with log.open("ab") as output:

@@ -20,13 +20,23 @@ from .plan import Plan, chunks
 from .provenance import git, versions
 from .resources import Resources, parallelism, resolve, throttle
 from .scheduler import default_launcher, scheduler_of, select
+from .snapshot import freeze
 from .states import State, Status
 from .status import statuses
 from .store import ROOT, SweepDir, new_id
 from .sweep import Member, key_of, members, merge, name_of, refuse_ours
 from .templates import script_of
 
-__all__ = ["Asked", "Request", "check_resources", "plan", "resubmit", "script_text", "submit"]
+__all__ = [
+    "Asked",
+    "Request",
+    "check_resources",
+    "code_of",
+    "plan",
+    "resubmit",
+    "script_text",
+    "submit",
+]
 
 _REFUSED_OPTIONS = {
     "submitit_folder": "logs and records lie in the sweep's directory",
@@ -270,16 +280,21 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepD
         "command_line": command_line,
         "created": time.time(),
         "app": plan.app.record(),
-        "launcher": plan.launcher_record(),
         "git": revision,
         "versions": versions(),
     }
     with sweep.locked():
         left = merged(replace(plan, name=sweep.name), sweep)
-        sweep.create(record, left.members, diff=diff)
+        left = replace(left, code=code_of(left, sweep))
+        sweep.create({**record, "launcher": left.launcher_record()}, left.members, diff=diff)
         if left.submit:
             resubmit(left, sweep)
     return left, sweep
+
+
+def code_of(plan: Plan, sweep: SweepDir) -> str | None:
+    """Freeze the code as it is now, where that is wanted and can be."""
+    return freeze(sweep, Path(plan.app.directory)) if plan.options.get("snapshot", True) else None
 
 
 def _is_done(status: Status | None) -> bool:

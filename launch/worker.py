@@ -41,7 +41,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     sweep, index = SweepDir(Path(argv[0])), int(argv[1])
     attempt = int(environ["TRIDENT_ATTEMPT"])
     ranks, port = _ranks(sweep, environ)
-    app = App.from_record(sweep.record["app"])
+    app = app_of(sweep, environ.get("TRIDENT_CODE"))
     directory = sweep.member_dir(index)
     command = app.member_command(
         sweep.member(index), directory, sweep_id=sweep.record["id"], main_process=ranks.rank == 0
@@ -66,6 +66,11 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
     )
     return code if code >= 0 else 128 - code
+
+
+def app_of(sweep: SweepDir, code: str | None) -> App:
+    app = App.from_record(sweep.record["app"])
+    return app.frozen(sweep.code_dir(code)) if code else app
 
 
 def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:

@@ -153,13 +153,6 @@ class Login:
     def out(self, *argv: str, **options: Any) -> str:
         return self.run(*argv, **options).stdout.strip()
 
-    def settle(self) -> None:
-        """Wait until the last test's jobs are gone; a node that could not kill them in time is taken back."""
-        until(lambda: not self.out("squeue", "-h", code=None), 60)
-        for node in set(NODES) - self.nodes_in("idle"):
-            self.up_by_hand(node)
-        until(lambda: self.nodes_in("idle") == set(NODES), 30)
-
     def nodes_in(self, state: str) -> set[str]:
         listed = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T", code=None).stdout
         return {line.split()[0] for line in listed.splitlines() if line.split()[1] == state}
@@ -263,6 +256,13 @@ class Cluster(Login):
 
     def command(self, *argv: str, cwd: Path | None = None) -> list[str]:
         return [*_inside(self.login), *super().command(*argv, cwd=cwd)]
+
+    def settle(self) -> None:
+        """Wait until the last test's jobs are gone; a node that could not kill them in time is taken back."""
+        until(lambda: not self.out("squeue", "-h", code=None), 60)
+        for node in set(NODES) - self.nodes_in("idle"):
+            self.up_by_hand(node)
+        until(lambda: self.nodes_in("idle") == set(NODES), 30)
 
     # -- what can happen to nodes ----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -428,3 +429,62 @@ def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
         )
         assert done.returncode == code, done.stderr
     assert "holds a sweep already" in done.stderr
+
+
+def in_git(cli: Cli) -> None:
+    (cli.directory / ".gitignore").write_text("big.bin\n")
+    (cli.directory / "big.bin").write_bytes(b"0" * 10**6)
+    (cli.directory / "helper.py").write_text("WORD = 'old'\n")
+    train = (cli.directory / "train.py").read_text()
+    body = "    record |= {'helper': helper.WORD, 'file': __file__}\n    directory ="
+    train = train.replace("    directory =", body)
+    train = train.replace("import hydra\n", "import helper\nimport hydra\n", 1)
+    (cli.directory / "train.py").write_text(train)
+    who = ("-c", "user.name=a", "-c", "user.email=b")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
+        subprocess.run(["git", *words], cwd=cli.directory, check=True)
+
+
+def test_members_run_the_code_that_was_submitted(cli: Cli) -> None:
+    in_git(cli)
+    (cli.directory / "conf" / "new.yaml").write_text("x: 1\n")  # not added yet, and code as well
+    one_by_one = ("sleep=2", "hydra.launcher.array_parallelism=1")
+    cli("submit", *TRAIN, "--name", "s", "word=a,b", *one_by_one)
+    cli.until("s", lambda members: members[0]["state"] == "RUNNING")
+    (cli.directory / "helper.py").write_text("WORD = 'new'\n")
+    (cli.directory / "conf" / "top.yaml").write_text("broken: [\n")
+    cli.until("s", lambda members: [m["state"] for m in members] == ["COMPLETED"] * 2)
+    said = [cli.said("s", index)[0] for index in range(2)]
+    assert [one["helper"] for one in said] == ["old", "old"]
+    (code,) = (cli.sweep("s") / "code").iterdir()
+    assert {one["file"] for one in said} == {str(code / "train.py")}
+    assert {one["cwd"] for one in said} == {str(cli.directory)}  # where its data is
+    assert (code / "conf" / "new.yaml").exists() and not (code / "big.bin").exists()
+    assert cli.attempt("s", 0)["code"] == code.name
+    shown = shlex.split(cli("show", "s", "0").stdout)
+    assert str(code / "train.py") in shown
+
+
+def test_resume_runs_the_old_code_or_what_is_there_now(cli: Cli, tmp_path: Path) -> None:
+    in_git(cli)
+    words = ("fail_rank=0", f"healed={tmp_path}/healed")
+    cli("submit", *TRAIN, "--name", "s", "--wait", *words, code=1)
+    (cli.directory / "helper.py").write_text("WORD = 'new'\n")
+    cli("resume", "s", "--wait", code=1)
+    (tmp_path / "healed").touch()
+    cli("resume", "s", "--wait", "--code", "current")
+    assert cli.said("s", 0, attempt=2)[0]["helper"] == "new"
+    codes = [cli.attempt("s", 0, attempt)["code"] for attempt in range(3)]
+    assert codes[0] == codes[1] != codes[2]
+
+
+def test_code_is_frozen_only_where_it_is_wanted_and_small(cli: Cli) -> None:
+    in_git(cli)
+    cli("submit", *TRAIN, "--name", "live", "--wait", "hydra.launcher.snapshot=false")
+    assert not (cli.sweep("live") / "code").exists()
+    assert cli.said("live", 0)[0]["file"] == str(cli.directory / "train.py")
+    with (cli.directory / "data.bin").open("wb") as file:
+        file.truncate(300 * 2**20)
+    told = cli("submit", *TRAIN, "--name", "s", code=2).stderr
+    assert "has 300 MB, and 200 are allowed; the largest file is data.bin (300 MB)" in told
+    assert "snapshot=false" in told and not (cli.sweep("s") / "sweep.json").exists()

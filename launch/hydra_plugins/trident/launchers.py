@@ -42,6 +42,9 @@ class TridentLocalConf(LocalQueueConf):
     stderr_to_stdout: bool = True
     """A rank's log is one file; false is refused."""
 
+    snapshot: bool = True
+    """Freeze the code of the directory, as git knows it, when the sweep is submitted."""
+
     array_parallelism: Any = "auto"
     """Members that run at once: a number, or `auto` by cores, GPUs and mem_gb."""
 
@@ -78,6 +81,9 @@ class TridentSlurmConf(SlurmQueueConf):
 
     max_num_timeout: int = 3
     """How often a member that ran into its time limit goes on; preemption and node loss are not counted."""
+
+    snapshot: bool = True
+    """Freeze the code of the directory, as git knows it, when the sweep is submitted."""
 
     teardown: list[str] | None = None
     """Lines of shell after the ranks have ended; `setup` are those before."""
