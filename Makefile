@@ -4,7 +4,7 @@ VENV := .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := trident launch examples
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux
+CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux procps
 SWEEP := hydra/launcher=trident_local experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
 
 MAKEFLAGS += --no-print-directory

@@ -32,6 +32,10 @@ class LocalScheduler:
             )
         return identity(process.pid)
 
+    def find(self, script: Path, name: str) -> str | None:
+        """Nothing: a runner's first act is to say who it is."""
+        return None
+
     def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
         jobs = {task: task.rpartition("_")[0] for task in tasks}
         known = {job: _state(job) for job in set(jobs.values())}

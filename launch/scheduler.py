@@ -18,6 +18,10 @@ class Scheduler(Protocol):
         """Start the array of `script`, detached. Returns the job's id; what the script prints goes to `log`."""
         ...
 
+    def find(self, script: Path, name: str) -> str | None:
+        """The job of a script that was submitted under this name, where the id was lost with who submitted it."""
+        ...
+
     def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
         """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten: left out."""
         ...

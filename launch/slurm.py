@@ -52,6 +52,14 @@ class SlurmScheduler:
         told = run("sbatch", "--parsable", str(script), timeout=TIMEOUT_S, env=environment)
         return told.strip().splitlines()[-1].partition(";")[0]
 
+    def find(self, script: Path, name: str) -> str | None:
+        wanted = ("--noheader", "--states=all", f"--name={name}", "--format=%F|%o")
+        for line in run("squeue", *wanted, timeout=TIMEOUT_S).splitlines():
+            job, _, command = line.strip().partition("|")
+            if command == str(script):
+                return job
+        return None
+
     def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
         """One call of squeue, and one of sacct where squeue has forgotten some of them."""
         jobs = sorted({task.partition("_")[0] for task in tasks})

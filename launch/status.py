@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import SchedulerError
 from .scheduler import select
 from .states import Attempt, Native, State, Status, derive
 from .store import Array, SweepDir
@@ -95,7 +96,20 @@ def report(
 
 def owners(sweep: SweepDir) -> dict[int, Array]:
     """The newest array of each member."""
-    return {index: array for array in sweep.arrays() for index in array.members}
+    arrays = (array if array.job else _found_again(sweep, array) for array in sweep.arrays())
+    return {index: array for array in arrays for index in array.members}
+
+
+def _found_again(sweep: SweepDir, array: Array) -> Array:
+    """An array whose submission was not recorded: whoever submitted it died before he could, or before he did."""
+    name = sweep.job_name
+    try:
+        job = select(array.launcher["name"]).find(array.script, name)
+    except SchedulerError:
+        return array
+    if job is not None:
+        sweep.record_submission(array, job)
+    return sweep.array(array.index)
 
 
 def _natives(

@@ -115,6 +115,11 @@ class SweepDir:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    @property
+    def job_name(self) -> str:
+        """By which a scheduler finds what was submitted of this sweep."""
+        return f"{self.name}:{self.record['id']}"
+
     def code_dir(self, digest: str) -> Path:
         """Where frozen code lies; the directory of the sweep's submission, as git knows it."""
         return self.path / "code" / digest

@@ -90,7 +90,7 @@ class Resumable(Checkpoint):
             self._end(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        over = trainer.should_stop or trainer.fit_loop.done
+        over = _is_over(trainer)
         is_cheap = time.monotonic() - self._saved_at > self._cost / SHARE
         stops, is_due = self._agree(trainer, is_cheap)
         if stops or is_due or over:
@@ -144,7 +144,7 @@ class Resumable(Checkpoint):
         )
         trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have written
         if trainer.is_global_zero:
-            over = epoch_ended and (trainer.should_stop or trainer.fit_loop.done)
+            over = epoch_ended and _is_over(trainer)
             record = {
                 "schema": 1,
                 "checkpoint": str(path),
@@ -168,6 +168,13 @@ class Resumable(Checkpoint):
             write_json(self.place.attempt / STOPPED, record)
         trainer.strategy.barrier("stop")  # a rank that ends may take the others with it
         raise StoppedToGoOn
+
+
+def _is_over(trainer: pl.Trainer) -> bool:
+    """Whether an epoch that ends is the last. Lightning's own answer speaks to the user as well."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    by_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch
+    return bool(trainer.should_stop) or by_epochs or 0 <= steps <= trainer.global_step
 
 
 def _forget_all_but_last(folder: Path, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -245,3 +246,18 @@ def test_nodes_that_will_come_back_are_waited_for(cli, cluster):
         for node in NODES:
             cluster.up_by_hand(node)
     cli.until("s", lambda members: members[0]["state"] == "COMPLETED")
+
+
+def test_a_submission_that_died_before_it_was_recorded_is_found_again(cli, login, shared):
+    (shared / "bin").mkdir()
+    dies = shared / "bin" / "sbatch"
+    only = 'case "$*" in *--test-only*) exec /usr/bin/sbatch "$@";; esac'
+    dies.write_text(f'#!/bin/bash\n{only}\n/usr/bin/sbatch "$@"\nkill -9 $PPID\n')
+    dies.chmod(0o755)
+    words = (*SLURM, "--name", "s", "sleep=3")
+    cli("submit", *words, code=-9, PATH=f"{shared}/bin:{os.environ['PATH']}")
+    assert not (cli.sweep("s") / "arrays/0000/submission.json").exists()
+    assert "nothing left to run" in cli("submit", *words).stderr
+    assert len(login.out("squeue", "-h", "-n", cli.job_name("s")).splitlines()) == 1
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED")
+    assert not (cli.sweep("s") / "arrays/0001").exists()

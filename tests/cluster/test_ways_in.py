@@ -76,3 +76,16 @@ def test_hydra_submitit_launcher(tasks, recipe, login, shared):
     told = result(shared / "0")["ranks"]
     assert (told["world_size"], told["num_nodes"]) == (2 * tasks, 2)
     assert samples_read(shared) == list(range(24))
+
+
+def test_hydras_multirun_blocks_and_optimizes(login, project):
+    """The same launcher through Hydra: real values, so that a sweeper can choose the next points."""
+    line = [RUN, "-m", "experiment=digits", "trainer.max_epochs=1", "hydra/launcher=trident_slurm"]
+    line += ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
+    line += ["hydra.sweeper.direction=maximize", "'module.optimizer.lr=interval(1e-3,1e-2)'"]
+    line += ["hydra.sweep.dir=opt", "hydra.launcher.nodes=2"]
+    login.run("bash", "-c", " ".join(line), cwd=project, env=environment(), timeout=240)
+    best = (project / "opt/optimization_results.yaml").read_text()
+    results = [result(path) for path in project.glob("opt/members/*/attempts/0")]
+    assert [one["ranks"]["world_size"] for one in results] == [2, 2]
+    assert f"best_value: {max(one['score'] for one in results)}" in best

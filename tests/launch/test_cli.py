@@ -303,7 +303,7 @@ def test_brackets_are_shown_as_they_are(here: Path, capsys: pytest.CaptureFixtur
 def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
 
     monkeypatch.setattr("trident.launch.resume.resume", refuse)

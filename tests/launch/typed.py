@@ -51,6 +51,9 @@ class Cli:
     def sweep(self, name: str) -> Path:
         return self.directory / "logs" / "sweeps" / name
 
+    def job_name(self, name: str) -> str:
+        return f"{name}:{json.loads((self.sweep(name) / 'sweep.json').read_text())['id']}"
+
     def submission(self, name: str, array: int = 0) -> dict[str, Any]:
         return json.loads(
             (self.sweep(name) / "arrays" / f"{array:04d}" / "submission.json").read_text()
