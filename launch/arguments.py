@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     status = verbs.add_parser("status", help="counts and a table of members")
     status.add_argument("sweep", nargs="?", metavar="SWEEP")
     status.add_argument("--watch", action="store_true", help="live, until all members have ended")
+    status.add_argument(
+        "--verbose", action="store_true", help="say how often the scheduler was asked"
+    )
     _json(status)
 
     logs = verbs.add_parser("logs", help="a member's log; for a failed one its traceback first")

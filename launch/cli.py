@@ -156,6 +156,7 @@ def _counts(reports: Sequence[Any]) -> dict[str, int]:
 
 
 def _status(args: argparse.Namespace) -> int:
+    from .command import calls
     from .display import live, show, status_table
     from .status import report
     from .store import find
@@ -170,6 +171,8 @@ def _status(args: argparse.Namespace) -> int:
             show(status_table(sweep, reports))
         return 0
     reports = report(sweep)
+    if args.verbose:
+        say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'not at all'}")
     if args.json:
         record = {
             "sweep": sweep.name,

@@ -12,6 +12,9 @@ from .errors import SchedulerError
 
 log = logging.getLogger(__name__)
 
+calls: list[str] = []
+"""The programs that were asked by this process, in order."""
+
 
 def run(
     *command: str,
@@ -22,6 +25,7 @@ def run(
 ) -> str:
     """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
     log.debug("$ %s", shlex.join(command))
+    calls.append(command[0])
     try:
         done = subprocess.run(
             command,

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import slurm
 from .errors import LaunchError
 from .local import machine
 from .ports import free_port
 from .processes import alive, identity
 from .provenance import packages
 from .scheduler import default_launcher
-from .slurm import program
 from .store import ROOT
 
 __all__ = ["Check", "checks"]
@@ -82,7 +82,40 @@ def _scheduler(directory: Path) -> Iterator[Check]:
     where = {"trident_local": "on this machine", "trident_slurm": "as a SLURM array"}
     chosen = default_launcher()
     means = f"members run {where[chosen]} ({chosen})"
-    yield Check(name="scheduler", ok=True, found=program() or "no SLURM on PATH", means=means)
+    yield Check(name="scheduler", ok=True, found=slurm.program() or "no SLURM on PATH", means=means)
+
+
+def _slurm(directory: Path) -> Iterator[Check]:
+    if not slurm.configured():
+        return
+    yield Check(name="slurm", ok=True, found=slurm.version())
+    found = slurm.limits()
+    yield Check(
+        name="arrays",
+        ok=found.array_size > 1,
+        found=f"MaxArraySize {found.array_size}, MaxJobCount {found.jobs}",
+        means=f"a sweep of more than {found.array_size} members is several arrays"
+        if found.array_size > 1
+        else "no sweep can be submitted",
+    )
+    for there in found.partitions.values():
+        limit = f"{there.max_minutes:g} min" if there.max_minutes else "no time limit"
+        default = ", the default" if there.is_default else ""
+        yield Check(
+            name=f"partition {there.name}",
+            ok=there.state == "UP" or not there.is_default,
+            found=f"{there.state}{default}",
+            means=f"a member gets {there.nodes} nodes at most, {limit}",
+        )
+    accounts = slurm.has_accounting()
+    yield Check(
+        name="accounting",
+        ok=True,
+        found="on" if accounts else "off",
+        means=""
+        if accounts
+        else "how a member ended is known from its own records; a lost one's cause may not be",
+    )
 
 
 def _directory(directory: Path) -> Iterator[Check]:
@@ -117,4 +150,4 @@ def _ports(directory: Path) -> Iterator[Check]:
     port.close()
 
 
-_CHECKS = (_python, _packages, _machine, _scheduler, _directory, _processes, _ports)
+_CHECKS = (_python, _packages, _machine, _scheduler, _slurm, _directory, _processes, _ports)

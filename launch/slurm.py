@@ -22,11 +22,13 @@ __all__ = [
     "Task",
     "configured",
     "for_sbatch",
+    "has_accounting",
     "is_running",
     "limits",
     "program",
     "refuse_script",
     "requeue",
+    "version",
 ]
 
 TIMEOUT_S = 60.0
@@ -120,6 +122,19 @@ def configured() -> bool:
     except SchedulerError as error:
         return "configuration source" not in str(error)
     return True
+
+
+def has_accounting() -> bool:
+    """Whether sacct answers: without it, ended jobs are known for minutes only."""
+    try:
+        run("sacct", "--noheader", "--allocations", "--starttime=now", timeout=TIMEOUT_S)
+    except SchedulerError:
+        return False
+    return True
+
+
+def version() -> str:
+    return run("sinfo", "--version", timeout=TIMEOUT_S).strip()
 
 
 def limits() -> Limits:
@@ -217,7 +232,13 @@ def _sacct(jobs: Sequence[str]) -> dict[str, Native]:
     except SchedulerError:
         return {}
     lines = (line.partition("|") for line in listed.splitlines())
-    return {task: of_slurm(state, task=task) for task, _, state in lines}
+    return {
+        task: of_slurm(state, task=task)
+        for name, _, state in lines
+        for task in expand_hosts(
+            re.sub(r"%\d+\]", "]", name)
+        )  # those that never started: `7_[0,2-3%4]`
+    }
 
 
 def _slices(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:

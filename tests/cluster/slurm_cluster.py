@@ -55,7 +55,7 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=10
 MessageTimeout=5
 KillWait=3
-MinJobAge=300
+MinJobAge={min_job_age}
 JobRequeue=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -196,6 +196,7 @@ class Cluster(Login):
                 nodes="\n".join(nodes),
                 max_array_size=max_array_size,
                 max_job_count=max_job_count,
+                min_job_age=4 if accounting else 300,  # sacct remembers
             )
         )
         gpus = (

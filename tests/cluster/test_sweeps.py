@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -188,7 +189,9 @@ def test_a_thousand_members_are_submitted_at_once(login, project):
     started = time.monotonic()
     done = cli("submit", "--name", "s", *many)
     seconds = time.monotonic() - started
+    asked = cli("status", "s", "--verbose").stderr
     cli("cancel", "s")
+    assert "asked the scheduler 1 times: squeue" in asked
     assert "1000 of 1000 members on SLURM" in done.stderr  # which is there, so nobody had to say so
     assert seconds < 4  # 2 on a machine that has nothing else to do
     assert sum(path.is_file() for path in cli.sweep("s").rglob("*")) < 1020  # the marks, since
@@ -261,3 +264,36 @@ def test_a_submission_that_died_before_it_was_recorded_is_found_again(cli, login
     assert len(login.out("squeue", "-h", "-n", cli.job_name("s")).splitlines()) == 1
     cli.until("s", lambda members: members[0]["state"] == "COMPLETED")
     assert not (cli.sweep("s") / "arrays/0001").exists()
+
+
+def test_the_doctor_knows_the_cluster(cli, cluster, accounting):
+    found = {
+        check["check"]: check for check in json.loads(cli("doctor", "--json", code=None).stdout)
+    }
+    assert found["slurm"]["found"].startswith("slurm")
+    assert found["arrays"]["found"] == "MaxArraySize 1001, MaxJobCount 10000"
+    assert found["partition small"]["means"] == "a member gets 1 nodes at most, 10 min"
+    assert found["accounting"]["found"] == "off"
+    there = Cli(cli.directory, lambda argv, cwd: accounting.command(*argv, cwd=cwd))
+    found = {
+        check["check"]: check for check in json.loads(there("doctor", "--json", code=None).stdout)
+    }
+    assert found["accounting"]["found"] == "on"
+
+
+def test_accounting_remembers_what_squeue_has_forgotten(cli, accounting):
+    there = Cli(cli.directory, lambda argv, cwd: accounting.command(*argv, cwd=cwd))
+    there(
+        "submit",
+        *SLURM,
+        "--name",
+        "s",
+        "word=a,b",
+        "+hydra.launcher.additional_parameters={begin: now+99}",
+    )
+    job = there.submission("s")["job"]
+    accounting.run("scancel", job)
+    until(lambda: not accounting.run("squeue", "-h", "-tall", "-j", job, code=None).stdout, 60)
+    ends = [(member["state"], member["detail"]) for member in there.members("s")]
+    assert ends == [("CANCELLED", "before it started")] * 2
+    assert "2 times: squeue, sacct" in there("status", "s", "--verbose").stderr
