@@ -59,6 +59,9 @@ class Element:
         self.options: Mapping[str, Any] = array.launcher["options"]
         self.srun: subprocess.Popen[bytes] | None = None
         self.told: signal.Signals | None = None
+        self.warned = False
+        """Whether its time was said to be over soon."""
+        self.started = time.monotonic()
 
     def run(self, environ: Mapping[str, str]) -> int:
         if self._nothing_to_do():
@@ -148,6 +151,7 @@ class Element:
 
     def _tell(self, number: int, frame: Any) -> None:
         self.told = signal.Signals(number)
+        self.warned = self.warned or number == signal.SIGUSR2
         # srun hands a signal on to every task. With TERM it would end the step, and SLURM has told the tasks by itself.
         if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
             self.srun.send_signal(number)
@@ -190,21 +194,31 @@ class Element:
         if self.sweep.is_cancelled(self.index):
             return {"cause": Cause.CANCELLED, "detail": "while it ran"}
         if self._was_told(attempt) and not self._still_running():
-            return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
+            return self._ended_by_slurm()
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
             for rank in range(self.resources.tasks):
                 log = self.sweep.log_tail(self.index, attempt.number, rank)
                 if (words := memory_killed(log)) is not None:
                     return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
-        if self.told is signal.SIGUSR2:
+        if attempt.first_failure is not None and attempt.first_failure.get("cause"):
+            return {}  # it failed by itself, whatever it was told
+        if self.warned:
             minutes = self.options.get("timeout_min")
-            return {
-                "cause": Cause.TIMEOUT,
-                "detail": f"its time of {minutes:g} min is over" if minutes else None,
-            }
+            detail = f"its time of {minutes:g} min is over" if minutes else "its time is over"
+            return {"cause": Cause.TIMEOUT, "detail": detail}
         if self._was_told(attempt):
             return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
         return {}
+
+    def _ended_by_slurm(self) -> dict[str, Any]:
+        """The job is being ended, by its time limit or by a person's command."""
+        if not self.warned:
+            return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
+        minutes = self.options.get("timeout_min")
+        if minutes and time.monotonic() - self.started > minutes * 60 - POLL_S:
+            detail = f"its time of {minutes:g} min was over before it had stopped"
+            return {"cause": Cause.TIMEOUT, "detail": detail}
+        return {}  # the scheduler knows
 
     def _was_told(self, attempt: Attempt) -> bool:
         """Whether somebody outside has told the member to stop, or its ranks."""

@@ -117,11 +117,11 @@ def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
     if child.told in ENDING:
         end["told"] = child.told.name  # whatever it exits with, it has not run to its end
-    if code and child.told is None:
+    if code and (child.told in ENDING or (child.told and code == -child.told)):
+        end["detail"] = f"ended by {child.told.name}" if child.told else None
+    elif code:
         end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
         end["detail"] = detail_of(code, tail)
-    elif code:
-        end["detail"] = f"ended by {child.told.name}" if child.told else None
     return end
 
 
