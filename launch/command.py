@@ -46,5 +46,7 @@ def run(
         ) from None
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
-        raise SchedulerError(f"`{shlex.join(command)}` exited {done.returncode}: {words}", words)
+        raise SchedulerError(
+            f"`{shlex.join(command)}` exited {done.returncode}: {words}", words, done.returncode
+        )
     return done.stdout

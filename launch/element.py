@@ -221,8 +221,15 @@ class Element:
         return {}  # the scheduler knows
 
     def _was_told(self, attempt: Attempt) -> bool:
-        """Whether somebody outside has told the member to stop, or its ranks."""
-        return self.told is not None or attempt.stopped or any(r.get("told") for r in attempt.ranks)
+        """Whether somebody outside has told the member to stop: this process, or all its ranks.
+
+        Where one rank fails by itself, srun tells the others.
+        """
+        if self.told is not None or attempt.stopped:
+            return True
+        told = [rank for rank in attempt.ranks if rank.get("told")]
+        well = [rank for rank in attempt.ranks if rank.get("exit") == 0 and not rank.get("told")]
+        return bool(told) and len(told) + len(well) == self.resources.tasks
 
     def _still_running(self) -> bool:
         try:

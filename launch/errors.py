@@ -22,11 +22,11 @@ class UsageError(LaunchError):
 
 
 class SchedulerError(LaunchError):
-    """`words` are the scheduler's own, where it said any."""
+    """`words` are the scheduler's own, where it said any; `code` is its exit code, negative for a signal."""
 
-    def __init__(self, message: str, words: str = "") -> None:
+    def __init__(self, message: str, words: str = "", code: int | None = None) -> None:
         super().__init__(message)
-        self.words = words
+        self.words, self.code = words, code
 
 
 def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> str:

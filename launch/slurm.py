@@ -178,7 +178,12 @@ def is_running(task: Task) -> bool:
 
 def requeue(task: Task) -> None:
     """End this job, and put its array task into the queue again."""
-    run("scontrol", "requeue", task.name, timeout=TIMEOUT_S)
+    try:
+        run("scontrol", "requeue", task.name, timeout=TIMEOUT_S)
+    except SchedulerError as error:
+        if error.code is None or error.code >= 0:
+            raise
+        # By a signal: what it asked for has begun, and ends every process of the job, itself among them.
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:

@@ -299,6 +299,10 @@ class Cluster(Login):
         """What SLURM does when it has missed a node for long enough, at once."""
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
+    def drain(self, node: str) -> None:
+        """It takes no new jobs, until it is taken back."""
+        self.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
+
     def up_by_hand(self, node: str) -> None:
         # Refused where the node has come back by itself.
         self.run("scontrol", "update", f"nodename={node}", "state=resume", code=None)

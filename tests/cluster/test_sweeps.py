@@ -240,7 +240,7 @@ def test_the_controller_is_down(cli, cluster):
 
 def test_nodes_that_will_come_back_are_waited_for(cli, cluster):
     for node in NODES:
-        cluster.down_by_hand(node)
+        cluster.drain(node)
     try:
         cli("submit", *SLURM, "--name", "s", "hydra.launcher.mem_gb=1")
         (member,) = cli.members("s")
