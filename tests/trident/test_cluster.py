@@ -64,14 +64,4 @@ def test_lightning_is_told_the_ranks(monkeypatch):
 @pytest.mark.parametrize("devices", [[2, 3], "2,3"])
 def test_gpus_by_name_stay(devices, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    ranks = Ranks(
-        rank=0,
-        local_rank=0,
-        node_rank=0,
-        world_size=2,
-        local_world_size=2,
-        master_addr="h",
-        master_port=1,
-        source="slurm",
-    )
-    assert trainer_size({"devices": devices}, ranks) == {"num_nodes": 1}
+    assert trainer_size({"devices": devices}, RANKS) == {"num_nodes": 2}
