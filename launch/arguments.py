@@ -37,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument(
         "--wait", action="store_true", help="stay and show progress until all members have ended"
     )
+    submit.add_argument(
+        "--canary",
+        action="store_true",
+        help="run the first member alone, the others if it completes",
+    )
+    submit.add_argument(
+        "--after", metavar="SWEEP", help="begin when all members of that sweep have ended"
+    )
 
     listing = verbs.add_parser("list", help="the sweeps under logs/sweeps")
     _json(listing)

@@ -70,7 +70,7 @@ def launch(
         launcher=launcher,
         resources=asked.resources,
         slots=asked.slots,
-        array_size=asked.array_size,
+        cut=asked.cut,
         options=options,
     )
     record = {

@@ -74,6 +74,7 @@ def _root() -> Path:
 
 def _submit(args: argparse.Namespace) -> int:
     from .display import plan_text
+    from .store import find
     from .submit import Request, plan, script_text, submit
 
     request = Request(
@@ -84,6 +85,8 @@ def _submit(args: argparse.Namespace) -> int:
         config_path=args.config_path,
         config_name=args.config_name,
         config_dir=args.config_dir,
+        after=None if args.after is None else find(args.after, _root()),
+        canary=args.canary,
     )
     made, sweep = plan(request)
     if args.dry_run:
@@ -102,6 +105,8 @@ def _submit(args: argparse.Namespace) -> int:
         f"{'this machine' if made.launcher == 'trident_local' else 'SLURM'} "
         f"({made.launcher}), each {made.describe_resources()}"
     )
+    for line in made.describe_order():
+        say(line)
     if args.wait:
         return _wait(sweep)
     name = shlex.quote(made.name)

@@ -180,6 +180,7 @@ def plan_text(plan: Plan, sweep: SweepDir) -> str:
         f"launcher   {plan.launcher}",
         f"members    {len(plan.submit)} of {len(plan.members)} ({ranges(plan.submit) or 'none'})",
         f"each       {plan.describe_resources()}",
+        *(f"order      {line}" for line in plan.describe_order()),
         *(
             f"  {m.index:>4}  {' '.join(m.overrides)}"
             for m in plan.members

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .causes import memory_killed
 from .errors import LaunchError
+from .feeding import feed
 from .meeting import Meeting, NotMet
 from .processes import identity
 from .resources import Resources
@@ -48,7 +50,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
         )
         return 0
-    return Element(sweep, array, task, argv[separator + 1 :]).run(environ)
+    array = replace(array, job=task.array_job)
+    feed(sweep, array, say)
+    try:
+        return Element(sweep, array, task, argv[separator + 1 :]).run(environ)
+    finally:
+        feed(sweep, array, say)
 
 
 class Element:

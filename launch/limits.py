@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .errors import UsageError, nearest
 from .resources import Resources
 
-__all__ = ["Limits", "Partition", "minutes", "parse", "refuse"]
+__all__ = ["Limits", "Partition", "Submits", "minutes", "parse", "refuse", "submits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,8 @@ class Partition:
     nodes: int
     """It has so many, or lets a job have no more."""
     max_minutes: float | None
+    qos: str | None = None
+    """Whose limits jobs of this partition have as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Limits:
     jobs: int
     """Jobs, array tasks among them, that the controller holds at once."""
     partitions: Mapping[str, Partition]
+    enforces: bool = False
+    """Whether what accounting allows an account, a user or a QOS is a limit, and not a note."""
 
     @property
     def default(self) -> str | None:
@@ -40,11 +44,65 @@ def parse(config: str, partitions: Sequence[str]) -> Limits:
     found = [
         _partition(dict(re.findall(r"(\w+)=(\S*)", line))) for line in partitions if line.strip()
     ]
+    enforced = re.search(r"^AccountingStorageEnforce\s*=\s*(\S+)", config, flags=re.MULTILINE)
     return Limits(
         array_size=_setting(config, "MaxArraySize", 1001),
         jobs=_setting(config, "MaxJobCount", 10_000),
         partitions={partition.name: partition for partition in found},
+        enforces=enforced is not None and bool({"limits", "safe"} & set(enforced[1].split(","))),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submits:
+    """How many jobs a user may have submitted at once, array tasks among them, and by whose word."""
+
+    jobs: int
+    why: str
+
+
+def submits(
+    users: str,
+    qos: str,
+    *,
+    account: str | None,
+    partition: Partition | None,
+    chosen: str | None,
+) -> Submits | None:
+    """The smallest limit that accounting has for a user's jobs; None where it has none.
+
+    Args:
+        users: lines of ``DefaultAccount|Account|Partition|DefaultQOS|MaxSubmitJobs|GrpSubmitJobs``, one an association.
+        qos: lines of ``Name|MaxSubmitJobsPerUser|MaxSubmitJobsPerAccount|GrpSubmitJobs``.
+        account: where jobs are charged, if not to the default one.
+        chosen: the QOS that was asked for, if any.
+    """
+    found: list[Submits] = []
+    of_qos = {chosen or "normal", partition.qos if partition else None}
+    for line in _rows(users):
+        default, charged, place, usual, *numbers = line
+        if charged != (account or default) or place not in (
+            "",
+            partition.name if partition else "",
+        ):
+            continue
+        if not chosen and usual:
+            of_qos = of_qos - {"normal"} | {usual}
+        for name, number in zip(("MaxSubmitJobs", "GrpSubmitJobs"), numbers, strict=True):
+            found += _submits(number, f"{name} of account {charged}")
+    for name, *numbers in _rows(qos):
+        limits = ("MaxSubmitJobsPerUser", "MaxSubmitJobsPerAccount", "GrpSubmitJobs")
+        for limit, number in zip(limits, numbers, strict=True):
+            found += _submits(number, f"{limit} of QOS {name}") if name in of_qos else []
+    return min(found, key=lambda limit: limit.jobs, default=None)
+
+
+def _rows(text: str) -> list[list[str]]:
+    return [line.split("|") for line in text.splitlines() if line.strip()]
+
+
+def _submits(number: str, why: str) -> list[Submits]:
+    return [Submits(jobs=int(number), why=why)] if number.isdigit() else []
 
 
 def refuse(
@@ -53,14 +111,8 @@ def refuse(
     partition: str | None,
     asked: Resources,
     limit_min: float | None,
-    members: int,
 ) -> None:
     """Raises UsageError, with both numbers, for what the cluster accepts and would never start."""
-    if members > limits.jobs:
-        raise UsageError(
-            f"{members} members, and this cluster holds {limits.jobs} jobs at once (MaxJobCount)\n"
-            "hint: submit a part, and the rest under the same --name when that has ended"
-        )
     if limits.array_size < 2:
         raise UsageError("this cluster allows no arrays: MaxArraySize is below 2")
     name = partition or limits.default
@@ -106,6 +158,7 @@ def _partition(line: Mapping[str, str]) -> Partition:
         is_default=line.get("Default") == "YES",
         nodes=min(nodes, default=0),
         max_minutes=minutes(line.get("MaxTime", "")),
+        qos=line.get("QoS") if line.get("QoS") not in (None, "", "N/A") else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from .command import run
@@ -20,7 +20,7 @@ __all__ = ["LocalScheduler", "machine"]
 class LocalScheduler:
     """Implements `Scheduler`; a job's id names the runner's process on its host."""
 
-    def submit(self, script: Path, log: Path) -> str:
+    def submit(self, script: Path, log: Path, after: Sequence[str] = ()) -> str:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [str(script)],

@@ -75,7 +75,7 @@ def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) ->
         launcher=record["name"],
         resources=asked.resources,
         slots=asked.slots,
-        array_size=asked.array_size,
+        cut=asked.cut,
         code=record.get("code"),
         options=options,
     )

@@ -84,6 +84,7 @@ class Runner:
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.code: str | None = array.launcher.get("code")
         self.waiting = list(array.members)
+        self.array = array
         self.running: list[_Running] = []
         self.terminated = False
 
@@ -98,7 +99,9 @@ class Runner:
             time.sleep(POLL_S)
 
     def _start_what_fits(self) -> None:
-        slots = self.slots - self._running_elsewhere() if self.waiting else 0
+        if not self.waiting or not self._may_begin():
+            return
+        slots = self.slots - self._running_elsewhere()
         for index in list(self.waiting):
             if len(self.running) >= slots or self.terminated:
                 return
@@ -113,6 +116,25 @@ class Runner:
                     return  # another launcher's members have them; they come back
                 self.waiting.remove(index)
                 self._start(index, gpus)
+
+    def _may_begin(self) -> bool:
+        """Whether all that this array waits for is over, and was as it has to be."""
+        if self.terminated or not self.array.waits:
+            return True
+        before = [*self.array.after, *(a.job for a in self._before() if a.job)]
+        if any(is_here(job) and alive(job) for job in before):
+            return False
+        if self.array.canary is not None:
+            for index in self.sweep.array(self.array.canary).members:
+                attempt = self.sweep.last_attempt(index)
+                if attempt is None or not attempt.completed:
+                    say(f"member {index} did not complete: the others do not start")
+                    self.waiting = []
+        return True
+
+    def _before(self) -> list[Array]:
+        numbers = {self.array.follows, self.array.canary} - {None}
+        return [array for array in self.sweep.arrays() if array.index in numbers]
 
     def _running_elsewhere(self) -> int:
         """Members that other launchers of this sweep run now: `array_parallelism` is for all of them together."""

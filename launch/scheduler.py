@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,8 +14,11 @@ __all__ = ["Scheduler", "default_launcher", "scheduler_of", "select"]
 
 
 class Scheduler(Protocol):
-    def submit(self, script: Path, log: Path) -> str:
-        """Start the array of `script`, detached. Returns the job's id; what the script prints goes to `log`."""
+    def submit(self, script: Path, log: Path, after: Sequence[str] = ()) -> str:
+        """Start the array of `script`, detached. Returns the job's id; what the script prints goes to `log`.
+
+        `after` are SLURM's words for what it waits for, as ``afterany:33``. On this machine the runner sees to it.
+        """
         ...
 
     def find(self, script: Path, name: str) -> str | None:

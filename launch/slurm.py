@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
@@ -14,13 +15,15 @@ from trident.ranks import expand_hosts
 from .command import run
 from .environment import clean
 from .errors import SchedulerError, UsageError
-from .limits import Limits, parse
+from .limits import Limits, Partition, Submits, parse, submits
+from .plan import Cut
 from .states import Native, State, of_slurm
 
 __all__ = [
     "SlurmScheduler",
     "Task",
     "configured",
+    "cut",
     "for_sbatch",
     "has_accounting",
     "is_running",
@@ -48,10 +51,11 @@ _OTHER_NAMES = {
 class SlurmScheduler:
     """Implements `Scheduler`; a job's id is the array's, an array task is `ID_NUMBER`."""
 
-    def submit(self, script: Path, log: Path) -> str:
+    def submit(self, script: Path, log: Path, after: Sequence[str] = ()) -> str:
         """`log` is unused: where an array task's own words go stands in the script."""
         environment = for_sbatch(os.environ, script.read_text(encoding="utf-8"))
-        told = run("sbatch", "--parsable", str(script), timeout=TIMEOUT_S, env=environment)
+        waits = [f"--dependency={','.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
+        told = run("sbatch", "--parsable", *waits, str(script), timeout=TIMEOUT_S, env=environment)
         return told.strip().splitlines()[-1].partition(";")[0]
 
     def find(self, script: Path, name: str) -> str | None:
@@ -142,6 +146,64 @@ def limits() -> Limits:
     config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
     partitions = run("scontrol", "--oneliner", "show", "partition", timeout=TIMEOUT_S)
     return parse(config, partitions.splitlines())
+
+
+def cut(
+    limits: Limits,
+    members: int,
+    *,
+    account: str | None = None,
+    partition: str | None = None,
+    qos: str | None = None,
+) -> Cut:
+    """How a sweep is cut into arrays, by what this cluster lets this user have submitted at once, less what he has.
+
+    Raises:
+        UsageError: there is not even room for a member, and one that submits the next.
+    """
+    there = limits.partitions.get(partition or limits.default or "")
+    allowed = _submits(account, there, qos) if limits.enforces else None
+    mine = ("--me", "--states=PENDING,RUNNING,SUSPENDED,CONFIGURING,COMPLETING")
+    room, why = None, ""
+    if allowed is not None:
+        room, why = allowed.jobs - _count(*mine), f"{allowed.why}={allowed.jobs}"
+    if members > limits.jobs // 2:  # of all users, and those that have just ended are still held
+        free = limits.jobs - _count("--states=all")
+        if room is None or free < room:
+            room, why = free, f"MaxJobCount={limits.jobs}"
+    if room is not None and room < min(members, 2):
+        raise UsageError(
+            f"{members} members, and {max(0, room)} more jobs may be submitted now ({why})\n"
+            "hint: wait until some have ended; a sweep needs room for two, one that runs and the next"
+        )
+    return Cut(size=limits.array_size, room=room, why=why)
+
+
+def _submits(account: str | None, partition: Partition | None, qos: str | None) -> Submits | None:
+    """By accounting; None where it cannot be asked, and sbatch alone knows."""
+    form = "DefaultAccount,Account,Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
+    who = f"name={getpass.getuser()}"
+    try:
+        users = _accounting("user", "where", who, "withassoc", f"format={form}")
+        form = "Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs"
+        allowed = _accounting("qos", f"format={form}")
+    except SchedulerError:
+        return None
+    return submits(
+        users,
+        allowed,
+        account=account or os.environ.get("SBATCH_ACCOUNT"),
+        partition=partition,
+        chosen=qos or os.environ.get("SBATCH_QOS"),
+    )
+
+
+def _accounting(*words: str) -> str:
+    return run("sacctmgr", "--noheader", "--parsable2", "show", *words, timeout=TIMEOUT_S)
+
+
+def _count(*which: str) -> int:
+    return len(run("squeue", "--noheader", "--array", "--format=%i", *which).splitlines())
 
 
 def refuse_script(script: str) -> None:

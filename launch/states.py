@@ -171,7 +171,9 @@ def _not_started(
         )
     if not native.state.ended:
         return Status(state=State.PENDING, attempt=number, reason=native.reason)
-    detail = "never submitted" if job is None else "its launcher ended before it started"
+    detail = native.reason or (
+        "never submitted" if job is None else "its launcher ended before it started"
+    )
     cause = native.cause or Cause.LOST
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 

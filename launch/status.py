@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import SchedulerError
+from .feeding import waiting
 from .scheduler import select
-from .states import Attempt, Native, State, Status, derive
+from .states import Attempt, Cause, Native, State, Status, derive
 from .store import Array, SweepDir
 from .sweep import Member
 
@@ -88,10 +89,29 @@ def report(
             if known is None or known.state.ended:
                 # Ended, maybe since its records were read: those that lie there now are the last ones.
                 attempts[index] = sweep.last_attempt(index)
-    return [
-        _report(sweep, member, owning.get(member.index), attempts[member.index], native, progress)
-        for member in sweep.members()
-    ]
+    fed = waiting(sweep.arrays(), native)
+    reports = []
+    for member in sweep.members():
+        owner, said = owning.get(member.index), None
+        if owner is not None:
+            said = native.get(owner.task(member.index) or "") or fed.get(owner.index)
+        reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
+    return [_behind_canary(sweep, item, owning, reports) for item in reports]
+
+
+def _behind_canary(
+    sweep: SweepDir, item: Report, owning: Mapping[int, Array], reports: Sequence[Report]
+) -> Report:
+    """A member that has not started since the canary failed says so: a scheduler may call it cancelled."""
+    index, array = item.member.index, owning.get(item.member.index)
+    if array is None or array.canary is None or item.status.attempt is not None:
+        return item
+    (canary,) = sweep.array(array.canary).members
+    state = next(r.status.state for r in reports if r.member.index == canary)
+    if not state.ended or state is State.COMPLETED or sweep.is_cancelled(index):
+        return item
+    detail = f"not started: the canary, member {canary}, is {state}"
+    return replace(item, status=Status(state=State.FAILED, cause=Cause.LOST, detail=detail))
 
 
 def owners(sweep: SweepDir) -> dict[int, Array]:
@@ -102,6 +122,8 @@ def owners(sweep: SweepDir) -> dict[int, Array]:
 
 def _found_again(sweep: SweepDir, array: Array) -> Array:
     """An array whose submission was not recorded: whoever submitted it died before he could, or before he did."""
+    if array.fed and sweep.feeding_since(array) is None:
+        return array  # nobody has tried
     name = sweep.job_name
     try:
         job = select(array.launcher["name"]).find(array.script, name)
@@ -132,15 +154,14 @@ def _report(
     member: Member,
     array: Array | None,
     attempt: Attempt | None,
-    native: Mapping[str, Native],
+    native: Native | None,
     progress: bool,
 ) -> Report:
-    task = None if array is None else array.task(member.index)
     status = derive(
         attempt=attempt,
         job=None if array is None else array.job,
         cancelled=sweep.is_cancelled(member.index),
-        native=native.get(task or ""),
+        native=native,
     )
     return Report(
         member=member,

@@ -22,7 +22,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
     "launcher.log",
 )
 _BATCH, _LAUNCH = "array.sbatch", "launch.sh"
+_FEEDING = "feeding.json"
 _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 
 
@@ -73,10 +74,23 @@ class Array:
     """The scheduler's id, once it is known."""
     offset: int = 0
     """What a member's index is above the number of its array task: those are bounded by the scheduler."""
+    follows: int | None = None
+    """The array that has to end before this one begins."""
+    canary: int | None = None
+    """The array whose members have to complete before this one begins."""
+    fed: bool = False
+    """Whether this one is submitted by the tasks of the followed one: there was no room for it."""
+    after: tuple[str, ...] = ()
+    """Jobs of other sweeps that have to end before it begins."""
 
     def task(self, index: int) -> str | None:
         """The scheduler's name of a member's array task."""
         return None if self.job is None else f"{self.job}_{index - self.offset}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has to end before it begins."""
+        return bool(self.after) or self.follows is not None
 
     @property
     def script(self) -> Path:
@@ -198,13 +212,23 @@ class SweepDir:
     # -- arrays ------------------------------------------------------------------------------------------------
 
     def add_array(
-        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+        self,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        *,
+        offset: int = 0,
+        **chained: Any,
     ) -> Array:
-        """The next array's directory and contents; everything that it needs is on disk before it is submitted."""
-        array = self.planned_array(members, launcher, offset=offset)
+        """The next array's directory and contents; everything that it needs is on disk before it is submitted.
+
+        `chained` are the fields of `Array` that say what it waits for.
+        """
+        array = replace(self.planned_array(members, launcher, offset=offset), **chained)
         array.directory.mkdir(parents=True)
         record = {"index": array.index, "members": list(members), "offset": offset}
-        write_json(array.directory / _ARRAY, {**record, "launcher": dict(launcher)})
+        waits: dict[str, Any] = {"follows": array.follows, "canary": array.canary, "fed": array.fed}
+        waits["after"] = list(array.after)
+        write_json(array.directory / _ARRAY, {**record, **waits, "launcher": dict(launcher)})
         return array
 
     def planned_array(
@@ -235,6 +259,10 @@ class SweepDir:
             launcher=record["launcher"],
             job=told.get("job"),
             offset=record.get("offset", 0),
+            after=tuple(record.get("after", ())),
+            follows=record.get("follows"),
+            canary=record.get("canary"),
+            fed=record.get("fed", False),
         )
 
     def arrays(self) -> list[Array]:
@@ -262,6 +290,20 @@ class SweepDir:
         if write_exclusive(path, {"job": job, "started": time.time()}):
             return True
         return (read_json(path) or {}).get("job") == job
+
+    def claim_feeding(self, array: Array) -> bool:
+        """Who may submit an array that others wait to submit as well: whoever comes first."""
+        return write_exclusive(array.directory / _FEEDING, {"since": time.time()})
+
+    def release_feeding(self, array: Array) -> None:
+        (array.directory / _FEEDING).unlink(missing_ok=True)
+
+    def feeding_since(self, array: Array) -> float | None:
+        """When somebody claimed to submit it; None when nobody has, or when it is submitted."""
+        claim = read_json(array.directory / _FEEDING)
+        if claim is None or (array.directory / _SUBMISSION).exists():
+            return None
+        return float(claim["since"])
 
     # -- members and their attempts ------------------------------------------------------------------------------
 

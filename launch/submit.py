@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from trident.project import CONFIG_NAME, config_path
 
 from .app import App, absolute, foreign, ours, plan_foreign
 from .errors import UsageError
+from .feeding import submit_all
 from .local import machine
 from .options import sbatch_flags
-from .plan import Plan, chunks
+from .plan import Cut, Plan
 from .provenance import git, versions
 from .resources import Resources, parallelism, resolve, throttle
-from .scheduler import default_launcher, scheduler_of, select
+from .scheduler import default_launcher, scheduler_of
 from .snapshot import freeze
 from .states import State, Status
 from .status import statuses
@@ -57,11 +58,14 @@ class Request:
         config_path: str | None = None,
         config_name: str | None = None,
         config_dir: str | None = None,
+        after: SweepDir | None = None,
+        canary: bool = False,
     ) -> None:
         self.overrides = list(overrides)
         self.directory = directory
         self.name = name
         self.foreign = app
+        self.after, self.canary = after, canary
         self.config_path, self.config_name, self.config_dir = config_path, config_name, config_dir
 
     @property
@@ -125,7 +129,9 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         launcher=launcher,
         resources=asked.resources,
         slots=asked.slots,
-        array_size=asked.array_size,
+        cut=asked.cut,
+        after=() if request.after is None else _jobs_of(request.after, launcher),
+        canary=request.canary,
         options=options,
     )
     made = merged(made, sweep)
@@ -136,6 +142,27 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
     return made, sweep
 
 
+def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
+    """The jobs of a sweep of which something still runs or waits."""
+    known = statuses(sweep)
+    live = [
+        array
+        for array in sweep.arrays()
+        if not all(known[index].state.ended for index in array.members)
+    ]
+    for array in live:
+        if array.launcher["name"] != launcher:
+            raise UsageError(
+                f"--after {sweep.name}: it runs by {array.launcher['name']}, and this sweep by {launcher}"
+            )
+        if array.job is None:
+            raise UsageError(
+                f"--after {sweep.name}: a part of it is not submitted yet, and has no job to wait for\n"
+                "hint: `trident-sweep status` says what it waits for"
+            )
+    return tuple(array.job for array in live if array.job)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a sweep asks for, after it was held against what there is."""
@@ -143,8 +170,7 @@ class Asked:
     resources: Resources
     slots: int
     """Members that run at once."""
-    array_size: int | None = None
-    """Tasks of an array are numbered below this; None: any number."""
+    cut: Cut = field(default_factory=Cut)
 
 
 def check_resources(
@@ -183,7 +209,7 @@ def check_resources(
 
 def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members: int) -> Asked:
     from .limits import refuse
-    from .slurm import limits
+    from .slurm import cut, limits
 
     sbatch_flags(options, asked)
     found = limits()
@@ -192,9 +218,9 @@ def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members:
         partition=options.get("partition"),
         asked=asked,
         limit_min=options.get("timeout_min"),
-        members=members,
     )
-    return Asked(resources=asked, slots=slots, array_size=found.array_size)
+    fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
+    return Asked(resources=asked, slots=slots, cut=fits)
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -305,17 +331,12 @@ def resubmit(plan: Plan, sweep: SweepDir) -> None:
     """More arrays of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
     for index in plan.submit:
         sweep.unmark_cancelled(index)
-    job = None
-    for offset, some in chunks(plan.submit, plan.array_size):
-        array = sweep.add_array(some, plan.launcher_record(), offset=offset)
-        script = sweep.write_script(array, script_of(plan, sweep, array, after=job))
-        job = select(plan.launcher).submit(script, sweep.launcher_log(array))
-        sweep.record_submission(array, job)
+    submit_all(plan, sweep)
 
 
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan, of which nothing is written yet."""
-    (offset, some), *_ = chunks(plan.submit, plan.array_size)
+    (offset, some), *_ = plan.pieces()
     return script_of(plan, sweep, sweep.planned_array(some, plan.launcher_record(), offset=offset))
 
 

@@ -18,10 +18,10 @@ from .store import Array, SweepDir
 __all__ = ["script_of"]
 
 
-def script_of(plan: Plan, sweep: SweepDir, array: Array, *, after: str | None = None) -> str:
-    """The script of an array; `after` is the job that it waits for."""
+def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
+    """The script of an array."""
     if plan.launcher == "trident_slurm":
-        return _batch(plan, sweep, array, after)
+        return _batch(plan, sweep, array)
     return script.local(_shipped("local.sh"), **_common(plan, sweep, array))
 
 
@@ -38,7 +38,7 @@ def _common(plan: Plan, sweep: SweepDir, array: Array) -> dict[str, Any]:
     }
 
 
-def _batch(plan: Plan, sweep: SweepDir, array: Array, after: str | None) -> str:
+def _batch(plan: Plan, sweep: SweepDir, array: Array) -> str:
     options = plan.options
     name = str(options["template"])
     numbers = ranges(tuple(index - array.offset for index in array.members))
@@ -51,8 +51,6 @@ def _batch(plan: Plan, sweep: SweepDir, array: Array, after: str | None) -> str:
         "requeue": True,  # by SLURM after a node failure, by the element after a stop
         **sbatch_flags(options, plan.resources),
     }
-    if after is not None:
-        flags |= {"dependency": f"afterany:{after}", "kill-on-invalid-dep": "yes"}
     container, python = _container(name, options.get("container") or {})
     return script.batch(
         _template(name, Path(plan.app.directory)),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trident.launch.errors import UsageError
-from trident.launch.limits import minutes
+from trident.launch.limits import Partition, minutes, submits
 from trident.launch.options import sbatch_flags, srun_flags
 from trident.launch.plan import chunks
 from trident.launch.resources import resolve
@@ -125,12 +125,31 @@ def test_time_limits(text: str, expected: float | None) -> None:
     assert minutes(text) == expected
 
 
-@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001))
-def test_arrays_hold_every_member_once_below_the_limit(indexes: set[int], size: int) -> None:
-    cut = chunks(tuple(sorted(indexes)), size)
+@pytest.mark.parametrize(
+    ("account", "chosen", "jobs", "why"),
+    [
+        (None, None, 50, "MaxSubmitJobs of account lab"),
+        ("other", None, 80, "GrpSubmitJobs of account other"),
+        ("other", "short", 7, "MaxSubmitJobsPerUser of QOS short"),
+        ("third", None, 90, "MaxSubmitJobsPerUser of QOS gpus"),  # the partition's own
+    ],
+)
+def test_the_smallest_submit_limit_counts(account, chosen, jobs, why) -> None:
+    users = "lab|lab||normal|50|\nlab|lab|cpu|normal|1|\nlab|other|||100|80\nlab|third||long||\n"
+    qos = "normal|200||\nshort|7||\ngpus|90||\nlong|||\n"
+    gpu = Partition(name="gpu", state="UP", is_default=False, nodes=1, max_minutes=None, qos="gpus")
+    found = submits(users, qos, account=account, partition=gpu, chosen=chosen)
+    assert found is not None and (found.jobs, found.why) == (jobs, why)
+
+
+@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
+def test_arrays_hold_every_member_once_below_the_limit(
+    indexes: set[int], size: int, most: int
+) -> None:
+    cut = chunks(tuple(sorted(indexes)), size, most)
     assert sorted(index for _, some in cut for index in some) == sorted(indexes)
     for offset, some in cut:
-        assert all(0 <= index - offset < size for index in some)
+        assert all(0 <= index - offset < size for index in some) and len(some) <= most
 
 
 OPTIONS = {
