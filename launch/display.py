@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .history import summary
 from .plan import Plan, ranges
 from .results import Group, Row
 from .states import State
@@ -89,9 +90,10 @@ def _swept(r: Report, keys: Sequence[str]) -> str:
 
 
 def why(r: Report) -> str:
-    """``exception: ValueError: bad value``, in one line; the scheduler's reason while it waits."""
+    """``exception: ValueError: bad value``, in one line; the scheduler's reason while it waits; then earlier ends."""
     parts = [str(r.status.cause or ""), r.status.detail or r.status.reason or ""]
-    return ": ".join(part for part in parts if part).replace("\n", " ")
+    now = ": ".join(part for part in parts if part).replace("\n", " ")
+    return "; ".join(part for part in (now, summary(r.past)) if part)
 
 
 def progress(r: Report) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import SchedulerError
 from .feeding import waiting
+from .history import Past, earlier
 from .scheduler import select
 from .states import Attempt, Cause, Native, State, Status, derive
 from .store import Array, SweepDir
@@ -28,6 +29,8 @@ class Report:
     progress: Mapping[str, Any] | None
     """The last line of the run's metrics."""
     directory: str
+    past: tuple[Past, ...] = ()
+    """Its attempts before the last one."""
 
     def record(self) -> dict[str, Any]:
         progress = self.progress or {}
@@ -38,6 +41,7 @@ class Report:
             "detail": self.status.detail,
             "reason": self.status.reason,
             "attempt": self.status.attempt,
+            "earlier": [past.record() for past in self.past],
             "elapsed": None if self.elapsed is None else round(self.elapsed, 1),
             "step": progress.get("step"),
             "steps": progress.get("steps"),
@@ -169,6 +173,7 @@ def _report(
         elapsed=_elapsed(attempt, status),
         progress=sweep.last_metrics(member.index) if progress and attempt is not None else None,
         directory=str(sweep.member_dir(member.index)),
+        past=earlier(sweep, member.index, attempt) if progress else (),
     )
 
 

@@ -380,6 +380,10 @@ class SweepDir:
         """The engine's own record of an attempt; None for apps that leave none."""
         return read_json(self.attempt_dir(index, number) / RESULT)
 
+    def metric_lines(self, index: int) -> list[dict[str, Any]]:
+        """All that the member's attempts have logged, steps that were run again among them."""
+        return read_lines(self.member_dir(index) / METRICS)
+
     def last_metrics(self, index: int) -> Mapping[str, Any] | None:
         lines = read_metrics(self.member_dir(index) / METRICS)
         return lines[-1] if lines else None

@@ -53,7 +53,11 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
         assert (end["cause"], end["requeued"]) == ("timeout", True)
         assert (toys.sweep("s") / f"members/0001/attempts/{attempt}/stop.json").exists()
     toys.until("s", lambda members: all(m["state"] == "COMPLETED" for m in members), 120)
-    assert [m["attempt"] for m in toys.members("s")] == [0, 2]
+    calm, told = toys.members("s")
+    assert (calm["attempt"], calm["earlier"], told["attempt"]) == (0, [], 2)
+    ends = [(past["cause"], past["lost_steps"]) for past in told["earlier"]]
+    assert ends == [("timeout", 0)] * 2
+    assert "before: timeout, timeout" in toys("status", "s").stdout
     for name in ("calm", "told"):
         texts = (shared / f"{name}.seen.{rank}" for rank in range(2))
         read = chain.from_iterable(

@@ -180,7 +180,8 @@ def test_a_lost_node_costs_an_attempt_and_no_member(cli, cluster):
         30,
     )
     cli.until("s", lambda members: members[0]["state"] == "COMPLETED", 90)
-    assert cli.members("s")[0]["attempt"] == 1
+    (member,) = cli.members("s")
+    assert (member["attempt"], [past["cause"] for past in member["earlier"]]) == (1, ["node_fail"])
 
 
 def test_a_thousand_members_are_submitted_at_once(login, project):
