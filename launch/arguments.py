@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+
+from .cleaning import RULES
 
 __all__ = ["parse", "parser"]
 
@@ -78,6 +81,23 @@ def parser() -> argparse.ArgumentParser:
         "--wait", action="store_true", help="stay and show progress until all members have ended"
     )
 
+    resume.add_argument(
+        "--fresh", action="store_true", help="from the beginning, and not from the last checkpoint"
+    )
+
+    attach = verbs.add_parser(
+        "attach", help="a shell, or a command behind --, beside a member that runs"
+    )
+    attach.add_argument("words", nargs="+", metavar="[SWEEP] INDEX [-- COMMAND…]")
+    attach.add_argument("--rank", type=int, default=0, help="on the node of this rank")
+
+    clean = verbs.add_parser("clean", help="say what can go, and with rules free it")
+    clean.add_argument("sweep", nargs="?", metavar="SWEEP")
+    for rule, what in RULES.items():
+        clean.add_argument(f"--{rule}", dest="rules", action="append_const", const=rule, help=what)
+    clean.add_argument("--yes", action="store_true", help="do not ask")
+    _json(clean)
+
     results = verbs.add_parser("results", help="a row a member, or grouped over seeds")
     results.add_argument("sweep", nargs="?", metavar="SWEEP")
     results.add_argument(
@@ -116,7 +136,13 @@ def _json(verb: argparse.ArgumentParser) -> None:
 
 def parse(top: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Words may stand behind options, too: argparse alone takes only the first run of them."""
-    args, rest = top.parse_known_args(argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    command: list[str] = []
+    if typed[:1] == ["attach"] and "--" in typed:
+        split = typed.index("--")
+        typed, command = typed[:split], typed[split + 1 :]
+    args, rest = top.parse_known_args(typed)
+    args.command = command
     words = getattr(args, "words", getattr(args, "overrides", None))
     if rest and (words is None or any(word.startswith("-") for word in rest)):
         top.error(f"unrecognized arguments: {' '.join(rest)}")

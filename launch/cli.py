@@ -194,14 +194,16 @@ def _status(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     from .logs import failure, follow, log_of
-    from .status import statuses
 
     sweep, index = _one_member(args.words)
-    log = log_of(sweep, index, args.rank, args.attempt)
     if args.follow:
-        for line in follow(log, lambda: statuses(sweep)[index].state):
-            print(line, end="", flush=True)
+        try:
+            for line in follow(sweep, index, args.rank):
+                print(line, end="", flush=True)
+        except KeyboardInterrupt:
+            say("")
         return 0
+    log = log_of(sweep, index, args.rank, args.attempt)
     if args.attempt is None and (first := failure(sweep, index)):
         print(f"{first}\n--- log of rank {args.rank}: {log}")
     print(log.read_text(encoding="utf-8", errors="replace"), end="")
@@ -224,12 +226,52 @@ def _resume(args: argparse.Namespace) -> int:
     from .resume import resume
 
     sweep, indexes, overrides = _members_of(args.words)
-    submitted = resume(sweep, indexes, overrides, current_code=args.code == "current")
+    submitted = resume(
+        sweep, indexes, overrides, current_code=args.code == "current", fresh=args.fresh
+    )
     if not submitted:
         say(f"sweep {sweep.name}: nothing to resume")
         return _wait(sweep) if args.wait else 0
     say(f"sweep {sweep.name}: {len(submitted)} members go on: {', '.join(map(str, submitted))}")
     return _wait(sweep) if args.wait else 0
+
+
+def _attach(args: argparse.Namespace) -> int:
+    from .attach import attach
+
+    sweep, index = _one_member(args.words)
+    return attach(sweep, index, args.command, rank=args.rank, terminal=sys.stdin.isatty())
+
+
+def _clean(args: argparse.Namespace) -> int:
+    from .cleaning import RULES, clean, found
+    from .display import freed_table, show
+    from .store import find
+
+    sweep = find(args.sweep, _root())
+    rules = args.rules or []
+    freed = found(sweep, rules or [rule for rule in RULES if rule != "all"])
+    if args.json:
+        print(as_json([{"rule": f.rule, "files": f.files, "bytes": f.bytes} for f in freed]))
+    else:
+        show(freed_table(sweep, freed))
+    if not rules:
+        say(
+            "nothing is freed\nhint: name what is to go: " + " ".join(f"--{rule}" for rule in RULES)
+        )
+    elif args.yes or _agrees(f"free {sum(f.bytes for f in freed) / 2**20:.1f} MB of {sweep.name}"):
+        clean(sweep, rules)
+        say("freed")
+    else:
+        say("nothing is freed" if sys.stdin.isatty() else "nothing is freed\nhint: --yes")
+    return 0
+
+
+def _agrees(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    say(f"{question}? [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _results(args: argparse.Namespace) -> int:
@@ -253,6 +295,8 @@ def _results(args: argparse.Namespace) -> int:
     missing = [row.index for row in rows if row.state != "COMPLETED"]
     if missing:
         say(f"{len(missing)} of {len(rows)} members are not COMPLETED and count nowhere: {missing}")
+    for line in r.mixtures(rows):
+        say(f"warning: {line}")
     if groups is None and form == "table" and any("run.seed" in row.params for row in rows):
         say("hint: `--grouped` gives mean and interval over run.seed")
     return 0
@@ -319,6 +363,8 @@ _VERBS = {
     "logs": _logs,
     "cancel": _cancel,
     "resume": _resume,
+    "attach": _attach,
+    "clean": _clean,
     "results": _results,
     "show": _show,
     "doctor": _doctor,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .cleaning import RULES, Freed
 from .history import summary
 from .plan import Plan, ranges
 from .results import Group, Row
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
+    "freed_table",
     "groups_table",
     "live",
     "plan_text",
@@ -93,7 +95,7 @@ def why(r: Report) -> str:
     """``exception: ValueError: bad value``, in one line; the scheduler's reason while it waits; then earlier ends."""
     parts = [str(r.status.cause or ""), r.status.detail or r.status.reason or ""]
     now = ": ".join(part for part in parts if part).replace("\n", " ")
-    return "; ".join(part for part in (now, summary(r.past)) if part)
+    return "; ".join(part for part in (now, r.packages or "", summary(r.past)) if part)
 
 
 def progress(r: Report) -> str:
@@ -133,13 +135,15 @@ def rows_table(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
     from rich.table import Table
 
     keys = list(rows[0].params) if rows else []
+    mixed = len({row.code for row in rows if row.state is State.COMPLETED}) > 1
     table = Table(box=None, header_style="bold")
-    for column in ("#", "state", *keys, *metrics):
+    for column in ("#", "state", *(["code"] if mixed else []), *keys, *metrics):
         table.add_column(escape(column), overflow="fold")
     for row in rows:
         cells = [number(row.metrics[m]) if m in row.metrics else "" for m in metrics]
         params = (escape(row.params[k] or "") for k in keys)
-        table.add_row(str(row.index), str(row.state), *params, *cells)
+        code = [row.code] if mixed else []
+        table.add_row(str(row.index), str(row.state), *code, *params, *cells)
     return table
 
 
@@ -173,6 +177,21 @@ def groups_table(
                 std,
                 best,
             )
+    return table
+
+
+def freed_table(sweep: SweepDir, freed: Sequence[Freed]) -> RenderableType:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=escape(str(sweep.path)), title_justify="left", box=None, header_style="bold"
+    )
+    for column in ("rule", "files", "MB", "what"):
+        table.add_column(column, overflow="fold")
+    for item in freed:
+        what = RULES[item.rule]
+        table.add_row(f"--{item.rule}", str(item.files), f"{item.bytes / 2**20:.1f}", what)
     return table
 
 

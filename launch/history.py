@@ -10,7 +10,7 @@ from typing import Any
 from .states import Attempt, Cause, derive
 from .store import SweepDir
 
-__all__ = ["Past", "earlier", "summary"]
+__all__ = ["Past", "codes", "earlier", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,15 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
     return tuple(
         _past(attempt, following, steps) for attempt, following in itertools.pairwise(attempts)
     )
+
+
+def codes(sweep: SweepDir, index: int) -> str:
+    """The frozen code that a member has run, as its hash; several by ``+``, and nothing where none was frozen."""
+    last = sweep.last_attempt_number(index)
+    leases = (
+        sweep.attempt(index, number).lease for number in range(0 if last is None else last + 1)
+    )
+    return "+".join(dict.fromkeys(lease["code"] for lease in leases if lease.get("code")))
 
 
 def summary(past: Sequence[Past]) -> str:

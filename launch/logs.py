@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from .causes import traceback_of
 from .errors import UsageError
-from .states import State
+from .states import Status
+from .status import Watch
 from .store import SweepDir
 
 __all__ = ["failure", "follow", "log_of"]
 
 POLL_S = 0.3
+LOOK_S = 1.0
 
 
 def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -> Path:
@@ -47,12 +50,44 @@ def failure(sweep: SweepDir, index: int) -> str | None:
     )
 
 
-def follow(log: Path, state: Callable[[], State]) -> Iterator[str]:
-    """What is in the log, and what comes, until the member is no longer running."""
-    with log.open(encoding="utf-8", errors="replace") as file:
+def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
+    """What is in a rank's log, and what comes, over all attempts to come, until the member has ended."""
+    watch = Watch(sweep)
+    number = sweep.last_attempt_number(index)
+    file: TextIO | None = None
+    looked, ended = 0.0, False
+    try:
         while True:
-            running = state() is State.RUNNING
-            yield from iter(file.readline, "")
-            if not running:
+            if time.monotonic() - looked >= LOOK_S:
+                ended, looked = _status(watch, index).state.ended, time.monotonic()
+            if file is not None:
+                yield from iter(file.readline, "")
+            latest = sweep.last_attempt_number(index)
+            if file is None or latest != number:
+                following = _opened(sweep, index, latest, rank)
+                if following is not None:
+                    if file is not None:
+                        file.close()
+                        yield f"--- attempt {latest}\n"
+                    file, number = following, latest
+                    continue
+            if ended:
                 return
             time.sleep(POLL_S)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _opened(sweep: SweepDir, index: int, number: int | None, rank: int) -> TextIO | None:
+    """The log of an attempt; None where it is not there yet."""
+    if number is None:
+        return None
+    try:
+        return sweep.rank_log(index, number, rank).open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _status(watch: Watch, index: int) -> Status:
+    return next(item.status for item in watch.look() if item.member.index == index)

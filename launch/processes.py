@@ -13,7 +13,15 @@ from pathlib import Path
 from .command import run
 from .errors import SchedulerError
 
-__all__ = ["alive", "die_with_parent", "identity", "is_here", "kill_group", "oom_kills"]
+__all__ = [
+    "alive",
+    "die_with_parent",
+    "environment_of",
+    "identity",
+    "is_here",
+    "kill_group",
+    "oom_kills",
+]
 
 GONE = "gone"
 """The start of a process that had ended before it was named."""
@@ -34,6 +42,17 @@ def alive(name: str) -> bool:
     """Whether the process that `identity` named still runs. Only meaningful on its own host."""
     *_, pid, start = name.split(":")
     return start != GONE and identity(int(pid)) == name
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """The environment that a process of this machine was started with; empty where it is gone or not told."""
+    try:
+        text = Path(f"/proc/{name.split(':')[-2]}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return (
+        dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair) if alive(name) else {}
+    )
 
 
 def _start_time(pid: int) -> str | None:

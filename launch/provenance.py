@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from trident.project import git_state
 
 from .command import run
 
-__all__ = ["git", "own_version", "packages", "versions"]
+__all__ = ["difference", "git", "own_version", "packages", "versions"]
 
 _TOLD = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
 
@@ -35,6 +36,15 @@ def versions() -> dict[str, str]:
     listing = "\n".join(sorted(f"{name}=={number}" for name, number in everything.items()))
     told = {name: everything[name] for name in _TOLD if name in everything}
     return {**told, "packages": hashlib.sha256(listing.encode()).hexdigest()[:16]}
+
+
+def difference(planned: Mapping[str, str], found: Mapping[str, str]) -> str | None:
+    """How the packages differ from those that a sweep was planned with, in words; None where they do not."""
+    if not planned or planned["packages"] == found["packages"]:
+        return None
+    names = [name for name in _TOLD if planned.get(name) != found.get(name)]
+    told = (f"{name} {planned.get(name)} is {found.get(name)}" for name in names)
+    return f"other packages than planned: {', '.join(told) or 'none of the main ones'}"
 
 
 def own_version() -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from trident.records import lower_is_better
 
 from .errors import UsageError, nearest
+from .history import codes
+from .plan import ranges
 from .states import State
 from .status import report
 from .store import SweepDir
@@ -25,6 +27,7 @@ __all__ = [
     "group",
     "groups_csv",
     "interval95",
+    "mixtures",
     "rows",
     "rows_csv",
     "select_metrics",
@@ -46,6 +49,10 @@ class Row:
     seconds: float | None = None
     overrides: tuple[str, ...] = ()
     directory: str = ""
+    code: str = ""
+    """The hash of the code that it ran; several by ``+``."""
+    packages: str | None = None
+    """How the packages that it ran under differ from those of the plan."""
 
     def record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -110,9 +117,28 @@ def rows(sweep: SweepDir) -> list[Row]:
                 seconds=item.elapsed,
                 overrides=item.member.overrides,
                 directory=item.directory,
+                code=codes(sweep, index) if done else "",
+                packages=item.packages,
             )
         )
     return made
+
+
+def mixtures(table: Sequence[Row]) -> list[str]:
+    """What is not alike among members that are to be compared, a line each."""
+    done = [row for row in table if row.state is State.COMPLETED]
+    by_code: dict[str, list[int]] = {}
+    for row in done:
+        by_code.setdefault(row.code, []).append(row.index)
+    lines = []
+    if len(by_code) > 1 or any("+" in code for code in by_code):
+        which = (f"{code or 'not frozen'}: {ranges(tuple(some))}" for code, some in by_code.items())
+        lines.append(f"members ran different code: {'; '.join(which)}")
+    other = [row for row in done if row.packages]
+    if other:
+        some = ranges(tuple(row.index for row in other))
+        lines.append(f"members {some} ran under {other[0].packages}")
+    return lines
 
 
 def select_metrics(table: Sequence[Row], patterns: Sequence[str]) -> list[str]:
@@ -215,7 +241,7 @@ def interval95(values: Sequence[float]) -> tuple[float, float] | None:
 
 def rows_csv(table: Sequence[Row], metrics: Sequence[str]) -> str:
     keys = list(table[0].params) if table else []
-    head = ["index", "state", "cause", "attempt", "seconds", *keys, *metrics]
+    head = ["index", "state", "cause", "attempt", "seconds", "code", *keys, *metrics]
     body = [
         [
             r.index,
@@ -223,6 +249,7 @@ def rows_csv(table: Sequence[Row], metrics: Sequence[str]) -> str:
             r.cause,
             r.attempt,
             r.seconds,
+            r.code,
             *(r.params[k] for k in keys),
             *(r.metrics.get(m) for m in metrics),
         ]

@@ -21,11 +21,17 @@ __all__ = ["pasteable", "resume"]
 
 
 def resume(
-    sweep: SweepDir, indexes: Sequence[int], overrides: Sequence[str], *, current_code: bool = False
+    sweep: SweepDir,
+    indexes: Sequence[int],
+    overrides: Sequence[str],
+    *,
+    current_code: bool = False,
+    fresh: bool = False,
 ) -> tuple[int, ...]:
     """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
 
-    They run the code that the sweep was submitted with, or what is there now with `current_code`.
+    They run the code that the sweep was submitted with, or what is there now with `current_code`. They go on from their
+    last checkpoint, or with `fresh` from the beginning.
     Members that live or are COMPLETED are left alone. A cancelled one goes on only when it is named, and so does one
     whose state is unknown since another machine has it: who names it says that nothing of it is left there.
     """
@@ -35,6 +41,9 @@ def resume(
             plan = _plan(sweep, wanted, overrides)
             if current_code:
                 plan = replace(plan, code=code_of(plan, sweep))
+            if fresh:
+                for index in wanted:
+                    sweep.set_resume_aside(index)
             resubmit(plan, sweep)
         return wanted
 

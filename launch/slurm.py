@@ -22,6 +22,7 @@ from .states import Native, State, of_slurm
 __all__ = [
     "SlurmScheduler",
     "Task",
+    "beside",
     "configured",
     "cut",
     "for_sbatch",
@@ -246,6 +247,14 @@ def requeue(task: Task) -> None:
         if error.code is None or error.code >= 0:
             raise
         # By a signal: what it asked for has begun, and ends every process of the job, itself among them.
+
+
+def beside(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
+    """What starts a command beside the ranks of a running array task, on one of its hosts."""
+    # srun wants the task's own job id, which its name does not hold.
+    job = run("squeue", "--noheader", f"--jobs={task}", "--format=%A", timeout=TIMEOUT_S).strip()
+    where = [f"--jobid={job}", f"--nodelist={host}", f"--chdir={directory}"]
+    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else [])]
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:

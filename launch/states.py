@@ -114,6 +114,11 @@ class Attempt:
         return not self.stopped and len(clean) == self.lease.get("world_size")
 
     @property
+    def packages(self) -> str | None:
+        """How the packages that it ran under differ from those that were planned with; None where they do not."""
+        return next((rank["packages"] for rank in self.ranks if rank.get("packages")), None)
+
+    @property
     def first_failure(self) -> Mapping[str, Any] | None:
         failed = [rank for rank in self.ranks if rank.get("exit") not in (None, 0)]
         return min(failed, key=_order_of_failure, default=None)

@@ -29,6 +29,8 @@ class Report:
     progress: Mapping[str, Any] | None
     """The last line of the run's metrics."""
     directory: str
+    packages: str | None = None
+    """How those that it runs under differ from those that the sweep was planned with."""
     past: tuple[Past, ...] = ()
     """Its attempts before the last one."""
 
@@ -41,6 +43,7 @@ class Report:
             "detail": self.status.detail,
             "reason": self.status.reason,
             "attempt": self.status.attempt,
+            "packages": self.packages,
             "earlier": [past.record() for past in self.past],
             "elapsed": None if self.elapsed is None else round(self.elapsed, 1),
             "step": progress.get("step"),
@@ -173,6 +176,7 @@ def _report(
         elapsed=_elapsed(attempt, status),
         progress=sweep.last_metrics(member.index) if progress and attempt is not None else None,
         directory=str(sweep.member_dir(member.index)),
+        packages=None if attempt is None else attempt.packages,
         past=earlier(sweep, member.index, attempt) if progress else (),
     )
 

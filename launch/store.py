@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from typing import Any
 from trident.records import (
     METRICS,
     RESULT,
+    RESUME,
     STOPPED,
     read_json,
     read_lines,
@@ -387,6 +389,47 @@ class SweepDir:
     def last_metrics(self, index: int) -> Mapping[str, Any] | None:
         lines = read_metrics(self.member_dir(index) / METRICS)
         return lines[-1] if lines else None
+
+    # -- what may go ---------------------------------------------------------------------------------------------
+
+    def resume_files(self, index: int) -> list[Path]:
+        """Checkpoints that a next attempt would go on from, and the records that name them."""
+        return sorted(self.member_dir(index).glob(f"{Path(RESUME).stem}*"))
+
+    def set_resume_aside(self, index: int) -> None:
+        """The next attempt begins anew; what this one would have gone on from stays."""
+        record, number = self.member_dir(index) / RESUME, self.last_attempt_number(index)
+        if record.exists():
+            record.replace(record.with_name(f"{record.stem}-after-{number}{record.suffix}"))
+
+    def other_checkpoints(self, index: int) -> list[Path]:
+        """The member's checkpoints, but for the best one (else the last) that its result names."""
+        number = self.last_attempt_number(index)
+        result = None if number is None else self.result(index, number)
+        named: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
+        if (kept := named.get("best") or named.get("last")) is None:
+            return []
+        found = sorted((self.member_dir(index) / "checkpoints").glob("*"))
+        return [path for path in found if path.name != Path(kept).name]
+
+    def old_logs(self, index: int) -> list[Path]:
+        """The ranks' logs of all attempts but the last."""
+        last = self.last_attempt_number(index) or 0
+        return [
+            log
+            for number in range(last)
+            for log in sorted((self.attempt_dir(index, number) / "ranks").glob("*.log"))
+        ]
+
+    def codes(self) -> list[Path]:
+        return sorted((self.path / "code").glob("[!.]*"))
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     # -- cancelling ----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from .errors import LaunchError
 from .meeting import meet
 from .ports import free_port
 from .processes import die_with_parent, identity, kill_group, oom_kills
-from .provenance import own_version
+from .provenance import difference, own_version, versions
 from .store import SweepDir
 
 __all__ = ["main"]
@@ -56,6 +56,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "process": identity(child.process.pid),
         "started": time.time(),
     }
+    if ranks.rank == 0 and (other := difference(sweep.record.get("versions", {}), versions())):
+        record["packages"] = other
+        sys.stderr.write(f"warning: member {index} runs under {other}\n")
     sweep.write_rank(index, attempt, record)
     ooms = oom_kills()
     code = child.wait()

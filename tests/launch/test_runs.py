@@ -259,10 +259,17 @@ def test_a_sweep_outlives_the_terminal_it_was_typed_in(cli: Cli) -> None:
 
 
 def test_logs_follow_until_the_member_ends(cli: Cli) -> None:
-    cli("submit", *TRAIN, "--name", "s", "word=hi", "sleep=2")
-    cli.until("s", lambda members: members[0]["state"] == "RUNNING")
+    cli("submit", *TRAIN, "--name", "s", "word=hi", "sleep=4")
+    cli.until(
+        "s", lambda members: (cli.sweep("s") / "members/0000/attempts/0/ranks/0000.json").exists()
+    )
+    asks = "echo $TRIDENT_MEMBER:$TRIDENT_ATTEMPT; pwd; exit 3"
+    beside = cli("attach", "0", "--", "sh", "-c", asks, code=3)
+    assert beside.stdout.splitlines() == ["0:0", str(cli.sweep("s") / "members" / "0000")]
+    assert "no rank 7; there are: 0" in cli("attach", "0", "--rank", "7", code=2).stderr
     assert "rank 0 says hi" in cli("logs", "0", "--follow").stdout
     assert cli.states("s") == ["COMPLETED"]
+    assert "member 0 is COMPLETED: only a member that runs" in cli("attach", "0", code=2).stderr
 
 
 def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: Path) -> None:
@@ -303,6 +310,35 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
         "rough",
         "calm",
     ]
+    cleaned(cli, "rough")
+
+
+def cleaned(cli: Cli, name: str) -> None:
+    """Clean a sweep whose members are all COMPLETED, some at a second attempt."""
+    told = [(verb, name, "--json") for verb in ("status", "results")]
+    before = [cli(*words).stdout for words in told]
+    folder = cli.sweep(name)
+    assert "nothing is freed" in cli("clean", name).stderr
+    assert "hint: --yes" in cli("clean", name, "--logs").stderr
+    assert len(list(folder.rglob("*.log"))) > 9 and list(folder.glob("members/*/resume"))
+    rules = ("--resume-files", "--checkpoints", "--logs", "--code")
+    freed = json.loads(cli("clean", name, *rules, "--yes", "--json").stdout)
+    assert {rule["rule"]: rule["files"] > 0 for rule in freed} == {
+        "resume-files": True,
+        "checkpoints": True,
+        "logs": True,
+        "code": False,  # there is no git, and nothing was frozen
+    }
+    assert [cli(*words).stdout for words in told] == before
+    assert not list(folder.glob("members/*/resume*"))
+    for member in folder.glob("members/*"):
+        (result,) = (json.loads(p.read_text()) for p in member.glob("attempts/*/result.json"))
+        assert [str(p) for p in (member / "checkpoints").iterdir()] == [
+            result["checkpoint"]["best"]
+        ]
+        assert len(list(member.glob("attempts/*/ranks/*.log"))) == 2
+    cli("clean", name, "--all", "--yes")
+    assert not folder.exists()
 
 
 def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
@@ -470,9 +506,24 @@ def test_resume_runs_the_old_code_or_what_is_there_now(cli: Cli, tmp_path: Path)
     words = ("fail_rank=0", f"healed={tmp_path}/healed")
     cli("submit", *TRAIN, "--name", "s", "--wait", *words, code=1)
     (cli.directory / "helper.py").write_text("WORD = 'new'\n")
+    resume = cli.sweep("s") / "members" / "0000" / "resume.json"
+    resume.write_text("{}")  # as the engine leaves one
     cli("resume", "s", "--wait", code=1)
+    assert resume.exists()
     (tmp_path / "healed").touch()
-    cli("resume", "s", "--wait", "--code", "current")
+    record = cli.sweep("s") / "sweep.json"
+    planned = json.loads(record.read_text())
+    planned["versions"] |= {"packages": "of another day", "torch": "1.0"}
+    record.write_text(json.dumps(planned))
+    cli("resume", "s", "--wait", "--code", "current", "--fresh")
+    assert not resume.exists() and resume.with_name("resume-after-1.json").exists()
+    other = "other packages than planned: torch 1.0 is "
+    assert other in cli("status", "s").stdout and other in cli("logs", "s", "0").stdout
+    told = cli("results", "s", "--json")
+    assert f"members 0 ran under {other}" in told.stderr
+    code = json.loads(told.stdout)[0]["code"]
+    assert f"members ran different code: {code}: 0\n" in told.stderr and code.count("+") == 1
+    assert code in cli("results", "s", "--format", "csv").stdout
     assert cli.said("s", 0, attempt=2)[0]["helper"] == "new"
     codes = [cli.attempt("s", 0, attempt)["code"] for attempt in range(3)]
     assert codes[0] == codes[1] != codes[2]
