@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test sweep clean cluster-deps
+.PHONY: help install lint test sweep campaign clean cluster-deps
 
 help:  ## list the targets
 	@echo "Targets:"
@@ -34,6 +34,9 @@ lint: install  ## ruff (lint and format) and mypy
 
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 20
+
+campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## 12 members on a SLURM, 5 of them disturbed, against 12 that are not (10 min)
+	$(VENV)/bin/python tests/cluster/campaign.py
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table

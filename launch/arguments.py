@@ -126,6 +126,10 @@ def parser() -> argparse.ArgumentParser:
     )
 
     doctor = verbs.add_parser("doctor", help="is this machine fit for sweeps")
+    doctor.add_argument(
+        "--allocate", action="store_true", help="also run a short job on two nodes, and ask them"
+    )
+    doctor.add_argument("words", nargs="*", metavar="hydra.launcher.KEY=VALUE")
     _json(doctor)
     return top
 

@@ -313,7 +313,13 @@ def _show(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from .doctor import checks
 
+    if args.words and not args.allocate:
+        raise UsageError(f"{args.words[0]}: is for the job of `doctor --allocate`")
     found = checks(Path.cwd())
+    if args.allocate:
+        from .nodes import node_checks
+
+        found += node_checks(Path.cwd(), args.words, say)
     if args.json:
         print(
             as_json(

@@ -7,18 +7,20 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import slurm
 from .errors import LaunchError
 from .local import machine
+from .mounts import is_memory, is_network, kind_of
 from .ports import free_port
 from .processes import alive, identity
 from .provenance import packages
 from .scheduler import default_launcher
 from .store import ROOT
 
-__all__ = ["Check", "checks"]
+__all__ = ["Check", "checks", "safely"]
 
 _NEEDED = (
     "torch",
@@ -42,14 +44,19 @@ class Check:
 
 def checks(directory: Path) -> list[Check]:
     """Every check runs, whatever the others find."""
-    return [check for source in _CHECKS for check in _safely(source, directory)]
+    return [
+        check
+        for source in _CHECKS
+        for check in safely(source.__name__.strip("_"), partial(source, directory))
+    ]
 
 
-def _safely(source: Callable[[Path], Iterator[Check]], directory: Path) -> Iterator[Check]:
+def safely(name: str, source: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """The checks of a source; where it fails, that is one."""
     try:
-        yield from source(directory)
+        yield from source()
     except (OSError, LaunchError) as error:
-        yield Check(name=source.__name__.strip("_"), ok=False, found=str(error))
+        yield Check(name=name, ok=False, found=str(error))
 
 
 def _python(directory: Path) -> Iterator[Check]:
@@ -93,7 +100,8 @@ def _slurm(directory: Path) -> Iterator[Check]:
     yield Check(
         name="arrays",
         ok=found.array_size > 1,
-        found=f"MaxArraySize {found.array_size}, MaxJobCount {found.jobs}",
+        found=f"MaxArraySize {found.array_size}, MaxJobCount {found.jobs}"
+        + ("" if found.enforces else ", no submit limits by accounting"),
         means=f"a sweep of more than {found.array_size} members is several arrays"
         if found.array_size > 1
         else "no sweep can be submitted",
@@ -125,6 +133,17 @@ def _directory(directory: Path) -> Iterator[Check]:
         name="sweep directory",
         ok=os.access(root, os.W_OK),
         found=f"{directory / ROOT} under {root}",
+    )
+    kind = kind_of(root)
+    yield Check(
+        name="file system",
+        ok=not (is_memory(kind) and slurm.configured() and not slurm.is_alone()),
+        found=kind or "not known",
+        means="shared by its kind"
+        if is_network(kind)
+        else "whether compute nodes see it, `trident-sweep doctor --allocate` finds out"
+        if slurm.configured()
+        else "",
     )
     yield Check(name="free disk", ok=free > 1, found=f"{free:.0f} GB")
 

@@ -10,7 +10,7 @@ from string import Template
 
 from .errors import UsageError
 
-__all__ = ["batch", "local"]
+__all__ = ["batch", "directives", "local"]
 
 
 class _Placeholders(Template):
@@ -79,7 +79,7 @@ def batch(
         "members": members,
         "resources": resources,
         "script": shlex.quote(str(script)),
-        "directives": "\n".join(_directive(flag, value) for flag, value in flags.items()),
+        "directives": directives(flags),
         "directory": shlex.quote(str(directory)),
         "exports": _exports(environment),
         "setup": "\n".join(setup) or "# no setup",
@@ -105,6 +105,11 @@ def batch(
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
     return _Placeholders(template).substitute(values)
+
+
+def directives(flags: Mapping[str, str | bool]) -> str:
+    """What sbatch reads of a script: its flags, by name without dashes; True for one without a value."""
+    return "\n".join(_directive(flag, value) for flag, value in flags.items())
 
 
 def _directive(flag: str, value: str | bool) -> str:

@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shutil
+import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ __all__ = [
     "cut",
     "for_sbatch",
     "has_accounting",
+    "is_alone",
     "is_running",
     "limits",
+    "node_name",
     "program",
     "refuse_script",
     "requeue",
@@ -111,6 +114,17 @@ class Task:
     def name(self) -> str:
         # Not the job's id: where it is the array's, scontrol would mean all tasks.
         return f"{self.array_job}_{self.number}"
+
+
+def node_name(environ: Mapping[str, str]) -> str:
+    """This machine, as SLURM's node lists name it."""
+    return environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def is_alone() -> bool:
+    """Whether this machine is the cluster's only node: then whatever it sees, all nodes see."""
+    names = run("sinfo", "--noheader", "--Node", "--format=%n", timeout=TIMEOUT_S).split()
+    return set(names) <= {socket.gethostname(), socket.gethostname().partition(".")[0]}
 
 
 def program() -> str | None:

@@ -169,6 +169,7 @@ def derive(
 def _not_started(
     number: int | None, job: str | None, cancelled: bool, native: Native | None
 ) -> Status:
+    unknown = native is None
     native = native or Native(state=State.FAILED)
     if cancelled or native.state is State.CANCELLED:
         return Status(
@@ -176,9 +177,12 @@ def _not_started(
         )
     if not native.state.ended:
         return Status(state=State.PENDING, attempt=number, reason=native.reason)
-    detail = native.reason or (
-        "never submitted" if job is None else "its launcher ended before it started"
-    )
+    detail = "never submitted" if job is None else "its launcher ended before it started"
+    if native.cause is not None:
+        detail = native.reason or detail
+    elif not unknown:
+        said = native.reason or f"{native.state} by the scheduler"
+        detail = f"{said}, and it wrote nothing: do compute nodes see the sweep's directory?"
     cause = native.cause or Cause.LOST
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 

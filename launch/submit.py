@@ -16,6 +16,7 @@ from .app import App, absolute, foreign, ours, plan_foreign
 from .errors import UsageError
 from .feeding import submit_all
 from .local import machine
+from .mounts import is_memory, kind_of
 from .options import sbatch_flags
 from .plan import Cut, Plan
 from .provenance import git, versions
@@ -138,8 +139,21 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
     if launcher == "trident_slurm" and made.submit:
         from .slurm import refuse_script
 
+        _refuse_unshared(sweep.path)
         refuse_script(script_text(made, sweep))
     return made, sweep
+
+
+def _refuse_unshared(path: Path) -> None:
+    """Raises UsageError where a directory is in this machine's memory, and the members are to run on others."""
+    from .slurm import is_alone
+
+    kind = kind_of(path)
+    if is_memory(kind) and not is_alone():
+        raise UsageError(
+            f"the sweep directory {path} is on {kind}, in this machine's memory: no other node sees it\n"
+            "hint: submit from a directory that all nodes share; `trident-sweep doctor --allocate` finds out"
+        )
 
 
 def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:

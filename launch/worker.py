@@ -27,6 +27,7 @@ from .meeting import meet
 from .ports import free_port
 from .processes import die_with_parent, identity, kill_group, oom_kills
 from .provenance import difference, own_version, versions
+from .slurm import node_name
 from .store import SweepDir
 
 __all__ = ["main"]
@@ -88,7 +89,7 @@ def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.s
     hello = {
         "rank": ranks.rank,
         "world_size": ranks.world_size,
-        "host": environ.get("SLURMD_NODENAME", socket.gethostname()),
+        "host": node_name(environ),
         "port": None if port is None else port.getsockname()[1],
         "sees": f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
     }

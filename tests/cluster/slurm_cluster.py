@@ -269,9 +269,11 @@ class Cluster(Login):
 
     def kill(self, node: str) -> None:
         """A power failure: nothing on the node is told of it."""
-        nsenter = self._nodes.pop(node)
-        os.kill(_child_of(_child_of(nsenter.pid)), signal.SIGKILL)  # nsenter's unshare's init
-        nsenter.wait()
+        os.kill(self._init(node), signal.SIGKILL)
+        self._nodes.pop(node).wait()
+
+    def _init(self, node: str) -> int:
+        return _child_of(_child_of(self._nodes[node].pid))  # nsenter's unshare's init
 
     def revive(self, node: str) -> None:
         """Boot the node, which is not running."""
@@ -286,6 +288,16 @@ class Cluster(Login):
 
     def mend(self, node: str) -> None:
         self.run("ip", "link", "set", f"v-{node}", "up")
+
+    def hide(self, node: str, folder: Path) -> None:
+        """The node sees an empty folder of its own in place of this one, which is not shared any more."""
+        self._mount(node, "mount", "-t", "tmpfs", "tmpfs", str(folder))
+
+    def unhide(self, node: str, folder: Path) -> None:
+        self._mount(node, "umount", "--lazy", str(folder))
+
+    def _mount(self, node: str, *argv: str) -> None:
+        _sh("nsenter", f"--target={self._init(node)}", "--mount", "--pid", "--", *argv)
 
     def stop_controller(self) -> None:
         self.run("pkill", "-x", "slurmctld")

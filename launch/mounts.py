@@ -1,0 +1,44 @@
+"""On what kind of file system a directory lies, and whether other machines can be expected to see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["is_memory", "is_network", "kind_of"]
+
+_NETWORK = {
+    *("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "orangefs"),
+    *("panfs", "pvfs2", "smb3", "virtiofs", "wekafs"),
+}  # fmt: skip
+_MEMORY = {"devtmpfs", "ramfs", "tmpfs"}
+
+
+def kind_of(path: Path, mounts: str | None = None) -> str:
+    """The type of the file system that `path` is on, as the kernel names it; empty where it does not tell.
+
+    `mounts` is the text of ``/proc/self/mounts``, read now where it is left out.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mounts").read_text(errors="replace")
+        except OSError:
+            return ""
+    places = path.absolute().parents
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        _, where, found, *_ = line.split(" ")
+        # The kernel writes a space as \040, and later mounts lie over earlier ones.
+        point = Path(where.encode().decode("unicode_escape"))
+        if point in (path.absolute(), *places) and len(point.parts) >= best:
+            best, kind = len(point.parts), found
+    return kind
+
+
+def is_network(kind: str) -> bool:
+    """Whether this kind is made for being seen by several machines."""
+    return kind in _NETWORK or kind.startswith("fuse.")
+
+
+def is_memory(kind: str) -> bool:
+    """Whether this kind is one machine's memory, which no other one sees."""
+    return kind in _MEMORY

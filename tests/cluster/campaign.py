@@ -1,0 +1,264 @@
+"""Twelve members of 2 nodes x 2 ranks on a real SLURM, of which five are disturbed, against twelve that are not.
+
+One is preempted, one runs into its time limit twice, one loses a node, one raises and one is killed for its memory;
+`resume` then finishes what failed. In the end all are COMPLETED, have read every sample once an epoch, and come to what
+the undisturbed sweep came to. Prints a table, and exits with 1 where anything of it is not so. About ten minutes:
+
+    make campaign
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "launch")]
+
+from slurm_cluster import Cluster, until  # noqa: E402
+from typed import Cli  # noqa: E402
+
+EPOCHS, SAMPLES, STEPS = 20, 24, 60
+PREEMPTED, SLOW, NODELESS, RAISING, EATING = 1, 3, 5, 7, 9
+TROUBLES = {SLOW: "slow 1.5", RAISING: "raise", EATING: "eat 3000"}
+DONE_TO = {
+    PREEMPTED: "preempted",
+    SLOW: "time limit, twice",
+    NODELESS: "a node lost",
+    RAISING: "raises",
+    EATING: "too much memory",
+}
+CAUSES = {
+    PREEMPTED: "preempted",
+    SLOW: "timeout",
+    NODELESS: "node_fail",
+    RAISING: "exception",
+    EATING: "out_of_memory",
+}
+"""What `status` has to say of the first attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What a member came to."""
+
+    metrics: Mapping[str, float]
+    weights: str
+    """A hash of the last weights."""
+    read: Counter[int]
+    """How often each sample was trained on, in the run's own history."""
+    world_sizes: set[int]
+    hosts: list[set[str]]
+
+
+def main() -> int:
+    folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    project = folder / "project"
+    shutil.copytree(HERE.parent / "trident" / "project", project)
+    shutil.copy(HERE / "troubles.py", project / "toyproject")
+    started = time.monotonic()
+    words = (
+        "run.seed=range(1,13)",
+        f"trainer.max_epochs={EPOCHS}",
+        "datamodule.train.toy.dataloader.batch_size=2",
+        "module.model.dropout=0.1",
+        "callbacks.early_stopping=null",
+        "+trainer.deterministic=true",
+        f"+callbacks.troubles={{_target_: toyproject.troubles.Troubles, folder: {folder}/troubles, "
+        "seed: ${run.seed}, step: 30}",
+        "+module.model.delay=0.1",
+        "hydra.launcher.nodes=2",
+        "hydra.launcher.tasks_per_node=2",
+    )
+    seen = f"module.model.log={folder}/NAME-${{run.seed}}-${{oc.env:TRIDENT_ATTEMPT}}"
+    with Cluster.up() as cluster:
+        cli = Cli(project, lambda argv, cwd: cluster.command(*argv, cwd=cwd))
+        say("the undisturbed sweep, on this machine")
+        local = ("hydra/launcher=trident_local", "hydra.launcher.array_parallelism=1")
+        here = Cli(project)
+        here("submit", "--name", "calm", *words, seen.replace("NAME", "calm"), *local)
+        ended(here, "calm", lambda: None)
+        (folder / "troubles").mkdir()
+        for index, trouble in TROUBLES.items():
+            (folder / "troubles" / str(index + 1)).write_text(trouble)
+        say("the disturbed sweep, on SLURM")
+        slurm = (
+            "hydra/launcher=trident_slurm",
+            "hydra.launcher.partition=low",
+            "hydra.launcher.array_parallelism=1",
+            "hydra.launcher.timeout_min=1",
+            "hydra.launcher.signal_delay_s=15",
+            "hydra.launcher.max_num_timeout=9",
+            "hydra.launcher.mem_gb=3.5",
+        )
+        cli("submit", "--name", "rough", *words, seen.replace("NAME", "rough"), *slurm)
+        ended(cli, "rough", Disturber(cli, cluster))
+        first = {m["index"]: m for m in cli.members("rough")}
+        say(f"ended: {Counter(m['state'] for m in first.values())}; resume")
+        shutil.rmtree(folder / "troubles")
+        cli("resume", "rough")
+        ended(cli, "rough", lambda: None)
+        members = cli.members("rough")
+    calm = [came(here, "calm", i, folder) for i in range(12)]
+    rough = [came(cli, "rough", i, folder) for i in range(12)]
+    wrong = table(members, calm, rough)
+    say(f"{time.monotonic() - started:.0f} s")
+    for line in wrong:
+        say(f"WRONG: {line}")
+    if not wrong:
+        shutil.rmtree(folder)
+    else:
+        say(f"the sweeps lie in {project}/logs/sweeps")
+    return 1 if wrong else 0
+
+
+class Disturber:
+    """Preempts a member and takes another one's node away, each once it trains."""
+
+    def __init__(self, cli: Cli, cluster: Cluster) -> None:
+        self.cli, self.cluster = cli, cluster
+        self.left = {PREEMPTED: self._preempt, NODELESS: self._kill}
+
+    def __call__(self) -> None:
+        for index in list(self.left):
+            metrics = self.cli.sweep("rough") / f"members/{index:04d}/metrics.jsonl"
+            if metrics.exists() and last_step(metrics) >= 20:
+                say(f"member {index}: {DONE_TO[index]}")
+                self.left.pop(index)(self.cli.attempt("rough", index)["hosts"])
+
+    def _preempt(self, hosts: list[str]) -> None:
+        where = ("-N2", f"--nodelist={','.join(hosts)}", "--exclusive")
+        self.cluster.run("sbatch", "-phigh", *where, "-o/dev/null", "--wrap=sleep 2")
+
+    def _kill(self, hosts: list[str]) -> None:
+        node = hosts[1]
+        self.cluster.kill(node)
+        self.cluster.down_by_hand(node)
+        time.sleep(3)
+        self.cluster.revive(node)
+        self.cluster.up_by_hand(node)
+        until(lambda: not self.cluster.nodes_in("down") | self.cluster.nodes_in("down*"), 60)
+
+
+def ended(cli: Cli, name: str, look: Callable[[], None]) -> None:
+    """Wait until all members have ended, and look now and then."""
+    told: list[str] = []
+    limit = time.monotonic() + 1800
+    while True:
+        states = cli.states(name)
+        if states != told:
+            told = states
+            say(f"  {', '.join(f'{n} {state}' for state, n in Counter(states).items())}")
+        if all(state in ("COMPLETED", "FAILED", "CANCELLED") for state in states):
+            return
+        if time.monotonic() > limit:
+            raise TimeoutError(f"{name}: {states}")
+        look()
+        time.sleep(1)
+
+
+def came(cli: Cli, name: str, index: int, folder: Path) -> Came:
+    member = cli.sweep(name) / "members" / f"{index:04d}"
+    attempts = sorted((member / "attempts").iterdir(), key=lambda path: int(path.name))
+    leases = [json.loads((path / "lease.json").read_text()) for path in attempts]
+    result = json.loads((attempts[-1] / "result.json").read_text())
+    return Came(
+        metrics=result["metrics"],
+        weights=weights(Path(json.loads((member / "resume.json").read_text())["checkpoint"])),
+        read=read(member, folder / f"{name}-{index + 1}", len(attempts)),
+        world_sizes={lease["world_size"] for lease in leases},
+        hosts=[set(lease.get("hosts") or ["local"]) for lease in leases],
+    )
+
+
+def weights(checkpoint: Path) -> str:
+    import torch
+
+    state = torch.load(checkpoint, weights_only=False)["state_dict"]
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def read(member: Path, log: Path, attempts: int) -> Counter[int]:
+    """What the run read, without the steps that no checkpoint held and a later attempt ran again."""
+    lines = [json.loads(line) for line in (member / "metrics.jsonl").read_text().splitlines()]
+    begins: dict[int, int] = {}
+    for line in lines:
+        if line["stage"] == "fit":
+            begins.setdefault(line["attempt"], line["step"])
+    found: Counter[int] = Counter()
+    order = sorted(begins)
+    for attempt, following in zip(order, [*order[1:], None], strict=True):
+        steps = (STEPS if following is None else begins[following]) - begins[attempt]
+        for rank in range(4):
+            batches = Path(f"{log}-{attempt}.{rank}").read_text().splitlines()[:steps]
+            found.update(sample for batch in batches for sample in json.loads(batch))
+    return found
+
+
+def last_step(metrics: Path) -> int:
+    lines = metrics.read_text().splitlines()
+    try:
+        return int(json.loads(lines[-1])["step"])
+    except (ValueError, IndexError):
+        return 0
+
+
+def table(members: list[dict[str, Any]], calm: list[Came], rough: list[Came]) -> list[str]:
+    """Print what became of whom. Returns what is not as it has to be."""
+    wrong = []
+    metric = "odd/val/acc"
+    spread = max(c.metrics[metric] for c in calm) - min(c.metrics[metric] for c in calm)
+    say(
+        f"\n{'member':6} {'done to it':18} {'attempts':34} {'state':10} {metric:12} largest difference  weights"
+    )
+    for index, (member, one, other) in enumerate(zip(members, calm, rough, strict=True)):
+        causes = [past["cause"] for past in member["earlier"]]
+        off = {k: abs(v - other.metrics[k]) for k, v in one.metrics.items() if k != "train/loss"}
+        largest = max(off.values())
+        bits = "equal" if one.weights == other.weights else "differ"
+        say(
+            f"{index:6} {DONE_TO.get(index, ''):18} {', '.join([*causes, 'completed']):34} {member['state']:10} "
+            f"{other.metrics[metric]:<12.4f} {largest:<19.2e} {bits}"
+        )
+        if member["state"] != "COMPLETED":
+            wrong.append(f"member {index} is {member['state']}")
+        if index in CAUSES and causes[:1] != [CAUSES[index]]:
+            wrong.append(f"member {index}: {causes}, expected {CAUSES[index]} first")
+        if index == SLOW and causes.count("timeout") < 2:
+            wrong.append(f"member {index} ran into its time limit {causes.count('timeout')} times")
+        for name, run in (("undisturbed", one), ("disturbed", other)):
+            if run.read != Counter(dict.fromkeys(range(SAMPLES), EPOCHS)):
+                wrong.append(
+                    f"member {index}, {name}: samples were read {sorted(set(run.read.values()))} times"
+                )
+            if run.world_sizes != {4}:
+                wrong.append(f"member {index}, {name}: world size {run.world_sizes}")
+        if any(len(hosts) != 2 for hosts in other.hosts):
+            wrong.append(f"member {index} was on {other.hosts}")
+        if index in (PREEMPTED, SLOW) and largest > 1e-6:
+            wrong.append(f"member {index} was stopped, and differs by {largest:g}")
+        if abs(one.metrics[metric] - other.metrics[metric]) > spread:
+            wrong.append(f"member {index}: {metric} is off by more than the spread {spread:g}")
+    equal = sum(one.weights == other.weights for one, other in zip(calm, rough, strict=True))
+    say(f"{equal} of 12 members end with the very weights of the undisturbed sweep")
+    return wrong
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
