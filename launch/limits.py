@@ -31,6 +31,7 @@ class Limits:
     jobs: int
     """Jobs, array tasks among them, that the controller holds at once."""
     partitions: Mapping[str, Partition]
+    cluster: str | None = None
     enforces: bool = False
     """Whether what accounting allows an account, a user or a QOS is a limit, and not a note."""
 
@@ -44,12 +45,13 @@ def parse(config: str, partitions: Sequence[str]) -> Limits:
     found = [
         _partition(dict(re.findall(r"(\w+)=(\S*)", line))) for line in partitions if line.strip()
     ]
-    enforced = re.search(r"^AccountingStorageEnforce\s*=\s*(\S+)", config, flags=re.MULTILINE)
+    enforced = _word(config, "AccountingStorageEnforce") or ""
     return Limits(
         array_size=_setting(config, "MaxArraySize", 1001),
         jobs=_setting(config, "MaxJobCount", 10_000),
         partitions={partition.name: partition for partition in found},
-        enforces=enforced is not None and bool({"limits", "safe"} & set(enforced[1].split(","))),
+        cluster=_word(config, "ClusterName"),
+        enforces=bool({"limits", "safe"} & set(enforced.split(","))),
     )
 
 
@@ -163,5 +165,10 @@ def _partition(line: Mapping[str, str]) -> Partition:
 
 
 def _setting(config: str, name: str, default: int) -> int:
-    found = re.search(rf"^{name}\s*=\s*(\d+)", config, flags=re.MULTILINE)
-    return int(found[1]) if found else default
+    found = _word(config, name)
+    return int(found) if found and found.isdigit() else default
+
+
+def _word(config: str, name: str) -> str | None:
+    found = re.search(rf"^{name}\s*=\s*(\S+)", config, flags=re.MULTILINE)
+    return found[1] if found else None

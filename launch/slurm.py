@@ -177,7 +177,7 @@ def cut(
         UsageError: there is not even room for a member, and one that submits the next.
     """
     there = limits.partitions.get(partition or limits.default or "")
-    allowed = _submits(account, there, qos) if limits.enforces else None
+    allowed = _submits(limits.cluster, account, there, qos) if limits.enforces else None
     mine = ("--me", "--states=PENDING,RUNNING,SUSPENDED,CONFIGURING,COMPLETING")
     room, why = None, ""
     if allowed is not None:
@@ -194,12 +194,14 @@ def cut(
     return Cut(size=limits.array_size, room=room, why=why)
 
 
-def _submits(account: str | None, partition: Partition | None, qos: str | None) -> Submits | None:
+def _submits(
+    cluster: str | None, account: str | None, partition: Partition | None, qos: str | None
+) -> Submits | None:
     """By accounting; None where it cannot be asked, and sbatch alone knows."""
     form = "DefaultAccount,Account,Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
-    who = f"name={getpass.getuser()}"
+    who = [f"name={getpass.getuser()}", *([f"cluster={cluster}"] if cluster else [])]
     try:
-        users = _accounting("user", "where", who, "withassoc", f"format={form}")
+        users = _accounting("user", "where", *who, "withassoc", f"format={form}")
         form = "Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs"
         allowed = _accounting("qos", f"format={form}")
     except SchedulerError:
