@@ -29,10 +29,10 @@ from typed import Cli  # noqa: E402
 
 EPOCHS, SAMPLES, STEPS = 20, 24, 60
 PREEMPTED, SLOW, NODELESS, RAISING, EATING = 1, 3, 5, 7, 9
-TROUBLES = {SLOW: "slow 1.5", RAISING: "raise", EATING: "eat 3000"}
+TROUBLES = {RAISING: "raise", EATING: "eat 3000"}
 DONE_TO = {
     PREEMPTED: "preempted",
-    SLOW: "time limit, twice",
+    SLOW: "time over, twice",
     NODELESS: "a node lost",
     RAISING: "raises",
     EATING: "too much memory",
@@ -95,9 +95,7 @@ def main() -> int:
             "hydra/launcher=trident_slurm",
             "hydra.launcher.partition=low",
             "hydra.launcher.array_parallelism=1",
-            "hydra.launcher.timeout_min=1",
-            "hydra.launcher.signal_delay_s=15",
-            "hydra.launcher.max_num_timeout=9",
+            "hydra.launcher.max_num_timeout=2",
             "hydra.launcher.mem_gb=3.5",
         )
         cli("submit", "--name", "rough", *words, seen.replace("NAME", "rough"), *slurm)
@@ -122,18 +120,31 @@ def main() -> int:
 
 
 class Disturber:
-    """Preempts a member and takes another one's node away, each once it trains."""
+    """Preempts a member, tells another one twice that its time is over, and takes a third one's node, as they train."""
 
     def __init__(self, cli: Cli, cluster: Cluster) -> None:
         self.cli, self.cluster = cli, cluster
-        self.left = {PREEMPTED: self._preempt, NODELESS: self._kill}
+        self.left = [
+            (PREEMPTED, 20, self._preempt),
+            (SLOW, 15, self._tell),
+            (SLOW, 35, self._tell),
+            (NODELESS, 20, self._kill),
+        ]
+        """Member, the step from which on, and what is done to it."""
 
     def __call__(self) -> None:
-        for index in list(self.left):
+        for index, step, disturb in self.left[:]:
             metrics = self.cli.sweep("rough") / f"members/{index:04d}/metrics.jsonl"
-            if metrics.exists() and last_step(metrics) >= 20:
+            if metrics.exists() and last_step(metrics) >= step:
                 say(f"member {index}: {DONE_TO[index]}")
-                self.left.pop(index)(self.cli.attempt("rough", index)["hosts"])
+                self.left.remove((index, step, disturb))
+                disturb(self.cli.attempt("rough", index)["hosts"])
+                return
+
+    def _tell(self, hosts: list[str]) -> None:
+        # What SLURM itself sends ahead of a time limit, which it has by the minute only.
+        job = self.cli.submission("rough")["job"]
+        self.cluster.run("scancel", "--signal=USR2", "--batch", f"{job}_{SLOW}")
 
     def _preempt(self, hosts: list[str]) -> None:
         where = ("-N2", f"--nodelist={','.join(hosts)}", "--exclusive")
