@@ -16,6 +16,7 @@ from hydra.utils import instantiate, to_absolute_path
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
@@ -170,7 +171,20 @@ def _trainer(
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
     trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=_callbacks(cfg, place))
     _refuse_children_of_multirun(trainer)
+    if cfg.trainer.get("deterministic"):
+        _keep_order_of_sums(trainer)
     return trainer
+
+
+def _keep_order_of_sums(trainer: pl.Trainer) -> None:
+    """Let a run that goes on sum its gradients as the one that was never stopped.
+
+    DDP moves parameters to other buckets after a process's first step, and with more than two ranks a sum's last bits
+    hang on its place in a bucket. Where it looks for unused parameters it leaves the buckets as they are.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and trainer.world_size > 2:
+        strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
 
 def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:

@@ -16,11 +16,17 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
+from trident import randomness
+from trident.gather import all_gather
 from trident.records import RESUME, STOPPED, read_json, write_json
 from trident.stopping import STOP, Stop, StoppedToGoOn
+from trident.utils.logging import get_logger
 
 __all__ = ["Place", "Resumable"]
+
+log = get_logger(__name__)
 
 MINUTES = 10.0
 """Between two checkpoints within an epoch."""
@@ -32,6 +38,9 @@ CHECK_S = 0.5
 """About how often the ranks ask each other whether one of them was told to stop."""
 
 KEPT = 2
+
+RANDOM = "trident_randomness"
+"""Where a checkpoint holds the ranks' generators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,46 @@ class Resumable(Checkpoint):
         self._saved_at = self._asked_at = time.monotonic()
         self._every = self._since = 1
         self._cost = 0.0
+        self._saving: bool | None = None
+        """While a checkpoint of ours is written: whether its epoch has ended."""
+        self._random: Mapping[str, Any] | None = None
+        """What the first epoch, or the first batch, of this attempt begins with."""
+
+    # -- randomness ------------------------------------------------------------------------------
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._saving is not None:
+            by_rank = all_gather(randomness.state(cuda=True))
+            checkpoint[RANDOM] = {"epoch_ended": self._saving, "by_rank": by_rank}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        held = checkpoint.get(RANDOM)
+        if held is None or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if len(held["by_rank"]) == trainer.world_size:
+            self._random = held
+        else:
+            log.warning(
+                f"goes on with {trainer.world_size} ranks, and was stopped with "
+                f"{len(held['by_rank'])}: dropout and the like draw anew"
+            )
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._random is not None and self._random["epoch_ended"]:
+            self._restore(trainer)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if self._random is not None:
+            self._restore(trainer)
+
+    def _restore(self, trainer: pl.Trainer) -> None:
+        assert self._random is not None
+        randomness.restore(self._random["by_rank"][trainer.global_rank])
+        self._random = None
 
     # -- hooks -----------------------------------------------------------------------------------
 
@@ -142,7 +191,11 @@ class Resumable(Checkpoint):
         path = (
             folder / f"attempt{self.place.number}-step{trainer.global_step}-{int(epoch_ended)}.ckpt"
         )
-        trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have written
+        self._saving = epoch_ended
+        try:
+            trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have written
+        finally:
+            self._saving = None
         if trainer.is_global_zero:
             over = epoch_ended and _is_over(trainer)
             record = {

@@ -82,6 +82,9 @@ class TrainBatches(Sampler[list[int]]):
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.local = sizes is not None
         self.epoch = 0
+        self.shared_epoch = torch.zeros((), dtype=torch.int64)
+        self.shared_epoch.share_memory_()  # type: ignore[no-untyped-call]
+        """The same for loader workers, which have copies of everything else."""
         self.skip = 0
         """Batches that an earlier attempt has read of the epoch: left out once."""
         all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
@@ -118,6 +121,7 @@ class TrainBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+        self.shared_epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return self._length

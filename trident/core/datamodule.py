@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
 from trident.gather import all_or_none
+from trident.randomness import Replayed
 from trident.sharding import EvalBatches, Part, TrainBatches, run_seed
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
@@ -139,7 +140,7 @@ class TridentDataModule(LightningDataModule):
             ConfigError: there is no training data, or an iterable that nobody is seen to split.
         """
         loaders = self._loaders.pop(Split.TRAIN, None) or self._build(Split.TRAIN)
-        epoch = self.trainer.current_epoch if self.trainer else 0
+        epoch = self._epoch()
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
             tell_epoch(loader, epoch)
@@ -228,8 +229,16 @@ class TridentDataModule(LightningDataModule):
         loaders = {}
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
-            loaders[name] = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+            loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+            if train and not isinstance(_sampler(loader), TrainBatches):
+                loader = Replayed(loader, run_seed(), self._epoch)
+            loaders[name] = loader
         return loaders
+
+    def _epoch(self) -> int:
+        """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
+        fit: Any = None if self.trainer is None else self.trainer.fit_loop
+        return 0 if fit is None else int(fit.epoch_progress.current.processed)
 
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):
@@ -289,8 +298,9 @@ class Skipping:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
+        # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
         count, self.count = self.count, 0
-        return islice(iter(self.loader), count, None)
+        yield from islice(iter(self.loader), count, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)

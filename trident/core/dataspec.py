@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from trident.core.evalspec import Evaluation
 from trident.errors import ConfigError
 from trident.gather import all_gather
+from trident.randomness import Drawn, drawn_by_batch
 from trident.sharding import (
     EvalBatches,
     Part,
@@ -126,7 +127,11 @@ class TridentDataspec:
         given = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
         batches = self._batches(part, given, train=train, seed=seed)
         rest = _without(factory.keywords, BATCHING)
-        return factory.func(*factory.args, dataset=self.dataset, batch_sampler=batches, **rest)
+        dataset = self.dataset
+        if isinstance(batches, TrainBatches):
+            dataset = Drawn(dataset, seed, batches.shared_epoch)
+        loader = factory.func(*factory.args, dataset=dataset, batch_sampler=batches, **rest)
+        return drawn_by_batch(loader)
 
     def _require_own_part(self, chooses: Any, part: Part | None, train: bool) -> None:
         """Raises ConfigError where what chooses the samples gives ranks the same ones."""

@@ -1,0 +1,73 @@
+"""What a run did, to the last bit, and stops at steps that a test names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import IterableDataset
+
+from toyproject.toy import Toy
+from trident.stopping import STOP
+
+
+class Trace(Callback):
+    """Appends a line a batch, validation and end of training to ``PATH.RANK``; asks for a stop after some batches.
+
+    Args:
+        stop_after: batches, counted over all epochs and attempts, after which rank 0 is told to stop.
+    """
+
+    def __init__(self, path: str, stop_after: list[int]) -> None:
+        self.path, self.stop_after = Path(f"{path}.{os.environ.get('RANK', '0')}"), stop_after
+
+    def tell(self, *what) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(what) + "\n")
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        parts = batch.values() if "ids" not in batch else [batch]
+        ids = [part["ids"].tolist() for part in parts if part is not None]
+        rates = [
+            group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups
+        ]
+        self.tell("step", trainer.global_step, float(outputs["loss"]).hex(), rates, ids)
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        if trainer.is_global_zero and done + 1 in self.stop_after:
+            STOP.requested = True
+
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            values = {k: float(v).hex() for k, v in trainer.callback_metrics.items()}
+            self.tell("metrics", trainer.current_epoch, dict(sorted(values.items())))
+
+    def on_fit_end(self, trainer, pl_module):
+        digest = hashlib.sha256()
+        for name, tensor in sorted(pl_module.state_dict().items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        self.tell("end", trainer.global_step, digest.hexdigest())
+
+
+class Noisy(Toy):
+    """Draws from every source of randomness for each sample, as augmentation does."""
+
+    def __getitem__(self, index):
+        noise = torch.rand(4) + float(np.random.rand())
+        return {**super().__getitem__(index), "x": self.x[index] + noise}
+
+
+class NoisyStream(IterableDataset):
+    """The same in order, dealt out to loader workers."""
+
+    def __init__(self, size: int) -> None:
+        self.rows = Noisy(size)
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        return iter([self.rows[index] for index in range(first, len(self.rows), step)])

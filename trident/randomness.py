@@ -1,0 +1,169 @@
+"""Randomness that a run can go back to.
+
+What training draws (dropout above all) comes from the process's own generators, whose states a checkpoint holds. What
+loading draws comes from elsewhere: a batch's from the run's seed, the epoch and the batch, so that it is the same
+whoever reads it when, in whichever worker, in the first attempt or the third.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+__all__ = ["Drawn", "Draws", "Replayed", "drawn_by_batch", "restore", "state"]
+
+State = dict[str, Any]
+
+
+def state(*, cuda: bool = False) -> State:
+    """This process's generators: Python's, NumPy's, torch's, and that of its CUDA device; tensors and numbers."""
+    version, internal, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    found: State = {
+        "python": (version, torch.tensor(internal), gauss),
+        "numpy": (
+            str(kind),
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ),
+        "torch": torch.get_rng_state(),
+    }
+    if cuda and torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def restore(found: State) -> None:
+    """Go back to what `state` has told."""
+    version, internal, gauss = found["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    kind, keys, *rest = found["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(found["torch"])
+    if "cuda" in found and torch.cuda.is_available():
+        torch.cuda.set_rng_state(found["cuda"])
+
+
+class Draws:
+    """Generators of one's own, for a while in place of the process's, which are as if nothing had been drawn."""
+
+    def __init__(self) -> None:
+        self._mine: State | None = None
+        self._seed = 0
+
+    def begin(self, *key: Any) -> None:
+        """Draw from now on what belongs to `key`."""
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+        self._mine, self._seed = None, int.from_bytes(digest, "little") >> 1
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        before = state()
+        if self._mine is None:
+            random.seed(self._seed)
+            np.random.seed(self._seed % 2**32)
+            torch.default_generator.manual_seed(
+                self._seed
+            )  # not the devices': nothing is loaded there
+        else:
+            restore(self._mine)
+        try:
+            yield
+        finally:
+            self._mine = state()
+            restore(before)
+
+
+class Drawn(Dataset[Any]):
+    """A map-style data set whose samples' randomness is their batch's.
+
+    Args:
+        seed: the run's.
+        epoch: in memory that loader workers share, as they may outlive an epoch.
+    """
+
+    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
+        self.dataset, self.seed, self.epoch = dataset, seed, epoch
+        self.draws = Draws()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # not there yet: being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        self.draws.begin(self.seed, int(self.epoch), list(indices))
+        with self.draws.drawing():
+            if callable(fetch := getattr(self.dataset, "__getitems__", None)):
+                return fetch(indices)
+            return [self.dataset[index] for index in indices]
+
+
+class _Collated:
+    """A batch is collated by the randomness of its samples: a collator may mask words, for example."""
+
+    def __init__(self, collate: Callable[[Any], Any], draws: Draws) -> None:
+        self.collate, self.draws = collate, draws
+
+    def __call__(self, samples: Any) -> Any:
+        with self.draws.drawing():
+            return self.collate(samples)
+
+
+def drawn_by_batch(loader: Any) -> Any:
+    """The dataloader of a `Drawn` data set, which collates likewise."""
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, Drawn):
+        loader.collate_fn = _Collated(loader.collate_fn, loader.dataset.draws)
+        # Workers are seeded by it: what they draw is seeded anew for each batch, and the process's own must not move.
+        loader.generator = loader.generator or torch.Generator()
+    return loader
+
+
+class Replayed:
+    """A dataloader whose every pass over an epoch draws the same, so that one can be read again up to where it stopped.
+
+    For streams and samplers, of which only a whole pass can be repeated.
+
+    Args:
+        seed: the run's.
+        epoch: says which epoch it is.
+    """
+
+    def __init__(self, loader: Any, seed: int, epoch: Callable[[], int]) -> None:
+        self.loader, self.seed, self.epoch = loader, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        draws = Draws()
+        draws.begin(self.seed, self.epoch())
+        with draws.drawing():
+            batches = iter(self.loader)
+        while True:
+            with draws.drawing():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield batch
