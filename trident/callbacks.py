@@ -9,7 +9,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
+from trident.core.datamodule import TridentDataModule
 from trident.core.optimizer import total_steps
 from trident.errors import ConfigError
 from trident.records import METRICS, append_line
@@ -17,7 +19,7 @@ from trident.sharding import is_iterable
 from trident.stopping import STOP, Stop
 from trident.utils.enums import Split
 
-__all__ = ["IterableEpochs", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
+__all__ = ["Fillers", "IterableEpochs", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
 
 INTERVAL = 1.0
 """Seconds between two lines of the journal while training."""
@@ -126,6 +128,27 @@ class IterableEpochs(Callback):
             dataset = getattr(loader, "dataset", None)
             if is_iterable(dataset) and callable(set_epoch := getattr(dataset, "set_epoch", None)):
                 set_epoch(trainer.current_epoch)
+
+
+class Fillers(Callback):
+    """Takes the loss of batches that only keep a rank in step with others out of the gradients."""
+
+    def __init__(self) -> None:
+        self._is_filler = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        datamodule = getattr(trainer, "datamodule", None)
+        knows = isinstance(datamodule, TridentDataModule)
+        self._is_filler = knows and datamodule.is_training_filler(batch, batch_idx)
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        if self._is_filler:
+            # In place is all that reaches every strategy; Lightning has made this tensor by a division.
+            loss.mul_(0)
 
 
 class Judge(Callback):

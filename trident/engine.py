@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from trident.callbacks import (
+    Fillers,
     IterableEpochs,
     Journal,
     Judge,
@@ -213,7 +214,7 @@ def _callbacks(cfg: DictConfig, place: Place | None) -> list[Callback]:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
         callbacks.append(Resumable(place))
-    callbacks += [IterableEpochs(), StopBetweenBatches()]
+    callbacks += [IterableEpochs(), Fillers(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))
     if HydraConfig.initialized():

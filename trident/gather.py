@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trident.errors import ConfigError
 
-__all__ = ["all_gather", "all_or_none", "broadcast", "gather", "world_size"]
+__all__ = ["agree", "all_gather", "all_or_none", "broadcast", "gather", "share", "world_size"]
 
 T = TypeVar("T")
 
@@ -54,6 +54,33 @@ def all_gather(value: T) -> list[T]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value, group=_group())
     return values
+
+
+def agree(number: int) -> list[int]:
+    """The same for a number, by one collective of a few bytes."""
+    if world_size() == 1:
+        return [number]
+    numbers = torch.zeros(world_size(), dtype=torch.int64)
+    numbers[dist.get_rank()] = number
+    dist.all_reduce(numbers, group=_group())
+    return numbers.tolist()  # type: ignore[no-any-return]
+
+
+def share(value: T, source: int) -> T:
+    """The value of rank `source`, on all ranks: tensors on the CPU in mappings and sequences."""
+    if world_size() == 1:
+        return value
+    mine = dist.get_rank() == source
+    skeleton, buffer = _pack(value) if mine else (None, torch.empty(0, dtype=torch.uint8))
+    headers = [(skeleton, len(buffer))]
+    dist.broadcast_object_list(headers, src=source, group=_group())
+    skeleton, size = headers[0]
+    if not mine:
+        buffer = torch.empty(size, dtype=torch.uint8)
+    for chunk in torch.split(buffer, CHUNK):
+        if len(chunk):
+            dist.broadcast(chunk, src=source, group=_group())
+    return value if mine else _unpack(skeleton, buffer)  # type: ignore[no-any-return]
 
 
 def broadcast(compute: Callable[[], T]) -> T:

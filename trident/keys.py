@@ -128,6 +128,13 @@ KEYS = (
         DATAMODULE,
         "How several training sets make an epoch.",
     ),
+    Key(
+        "datamodule.uneven",
+        "join, pad or drop",
+        "join",
+        DATAMODULE,
+        "How an epoch ends where ranks' parts of training data differ in length.",
+    ),
     Key(f"{D}.dataset", "mapping", "required", SPEC, "The data set, made by its `_target_`."),
     Key(f"{D}.preprocessing", "mapping or null", "none", SPEC, "Steps, in the order of YAML."),
     Key(

@@ -29,6 +29,7 @@ REQUIRED = ("dataloader", "dataset")
 CHOICES = {
     "sharding": ("auto", "manual"),
     "mode": ("max_size_cycle", "min_size", "max_size", "sequential"),
+    "uneven": ("join", "pad", "drop"),
 }
 COMPUTE_ON = ("epoch_end", "eval_step")
 METRIC_SOURCES = ("trident_module", "outputs", "batch", "cfg", "dataset_name", "split")

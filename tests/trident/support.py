@@ -94,9 +94,11 @@ def start(
     return processes
 
 
-def finish(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], str]:
+def finish(
+    processes: Sequence[subprocess.Popen[str]], timeout: float = 120
+) -> tuple[list[int], str]:
     """Exit codes in order of rank, and all that was printed."""
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     return [process.returncode for process in processes], "\n".join(outputs)
 
 

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
-from trident.gather import all_or_none
+from trident.gather import all_gather, all_or_none
 from trident.randomness import Replayed
-from trident.sharding import EvalBatches, Part, TrainBatches, run_seed
+from trident.sharding import EvalBatches, Part, TrainBatches, is_iterable, run_seed
+from trident.streams import InStep, Uneven
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
 
@@ -50,6 +51,11 @@ class TridentDataModule(LightningDataModule):
             shorter ones begin again; ``max_size``: as long as the longest, batches of the others
             are None when they end; ``min_size``: as long as the shortest; ``sequential``: one after
             the other, each batch a dict of one name.
+        uneven: what happens in training where ranks' parts, of a stream for example, have unequally
+            many batches. ``join``: ranks that are out go on with fillers, whose loss counts nothing,
+            so that every sample is read once; ``pad``: they begin again; ``drop``: the epoch ends
+            for all. Of several sets whose batches come together, ``join`` is ``pad``: the loss of
+            one of them cannot be told from the others'.
 
     Attributes:
         split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
@@ -64,6 +70,7 @@ class TridentDataModule(LightningDataModule):
         misc: Any = None,
         sharding: Literal["auto", "manual"] = "auto",
         mode: Mode = "max_size_cycle",
+        uneven: Uneven = "join",
     ) -> None:
         super().__init__()
         given = zip(Split, (train, val, test, predict), strict=True)
@@ -72,11 +79,12 @@ class TridentDataModule(LightningDataModule):
             for split, specs in given
             if specs is not None
         }
-        self.sharding, self.mode = sharding, mode
+        self.sharding, self.mode, self.uneven = sharding, mode, uneven
         self.split_training = False
         self.setup_seconds = 0.0
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
+        self._training: dict[str, Any] = {}
 
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
@@ -140,6 +148,7 @@ class TridentDataModule(LightningDataModule):
             ConfigError: there is no training data, or an iterable that nobody is seen to split.
         """
         loaders = self._loaders.pop(Split.TRAIN, None) or self._build(Split.TRAIN)
+        self._training = loaders
         epoch = self._epoch()
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
@@ -204,8 +213,24 @@ class TridentDataModule(LightningDataModule):
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
         """Whether a batch only keeps this rank in step with the others, which have more of them."""
-        sampler = _sampler(self._loaders.get(split, {}).get(name))
+        loader = self._loaders.get(split, {}).get(name)
+        if isinstance(loader, InStep):
+            return loader.is_filler(batch_idx)
+        sampler = _sampler(loader)
         return isinstance(sampler, EvalBatches) and batch_idx >= sampler.real
+
+    def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
+        """The same for a batch of training."""
+        if len(self._training) == 1:
+            loader = next(iter(self._training.values()))
+            return isinstance(loader, InStep) and loader.is_filler(batch_idx)
+        if self.mode != "sequential":
+            return False
+        for name, loader in self._training.items():
+            if name in batch:
+                return isinstance(loader, InStep) and loader.is_filler(batch_idx)
+            batch_idx -= loader.count if isinstance(loader, InStep) else len(loader)
+        return False
 
     def is_empty(self, split: Split, name: str) -> bool:
         """Whether this rank's part of a data set has no samples."""
@@ -232,13 +257,27 @@ class TridentDataModule(LightningDataModule):
             loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
             if train and not isinstance(_sampler(loader), TrainBatches):
                 loader = Replayed(loader, run_seed(), self._epoch)
-            loaders[name] = loader
+            loaders[name] = self._in_step(loader, name, train)
         return loaders
 
     def _epoch(self) -> int:
         """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
         fit: Any = None if self.trainer is None else self.trainer.fit_loop
         return 0 if fit is None else int(fit.epoch_progress.current.processed)
+
+    def _in_step(self, loader: Any, name: str, train: bool) -> Any:
+        """The dataloader, or one of as many batches on each rank where that is not certain."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return loader
+        lengths = set(
+            all_gather(None if is_iterable(getattr(loader, "dataset", None)) else _length(loader))
+        )
+        if len(lengths) == 1 and None not in lengths:
+            return loader
+        if not train:
+            return InStep(loader, "join", name)
+        together = len(self.configs[Split.TRAIN]) > 1 and self.mode != "sequential"
+        return InStep(loader, "pad" if together and self.uneven == "join" else self.uneven, name)
 
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):

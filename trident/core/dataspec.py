@@ -9,7 +9,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sampler
 
 from trident.core.evalspec import Evaluation
 from trident.errors import ConfigError
@@ -27,6 +27,7 @@ from trident.sharding import (
     split_by_rank,
     split_keeping_type,
 )
+from trident.streams import TellsWorkers
 from trident.utils.access import plain_config
 
 __all__ = ["TridentDataspec"]
@@ -112,6 +113,8 @@ class TridentDataspec:
                 seen to be split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
+        if factory.keywords.get("persistent_workers") and _is_told_epochs(self.dataset):
+            self.dataset = TellsWorkers(self.dataset)
         if self.sampler is not None:
             self._require_own_part(self.sampler, part, train)
             rest = _without(factory.keywords, ("shuffle", "sampler"))
@@ -207,6 +210,12 @@ def _data_source(name: str, sampler: Sampler[Any]) -> Any:
         f"{name}: which data set the {type(sampler).__name__} samples cannot be seen: it has "
         "neither `dataset` nor `data_source`"
     )
+
+
+def _is_told_epochs(dataset: Any) -> bool:
+    """Whether this is a torch stream that draws by epoch; those of `datasets` reach their workers."""
+    own = isinstance(dataset, IterableDataset) and not is_hf_iterable(dataset)
+    return own and hasattr(dataset, "set_epoch") and not isinstance(dataset, TellsWorkers)
 
 
 def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

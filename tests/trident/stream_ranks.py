@@ -1,0 +1,182 @@
+"""Ranks that read streams by a datamodule, forked by one process that has imported what they need.
+
+``stream_ranks.py ROOT WORLD_SIZE…`` writes ``ROOT/W.RANK.json``: for each of :data:`CASES` the batches of ids by epoch,
+and how many of them are the rank's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import torch
+import torch.distributed as dist
+from torch.utils.data import IterableDataset, get_worker_info
+
+from trident.core.datamodule import TridentDataModule
+from trident.utils.enums import Split
+
+EPOCHS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    size: int
+    kind: str = "datasets"  # or "torch", "map"
+    shards: int = 1
+    batch_size: int = 3
+    workers: int = 0
+    shuffle: bool = False
+    persistent: bool = False
+    uneven: str = "join"
+    train: bool = True
+
+
+def drawn() -> list[Case]:
+    """Cases of all sorts, the same in every process."""
+    random_ = random.Random(0)
+    found = []
+    for _ in range(40):
+        size = random_.randint(4, 40)
+        found.append(
+            Case(
+                size=size,
+                kind=random_.choice(["datasets", "datasets", "torch", "map"]),
+                shards=random_.randint(1, min(size, 9)),
+                batch_size=random_.randint(1, 5),
+                shuffle=random_.random() < 0.5,
+                train=random_.random() < 0.6,
+            )
+        )
+    return found
+
+
+CASES = [
+    *drawn(),
+    Case(size=17, shards=5, workers=2),
+    Case(size=17, shards=4, workers=3, shuffle=True),
+    Case(size=17, kind="torch", workers=2, shuffle=True, persistent=True),
+    Case(size=17, shards=4, workers=2, shuffle=True, persistent=True),
+    Case(size=17, kind="map", workers=2, shuffle=True, persistent=True),
+    Case(size=3, shards=3, train=False),
+    Case(size=3, shards=3),
+    Case(size=1, kind="torch"),
+    Case(size=41, shards=4, batch_size=2, uneven="pad"),
+    Case(size=41, shards=4, batch_size=2, uneven="drop"),
+]
+
+
+class Numbers(IterableDataset):
+    """Shares its samples out among workers, and has another order each epoch."""
+
+    def __init__(self, size: int, shuffle: bool) -> None:
+        self.size, self.shuffle, self.epoch = size, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        order = list(range(self.size))
+        if self.shuffle:
+            random.Random(self.epoch).shuffle(order)
+        info = get_worker_info()
+        return iter(
+            [{"id": i} for i in order[info.id if info else 0 :: info.num_workers if info else 1]]
+        )
+
+
+def numbers(kind: str, size: int, shards: int, shuffle: bool):
+    if kind == "torch":
+        return Numbers(size, shuffle)
+    table = datasets.Dataset.from_dict({"id": list(range(size))})
+    if kind == "map":
+        return table.with_format("torch")
+    stream = table.to_iterable_dataset(num_shards=shards)
+    return (stream.shuffle(seed=1, buffer_size=5) if shuffle else stream).with_format("torch")
+
+
+def config(case: Case) -> dict:
+    dataset = {key: getattr(case, key) for key in ("kind", "size", "shards", "shuffle")}
+    loader = {"batch_size": case.batch_size, "num_workers": case.workers}
+    if case.workers:
+        loader["persistent_workers"] = case.persistent
+        loader["multiprocessing_context"] = "fork"
+    if case.kind == "map" and case.train:
+        loader["shuffle"] = case.shuffle
+    split = {"split": {"_target_": "trident.sharding.split_by_rank"}}
+    return {
+        "dataset": {"_target_": "stream_ranks.numbers", **dataset},
+        "preprocessing": {"apply": split if case.kind == "torch" else None},
+        "dataloader": {"_target_": "torch.utils.data.DataLoader", **loader},
+    }
+
+
+def read(case: Case, rank: int, world_size: int) -> dict:
+    trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, current_epoch=0, fit_loop=None, state=None
+    )
+    split = Split.TRAIN if case.train else Split.TEST
+    data = TridentDataModule(**{split.value: {"it": config(case)}}, uneven=case.uneven)
+    data.trainer = trainer
+    data.setup("fit" if case.train else "test")
+    loader = data.train_dataloader() if case.train else data.test_dataloader()
+    epochs = []
+    for epoch in range(EPOCHS):
+        trainer.current_epoch = epoch
+        batches, own = [], []
+        tell(loader, epoch)
+        for index, batch in enumerate(loader):
+            if not case.train:
+                batch, index, _ = batch
+            filler = (
+                data.is_training_filler(batch, index)
+                if case.train
+                else data.is_filler(split, "it", index)
+            )
+            batches.append(batch["id"].tolist())
+            own.append(not filler)
+        epochs.append({"batches": batches, "own": own})
+    return {"case": asdict(case), "epochs": epochs}
+
+
+def tell(loader, epoch: int) -> None:
+    """What Lightning and the engine's callbacks do at the beginning of an epoch."""
+    from trident.core.datamodule import tell_epoch
+
+    for one in getattr(loader, "flattened", [loader]):
+        tell_epoch(one, epoch)
+
+
+def main(rank: int, world_size: int, root: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+    os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    dist.init_process_group(
+        "gloo", init_method=f"file://{root}/meet{world_size}", rank=rank, world_size=world_size
+    )
+    found = [read(case, rank, world_size) for case in CASES if world_size == 2 or not case.workers]
+    (root / f"{world_size}.{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    for size in map(int, sys.argv[2:]):
+        fork = get_context("fork")
+        ranks = [
+            fork.Process(target=main, args=(rank, size, Path(sys.argv[1]))) for rank in range(size)
+        ]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(100)
+        if any(process.exitcode for process in ranks):
+            sys.exit(f"exit codes {[process.exitcode for process in ranks]}")

@@ -1,0 +1,99 @@
+"""Streams end together on all real ranks, and every sample is read by one of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from support import finish, start
+
+WORLDS = (2, 3, 4)
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> dict[int, list]:
+    """By world size and case: what each rank has read."""
+    root = tmp_path_factory.mktemp("ranks")
+    argv = [str(HERE / "stream_ranks.py"), str(root), *map(str, WORLDS)]
+    codes, output = finish(start(argv, project=HERE), timeout=300)
+    assert codes == [0], output[-5000:]
+    return {
+        size: list(
+            zip(
+                *(json.loads((root / f"{size}.{rank}.json").read_text()) for rank in range(size)),
+                strict=True,
+            )
+        )
+        for size in WORLDS
+    }
+
+
+def epochs(of_ranks):
+    """A case's epochs, each a list by rank."""
+    return list(zip(*(rank["epochs"] for rank in of_ranks), strict=True))
+
+
+def ids(rank, own: bool = True) -> list[int]:
+    batches = zip(rank["batches"], rank["own"], strict=True)
+    return list(chain.from_iterable(batch for batch, is_own in batches if is_own or not own))
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_all_ranks_take_the_same_number_of_steps(world_size, ranks):
+    for of_ranks in ranks[world_size]:
+        for epoch in epochs(of_ranks):
+            steps = [len(rank["batches"]) for rank in epoch]
+            assert len(set(steps)) == 1, of_ranks[0]["case"]
+            assert all(batch for rank in epoch for batch in rank["batches"])
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_each_epoch_is_the_data_set(world_size, ranks):
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["uneven"] != "join":
+            continue
+        for epoch in epochs(of_ranks):
+            read = Counter(chain.from_iterable(ids(rank) for rank in epoch))
+            assert read == Counter(range(case["size"])), case
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_a_shuffled_epoch_is_not_the_last_one_again(world_size, ranks):
+    """Also where loader workers live from epoch to epoch."""
+    seen = 0
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["shuffle"] and case["size"] >= 16 and (case["train"] or case["kind"] != "map"):
+            first, second = ([ids(rank) for rank in epoch] for epoch in epochs(of_ranks))
+            assert first != second, case
+            seen += case["persistent"]
+    assert seen == (3 if world_size == 2 else 0)
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_shorter_ranks_begin_again_or_end_the_epoch(world_size, ranks):
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["uneven"] == "join":
+            continue
+        for epoch in epochs(of_ranks):
+            read = Counter(chain.from_iterable(ids(rank) for rank in epoch))
+            every = Counter(range(case["size"]))
+            if case["uneven"] == "pad":
+                assert not every - read
+            else:
+                assert not read - every
+        assert all(all(rank["own"]) for rank in epoch)
+    lengths = {
+        uneven: len(of_ranks[0]["epochs"][0]["batches"])
+        for of_ranks in ranks[world_size]
+        if (uneven := of_ranks[0]["case"]["uneven"]) != "join"
+    }
+    # Parts of 21 and 20 samples, or of 14, 14 and 13, or of 11 and three times 10; two a batch.
+    pads, drops = {2: (11, 10), 3: (7, 7), 4: (6, 5)}[world_size]
+    assert lengths == {"pad": pads, "drop": drops}

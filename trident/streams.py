@@ -1,0 +1,171 @@
+"""Streams over ranks: passes that end on all ranks together, and epochs that reach loader workers.
+
+How many batches a rank's part of a stream has is known when it ends. A rank that goes on alone waits in the next
+collective without end, so the ranks agree on each batch before one of them takes it: for some batches at a time, which
+are read in the steps before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from trident.core.metrics import batch_size
+from trident.errors import ConfigError
+from trident.gather import agree, share
+from trident.utils.logging import get_logger
+
+__all__ = ["AHEAD", "InStep", "TellsWorkers", "Uneven"]
+
+log = get_logger(__name__)
+
+Uneven = Literal["drop", "pad", "join"]
+
+AHEAD = 8
+"""Batches agreed on at once, and so the most that are read ahead of them; a pass begins with one."""
+
+
+class InStep:
+    """A dataloader of as many batches on each rank, though the ranks' parts differ in length.
+
+    To be passed over by all ranks alike. Has no length, as a stream has none.
+
+    Args:
+        loader: this rank's dataloader.
+        uneven: what happens when a rank's part ends before others'. ``join``: it goes on with fillers, which are not to
+            count; ``pad``: it begins again; ``drop``: the pass ends for all.
+        name: the data set's, for messages.
+
+    Attributes:
+        real: batches of this rank's own in the current pass; None while that is not known.
+        count: batches that the current pass has given.
+    """
+
+    def __init__(self, loader: Any, uneven: Uneven, name: str) -> None:
+        self.loader, self.uneven, self.name = loader, uneven, name
+        self.real: int | None = None
+        self.count = 0
+        self._taken = 0
+        self._source: Iterator[Any] = iter(())
+        self._filler: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # not there yet: being unpickled
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def is_filler(self, batch_idx: int) -> bool:
+        """Whether a batch, counted from the beginning of the pass, is there to keep in step and must not count."""
+        return self.uneven == "join" and self.real is not None and batch_idx >= self.real
+
+    def __iter__(self) -> Iterator[Any]:
+        self.real, self.count, self._taken, self._filler = None, 0, 0, None
+        self._source = iter(self.loader)
+        asked, batches = 1, self._take(1)
+        while True:
+            counts = self._agreed(batches)
+            if self.count == 0 and not self._begin(batches, counts):
+                return
+            size = min(counts) if self.uneven == "drop" else max(counts)
+            batches += self._fillers(size - len(batches))
+            following = min(2 * asked, AHEAD) if size == asked else 0
+            ahead: list[Any] | None = []
+            for done, batch in enumerate(batches[:size], 1):
+                ahead = self._take(following * done // size - len(ahead or []), ahead)
+                self.count += 1
+                yield batch
+            if not following:
+                self._say_what_was_uneven(batches[size:])
+                return
+            asked, batches = following, ahead
+
+    def _take(self, count: int, behind: list[Any] | None = None) -> Any:
+        """Up to `count` more of this rank's batches; the error in their place if one cannot be read."""
+        if isinstance(behind, Exception) or self.real is not None:
+            return behind if behind is not None else []
+        try:
+            taken = list(islice(self._source, max(count, 0)))
+        except Exception as error:  # raised on all ranks, when they agree
+            return error
+        self._taken += len(taken)
+        if len(taken) < count:
+            self.real = self._taken
+        if taken:
+            self._filler = taken[-1]
+        return [*(behind or []), *taken]
+
+    def _agreed(self, batches: Any) -> list[int]:
+        failed = isinstance(batches, Exception)
+        counts = agree(-1 if failed else len(batches))
+        if failed:
+            raise batches
+        if -1 in counts:
+            raise RuntimeError(f"{self.name}: rank {counts.index(-1)} could not read its part")
+        return counts
+
+    def _begin(self, batches: Sequence[Any], counts: Sequence[int]) -> bool:
+        """Whether there is any batch; ranks without one of their own get another's to fill with."""
+        if not any(counts):
+            return False
+        if all(counts):
+            return True
+        if self.uneven == "drop":
+            raise ConfigError(
+                f"{self.name}: rank {counts.index(0)} has no samples of it, and `datamodule.uneven=drop` ends an epoch "
+                "with the first rank that has no more: nothing is left\n"
+                "hint: datamodule.uneven=join reads every sample once"
+            )
+        shared = share(batches[0] if batches else None, counts.index(1))
+        self._filler = batches[0] if batches else shared
+        return True
+
+    def _fillers(self, count: int) -> list[Any]:
+        if count <= 0:
+            return []
+        if self.uneven == "join" or not self.real:
+            return [self._filler] * count
+        found: list[Any] = []
+        while len(found) < count:
+            found += islice(self._source, count - len(found))
+            if len(found) < count:
+                self._source = iter(self.loader)
+        return found
+
+    def _say_what_was_uneven(self, left: Sequence[Any]) -> None:
+        if self.uneven == "join":
+            return
+        own = self.count if self.real is None else self.real
+        repeated = self.count - own if self.uneven == "pad" else 0
+        numbers = agree(repeated or sum(batch_size(batch) for batch in left))
+        if not any(numbers) or torch.distributed.get_rank():
+            return
+        by_rank = ", ".join(f"rank {rank}: {number}" for rank, number in enumerate(numbers))
+        what = "batches repeated" if self.uneven == "pad" else "samples left out, at least"
+        log.warning(f"{self.name}: {what} in this epoch, as its parts differ in length: {by_rank}")
+
+
+class TellsWorkers(IterableDataset[Any]):
+    """A torch stream that draws its samples by epoch, whose loader workers outlive an epoch.
+
+    They have copies of the data set, which `set_epoch` does not reach: the epoch lies in memory that they share.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+        if callable(tell := getattr(self.dataset, "set_epoch", None)):
+            tell(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        if get_worker_info() is not None and callable(
+            tell := getattr(self.dataset, "set_epoch", None)
+        ):
+            tell(int(self._epoch))
+        return iter(self.dataset)
