@@ -139,7 +139,7 @@ class Fillers(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        datamodule = getattr(trainer, "datamodule", None)
+        datamodule: Any = getattr(trainer, "datamodule", None)
         knows = isinstance(datamodule, TridentDataModule)
         self._is_filler = knows and datamodule.is_training_filler(batch, batch_idx)
 

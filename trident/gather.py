@@ -63,7 +63,7 @@ def agree(number: int) -> list[int]:
     numbers = torch.zeros(world_size(), dtype=torch.int64)
     numbers[dist.get_rank()] = number
     dist.all_reduce(numbers, group=_group())
-    return numbers.tolist()  # type: ignore[no-any-return]
+    return numbers.tolist()
 
 
 def share(value: T, source: int) -> T:
@@ -80,7 +80,7 @@ def share(value: T, source: int) -> T:
     for chunk in torch.split(buffer, CHUNK):
         if len(chunk):
             dist.broadcast(chunk, src=source, group=_group())
-    return value if mine else _unpack(skeleton, buffer)  # type: ignore[no-any-return]
+    return value if mine else _unpack(skeleton, buffer)
 
 
 def broadcast(compute: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from trident import check as checking
+from trident import shards
 from trident.errors import ConfigError
 from trident.project import CONFIG_NAME, config_path
 from trident.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
@@ -52,34 +53,43 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """Compose a config from the command line and run it, or a sweep of it with ``-m``.
 
-    ``trident check OVERRIDES`` composes and checks it, and runs nothing.
+    ``trident check OVERRIDES`` composes and checks it, and runs nothing; ``trident shards OVERRIDES
+    --ranks 2x4`` prints which rank would read which part of the data.
     """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not see the project's `src`; `python -m` does.
         sys.path.insert(0, str(Path.cwd()))
-    checks = sys.argv[1:2] == ["check"]
-    if checks:
-        sys.argv[1:] = [*sys.argv[2:], *checking.OVERRIDES]
+    answer = None
     try:
+        if sys.argv[1:2] == ["check"]:
+            answer, sys.argv[1:] = checking.task, [*sys.argv[2:], *checking.OVERRIDES]
+        elif sys.argv[1:2] == ["shards"]:
+            answer, rest = shards.parse(sys.argv[2:])
+            sys.argv[1:] = [*rest, *checking.OVERRIDES]
         sys.argv[1:] = arguments(sys.argv[1:], Path.cwd(), os.environ)
-    except RanksError as error:
+    except (ConfigError, RanksError) as error:
         sys.exit(fail(error, sys.stderr))
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
-    if not checks:
+    if answer is None:
         run_(task)()
         return
+    code: list[int | None] = []
     try:
-        run_(_check)()
+        run_(lambda cfg: code.append(_answered(answer, cfg)))()
     except SystemExit as end:  # Hydra's own, for what it could not compose
         sys.exit(2 if end.code == 1 else end.code)
+    if code and code[0]:
+        sys.exit(code[0])
 
 
-def _check(cfg: DictConfig) -> None:
+def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
     try:
-        checking.task(cfg)
-    except ConfigError as error:
-        sys.exit(fail(error, sys.stderr))
+        return answer(cfg)
+    except Exception as error:
+        if (wrong := _user_error(error)) is None:
+            raise
+        return fail(wrong, sys.stderr)
 
 
 def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:

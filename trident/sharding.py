@@ -8,6 +8,7 @@ unpadded slices, so that the outputs of all ranks, in order of rank, are in the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -17,6 +18,8 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, Subset
 
 from trident.errors import ConfigError
+from trident.hf import counts, node
+from trident.hf import is_iterable as is_hf_iterable
 
 __all__ = [
     "EvalBatches",
@@ -182,7 +185,7 @@ class EvalBatches(Sampler[list[int]]):
                 f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"
                 "hint: leave the split out: every rank gets its own part anyway"
             )
-        self.batch_size = batch_size
+        self.batch_size, self.part, self.local = batch_size, part, sizes is not None
         self.indices = slice_of(size, part) if sizes is None else range(size)
         longest = max(sizes) if sizes else ceil(size / part.world_size)
         self._length = ceil(longest / batch_size)
@@ -210,6 +213,7 @@ class RankSlice(Subset[Any]):
         if not isinstance(dataset, Sized):
             raise TypeError(f"{type(dataset).__name__} has no length")
         super().__init__(dataset, slice_of(len(dataset), part))
+        self.part = part
 
 
 class RankStride(IterableDataset[Any]):
@@ -243,13 +247,19 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
 def split_keeping_type(dataset: Any, part: Part) -> Any:
     """The same, but a part of a `datasets.Dataset` is one again, and knows nothing of being a part.
 
-    For who remembers that himself: later steps of preprocessing need the type's methods.
+    For who remembers that himself: later steps of preprocessing need the type's methods. A stream that
+    is counted (`take`, `skip`, `interleave_datasets`) is split by samples and not by shards, of which each
+    rank would count its own: other samples than those of one process.
     """
     if not hasattr(dataset, "with_format"):  # neither of the two kinds of `datasets`
         return split_by_rank(dataset, part)
     from datasets.distributed import split_dataset_by_node
 
-    return split_dataset_by_node(dataset, rank=part.rank, world_size=part.world_size)
+    own = {"rank": part.rank, "world_size": part.world_size}
+    if is_hf_iterable(dataset) and counts(dataset):
+        with suppress(TypeError):  # before datasets 5, which only splits by shards where it can
+            return split_dataset_by_node(dataset, **own, strategy="examples")
+    return split_dataset_by_node(dataset, **own)
 
 
 def current_part() -> Part:
@@ -273,14 +283,6 @@ def run_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
 
-def is_hf_iterable(dataset: object) -> bool:
-    """Whether this is a `datasets.IterableDataset`; asks without importing the library."""
-    import sys
-
-    library = sys.modules.get("datasets")
-    return library is not None and isinstance(dataset, library.IterableDataset)
-
-
 def is_iterable(dataset: object) -> bool:
     return isinstance(dataset, IterableDataset) or is_hf_iterable(dataset)
 
@@ -289,4 +291,4 @@ def is_split(dataset: object) -> bool:
     """Whether the data set is one rank's part already."""
     if isinstance(dataset, RankSlice | RankStride):
         return True
-    return is_hf_iterable(dataset) and getattr(dataset, "_distributed", None) is not None
+    return node(dataset) is not None

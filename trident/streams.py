@@ -156,7 +156,8 @@ class TellsWorkers(IterableDataset[Any]):
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch: torch.Tensor = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import torch
@@ -104,7 +105,7 @@ def numbers(kind: str, size: int, shards: int, shuffle: bool):
 
 def config(case: Case) -> dict:
     dataset = {key: getattr(case, key) for key in ("kind", "size", "shards", "shuffle")}
-    loader = {"batch_size": case.batch_size, "num_workers": case.workers}
+    loader: dict[str, Any] = {"batch_size": case.batch_size, "num_workers": case.workers}
     if case.workers:
         loader["persistent_workers"] = case.persistent
         loader["multiprocessing_context"] = "fork"
@@ -119,8 +120,13 @@ def config(case: Case) -> dict:
 
 
 def read(case: Case, rank: int, world_size: int) -> dict:
-    trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, current_epoch=0, fit_loop=None, state=None
+    trainer: Any = SimpleNamespace(
+        global_rank=rank,
+        is_global_zero=rank == 0,
+        world_size=world_size,
+        current_epoch=0,
+        fit_loop=None,
+        state=None,
     )
     split = Split.TRAIN if case.train else Split.TEST
     data = TridentDataModule(**{split.value: {"it": config(case)}}, uneven=case.uneven)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
+from trident.audit import Description, audit, describe, table
 from trident.core.dataspec import TridentDataspec
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
@@ -20,8 +21,11 @@ from trident.sharding import EvalBatches, Part, TrainBatches, is_iterable, run_s
 from trident.streams import InStep, Uneven
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
+from trident.utils.logging import get_logger
 
 __all__ = ["TridentDataModule"]
+
+log = get_logger(__name__)
 
 Specs = DictConfig | Mapping[str, Any] | None
 
@@ -251,14 +255,57 @@ class TridentDataModule(LightningDataModule):
                 f"hint: add one as `datamodule.{split.value}.NAME`"
             )
         train = split is Split.TRAIN
-        loaders = {}
+        found = {}
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
-            loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
-            if train and not isinstance(_sampler(loader), TrainBatches):
-                loader = Replayed(loader, run_seed(), self._epoch)
-            loaders[name] = self._in_step(loader, name, train)
-        return loaders
+            found[name] = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+        self._require_coverage(self._described(split, found))
+        if train:
+            found = {name: self._replayed(loader) for name, loader in found.items()}
+        return {name: self._in_step(loader, name, train) for name, loader in found.items()}
+
+    def described(self, split: Split, part: Part) -> list[Description]:
+        """What a rank would read of each data set of a split; needs no other ranks."""
+        self.setup(next(stage for stage, splits in STAGES.items() if split in splits))
+        train = split is Split.TRAIN
+        manual = self.sharding == "manual" and not (train and self.split_training)
+        loaders = {
+            name: spec.get_dataloader(None if manual else part, train=train, seed=run_seed())
+            for name, spec in self[split].items()
+        }
+        return self._described(split, loaders, part)
+
+    def _described(
+        self, split: Split, loaders: Mapping[str, Any], part: Part | None = None
+    ) -> list[Description]:
+        part = part or self._rank()
+        return [
+            describe(
+                f"datamodule.{split.value}.{name}",
+                spec.dataset,
+                loaders[name],
+                part,
+                splits=spec.splits,
+                after=spec.after_split,
+            )
+            for name, spec in self[split].items()
+        ]
+
+    def _require_coverage(self, own: Sequence[Description]) -> None:
+        """Raises ConfigError on all ranks where some samples would be read twice, or by no one."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return
+        for ranks in zip(*all_gather(own), strict=True):
+            for finding in audit(ranks):
+                said = f"{finding.name}: {finding.text}"
+                if finding.refused:
+                    raise ConfigError(f"{said}\n{table(ranks)}\nhint: {finding.hint}")
+                if self.trainer.is_global_zero:
+                    log.warning(f"{said}\nhint: {finding.hint}")
+
+    def _replayed(self, loader: Any) -> Any:
+        by_batch = isinstance(_sampler(loader), TrainBatches)  # each batch can be drawn by itself
+        return loader if by_batch else Replayed(loader, run_seed(), self._epoch)
 
     def _epoch(self) -> int:
         """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
@@ -282,6 +329,9 @@ class TridentDataModule(LightningDataModule):
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):
             return None
+        return self._rank()
+
+    def _rank(self) -> Part:
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)

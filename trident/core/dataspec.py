@@ -11,16 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sampler
 
+from trident.audit import Split
 from trident.core.evalspec import Evaluation
 from trident.errors import ConfigError
 from trident.gather import all_gather
+from trident.hf import is_iterable as is_hf_iterable
 from trident.randomness import Drawn, drawn_by_batch
 from trident.sharding import (
     EvalBatches,
     Part,
     TrainBatches,
     current_part,
-    is_hf_iterable,
     is_iterable,
     is_split,
     run_seed,
@@ -36,6 +37,7 @@ BATCHING = ("batch_size", "shuffle", "sampler", "drop_last", "batch_sampler")
 SPLIT_BY_NODE = "datasets.distributed.split_dataset_by_node"
 SPLIT_BY_RANK = "trident.sharding.split_by_rank"
 SPLITS = (SPLIT_BY_NODE, SPLIT_BY_RANK)
+COUNTING = ("skip", "take")
 SPLIT_RECIPE = f"`apply: {{split: {{_target_: {SPLIT_BY_RANK}}}}}`, without arguments"
 
 
@@ -51,6 +53,8 @@ class TridentDataspec:
         dataset: what preprocessing made of the data set.
         sampler: what preprocessing ended in, if that is a sampler; else None.
         split: whether the data set is this rank's part already.
+        splits: the steps that took it.
+        after_split: steps behind these whose meaning depends on a split.
         fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
     """
 
@@ -62,6 +66,7 @@ class TridentDataspec:
         self.sampler: Sampler[Any] | None = result if isinstance(result, Sampler) else None
         self.dataset = _data_source(name, result) if isinstance(result, Sampler) else result
         self.split = is_split(self.dataset) or _splits(steps)
+        self.splits, self.after_split = _cuts(steps)
         self.fixed_order = False
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
 
@@ -116,7 +121,8 @@ class TridentDataspec:
         if factory.keywords.get("persistent_workers") and _is_told_epochs(self.dataset):
             self.dataset = TellsWorkers(self.dataset)
         if self.sampler is not None:
-            self._require_own_part(self.sampler, part, train)
+            if part is not None:
+                self._require_own_part(self.sampler, part, train)
             rest = _without(factory.keywords, ("shuffle", "sampler"))
             return factory.func(*factory.args, dataset=self.dataset, sampler=self.sampler, **rest)
         if part is None:
@@ -199,6 +205,25 @@ def _steps(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
 def _splits(cfg: DictConfig | None) -> bool:
     """Whether a step of preprocessing takes this rank's part of the data set."""
     return any(kind == "apply" and step.get("_target_") in SPLITS for kind, _, step in _steps(cfg))
+
+
+def _cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
+    """The steps that take a part, in order, and those behind the first one that count samples."""
+    splits: list[Split] = []
+    behind: list[str] = []
+    for kind, name, step in _steps(cfg):
+        target = str(step.get("_target_")) if kind == "apply" else name
+        if target in SPLITS:
+            part = current_part()
+            by = target.rpartition(".")[2]
+            splits.append(Split(by=by, rank=part.rank, world_size=part.world_size))
+        elif kind == "method" and name == "shard":
+            given = instantiate(step)
+            rank, count = int(given["index"]), int(given["num_shards"])
+            splits.append(Split(by="shard", rank=rank, world_size=count))
+        elif splits and target in COUNTING:
+            behind.append(name)
+    return [split for split in splits if split.world_size > 1], behind
 
 
 def _data_source(name: str, sampler: Sampler[Any]) -> Any:

@@ -194,3 +194,12 @@ def rows(size: int, first: int = 0, stream: bool = False):
 def loader(dataset, batch_size):
     """A dataloader that is no class."""
     return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+
+
+def interleaved(size: int, stream: bool, rank: int):
+    """Two streams that are mixed after each was split."""
+    from datasets import interleave_datasets
+    from datasets.distributed import split_dataset_by_node
+
+    parts = [rows(size, first, stream) for first in (0, 100)]
+    return interleave_datasets([split_dataset_by_node(p, rank, world_size=2) for p in parts])

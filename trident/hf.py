@@ -1,0 +1,87 @@
+"""What `datasets` keeps of a stream, read by names that are its own: another version may make less visible."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "Node",
+    "counts",
+    "generator_state",
+    "is_behind_split",
+    "is_iterable",
+    "node",
+    "shards",
+    "stages",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The split that a stream carries, and applies when it is read."""
+
+    rank: int
+    world_size: int
+    strategy: str = "auto"
+
+    def takes_shards(self, count: int | None) -> bool:
+        """Whether a rank reads whole shards; else it reads all and keeps its samples."""
+        even = bool(count) and (count or 0) % self.world_size == 0
+        return self.strategy == "shards" or (self.strategy == "auto" and even)
+
+
+def is_iterable(dataset: object) -> bool:
+    """Whether this is a `datasets.IterableDataset`; asks without importing the library."""
+    library = sys.modules.get("datasets")
+    return library is not None and isinstance(dataset, library.IterableDataset)
+
+
+def node(dataset: Any) -> Node | None:
+    """A stream's split; None of one that is not split, and of anything else."""
+    config = getattr(dataset, "_distributed", None) if is_iterable(dataset) else None
+    if config is None:
+        return None
+    strategy = getattr(config, "strategy", "auto")
+    return Node(rank=int(config.rank), world_size=int(config.world_size), strategy=strategy)
+
+
+def stages(stream: Any) -> Iterator[Any]:
+    """What a stream is made of, from its end to its sources."""
+    waiting = [getattr(stream, "_ex_iterable", None)]
+    while waiting:
+        stage = waiting.pop(0)
+        if stage is not None:
+            yield stage
+            waiting += [getattr(stage, "ex_iterable", None), *getattr(stage, "ex_iterables", [])]
+
+
+def shards(stream: Any) -> int | None:
+    """Of the stream before its split."""
+    count = getattr(getattr(stream, "_ex_iterable", None), "num_shards", None)
+    return count if isinstance(count, int) else None
+
+
+def counts(stream: Any) -> bool:
+    """Whether a stream is made by a step that counts samples, which counts otherwise in a part of the shards."""
+    return any(_counts(stage) for stage in stages(stream))
+
+
+def is_behind_split(stage: Any) -> bool:
+    """Whether this is a `skip` or `take` of a stream that was split already."""
+    return getattr(stage, "split_when_sharding", True) is False
+
+
+def generator_state(stage: Any) -> str | None:
+    """Of what shuffles or mixes; None of other stages."""
+    bits = getattr(getattr(stage, "generator", None), "bit_generator", None)
+    return None if bits is None else repr(bits.state)
+
+
+def _counts(stage: Any) -> bool:
+    name = type(stage).__name__
+    if "Cycling" in name:  # interleaves
+        return "without_replacement" not in str(getattr(stage, "stopping_strategy", ""))
+    return name.startswith(("Skip", "Take"))
