@@ -39,6 +39,20 @@ ONE_EPOCH = (
 """Every rank writes down the 24 samples that it trains on once: `logged` is where, `samples_read` what."""
 
 
+STREAMS = (
+    "trainer.limit_train_batches=0.0",
+    "datamodule.val=null",
+    "datamodule.test.other.dataset._target_=toyproject.toy.rows",
+    "datamodule.test.other.dataset.size=17",
+    "+datamodule.test.other.dataset.stream=true",
+    "+datamodule.test.one.dataset="
+    "{_target_: toyproject.toy.rows, size: 1, first: 7, stream: true, shards: 1}",
+    "+datamodule.test.one.dataloader=${spec.dataloader}",
+    "+datamodule.test.one.evaluation=${spec.evaluation}",
+)
+"""Tests streams: one whose second half is a batch shorter, and one of a single sample."""
+
+
 def logged(folder: Path) -> str:
     return f"module.model.log={folder}/seen"
 

@@ -13,6 +13,7 @@ from support import (
     BY_NODE,
     ONE_EPOCH,
     PROJECT,
+    STREAMS,
     call,
     finish,
     free_port,
@@ -54,9 +55,9 @@ def both(tmp_path_factory, alone) -> Path:
     (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
     codes, output = finish(start([script, str(root), best], world_size=2))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
-    wrong = {"refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
+    wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
     (root / "output.txt").write_text(output)
-    for name in ("fit", "test", "predict", "foreign", *SPLITS, *wrong):
+    for name in ("fit", "test", "predict", "foreign", "uneven", "streams", *SPLITS, *wrong):
         for rank in range(2):
             assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
     assert codes == [0, 0]
@@ -107,6 +108,28 @@ def test_ranks_keep_to_their_part_and_epochs_differ(name, both):
     for batches in seen(both, name):
         epochs = [list(chain.from_iterable(batches[i * steps : (i + 1) * steps])) for i in range(3)]
         assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_ranks_whose_streams_differ_in_length_end_each_epoch_together(both):
+    """9 and 8 samples: two batches and one, and a filler."""
+    first, second = seen(both, "uneven")
+    assert [len(first), len(second)] == [6, 6]
+    fillers = second[1::2]
+    assert fillers == second[::2]
+    read = Counter(chain.from_iterable([*first, *second[::2]]))
+    assert read == Counter({index: 3 for index in range(17)})
+    assert result(both / "uneven")["steps"] == 6
+
+
+def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
+    """Also by metrics whose states are lists, on a rank without samples."""
+    best = result(alone)["checkpoint"]["best"]
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    assert call(tmp_path, *STREAMS, *bare) == 0
+    many, one = result(both / "streams")["metrics"], result(tmp_path)["metrics"]
+    assert {"one/test/auroc", "other/test/order"} < set(one)
+    assert many == pytest.approx(one, abs=1e-6)
 
 
 def test_torchrun_with_one_task_a_node(tmp_path):
@@ -182,6 +205,12 @@ def test_only_rank_zero_writes(both):
             "rank=0, world_size=2, but this process has rank=1, world_size=2: some samples would "
             "be read by several ranks and others by none\nhint: NODE_RANK is the rank only with "
             "one process a node; write `apply: {split: {_target_: trident.sharding.split_by_rank}}`",
+        ),
+        (
+            "unsplit",
+            "datamodule.train.toy: rank 0 reads all of it, and so do others: nothing splits it over "
+            "2 ranks\nrank  reads       of          split by  workers\n"
+            "0     everything  24 samples  nothing   0\n",
         ),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),
         ("bad", "this metric fails"),

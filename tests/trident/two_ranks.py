@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import BY_NODE, call
+from support import BY_NODE, STREAMS, call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -50,6 +50,9 @@ RUNS = {
     "odd": [*BARE, "datamodule.train.toy.dataloader.batch_size=4", "spec.dataset.size=25"],
     "manual": [*NO_EVALUATION, SPLIT],
     "stream": [*ROWS, *STREAM, "module.scheduler=null"],
+    "uneven": [*ROWS, *STREAM, "module.scheduler=null", "spec.dataset.size=17"],
+    "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],
+    "unsplit": [*ROWS, "+datamodule.sharding=manual"],
     "sampler": [*ROWS, SAMPLER],
     "lightning": [*ROWS, "+datamodule.sharding=manual", "+trainer.use_distributed_sampler=true"],
     "by_node": [*ROWS, BY_NODE],

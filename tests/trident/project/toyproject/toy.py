@@ -181,14 +181,14 @@ def fail(**_):
     raise RuntimeError("this metric fails")
 
 
-def rows(size: int, first: int = 0, stream: bool = False):
+def rows(size: int, first: int = 0, stream: bool = False, shards: int = 2):
     """The same points as a table of `datasets`, or a stream of it."""
     import datasets
 
     toy = Toy(size, first)
     columns = {"x": toy.x.tolist(), "labels": toy.labels.tolist(), "ids": toy.ids.tolist()}
     table = datasets.Dataset.from_dict(columns).with_format("torch")
-    return table.to_iterable_dataset(num_shards=2) if stream else table
+    return table.to_iterable_dataset(num_shards=shards) if stream else table
 
 
 def loader(dataset, batch_size):
