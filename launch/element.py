@@ -18,9 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .app import App
 from .causes import memory_killed
 from .errors import LaunchError
 from .feeding import feed
+from .history import in_vain
 from .meeting import Meeting, NotMet
 from .processes import identity
 from .resources import Resources
@@ -34,6 +36,9 @@ __all__ = ["main"]
 POLL_S = 0.05
 GRACE_S = 20.0
 """How long the ranks may take to end by themselves when they have not met, before srun is killed."""
+
+IN_VAIN = 10
+"""Attempts in a row that were preempted, or lost a node, before they left a checkpoint: more would end alike."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -85,6 +90,10 @@ class Element:
             code=self.array.launcher.get("code"),
         )
         say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
+        if (end := self._gives_up()) is not None:
+            self.sweep.write_end(self.index, attempt, **end)
+            say(f"member {self.index}: {end['detail']}")
+            return 1
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._tell)
         meeting = Meeting(
@@ -112,6 +121,16 @@ class Element:
             say(f"member {self.index}: attempt {last.number} still runs, as {last.lease['task']}")
             return True
         return False
+
+    def _gives_up(self) -> dict[str, Any] | None:
+        """The end of an attempt that is not worth starting, since all those before it came to nothing."""
+        if not App.from_record(self.sweep.record["app"]).leaves_result:
+            return None  # nobody knows how far another app has come
+        past = in_vain(self.sweep, self.index, self.task.array_job)
+        if len(past) < IN_VAIN:
+            return None
+        detail = f"{len(past)} attempts in a row ended before a checkpoint; `trident-sweep resume` starts it again"
+        return {"cause": past[-1].cause or Cause.LOST, "detail": detail}
 
     def _is_alive(self, attempt: Attempt) -> bool:
         """Whether another job runs the attempt; this one's own earlier lives are over."""

@@ -10,7 +10,7 @@ from typing import Any
 from .states import Attempt, Cause, derive
 from .store import SweepDir
 
-__all__ = ["Past", "codes", "earlier", "summary"]
+__all__ = ["Past", "codes", "earlier", "in_vain", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,18 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
     steps = _steps(sweep.metric_lines(index))
     return tuple(
         _past(attempt, following, steps) for attempt, following in itertools.pairwise(attempts)
+    )
+
+
+def in_vain(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
+    """The member's attempts under a job that has started it again and again, since one of them left a checkpoint."""
+    past = earlier(sweep, index, sweep.last_attempt(index))
+    saved = sweep.saved_by(index)
+    return tuple(
+        p
+        for p in past
+        if sweep.attempt(index, p.attempt).lease.get("job") == job
+        and (saved is None or p.attempt > saved)
     )
 
 

@@ -382,6 +382,11 @@ class SweepDir:
         """The engine's own record of an attempt; None for apps that leave none."""
         return read_json(self.attempt_dir(index, number) / RESULT)
 
+    def saved_by(self, index: int) -> int | None:
+        """The attempt that left the member's last checkpoint to go on from; None where there is none."""
+        record = read_json(self.member_dir(index) / RESUME)
+        return None if record is None else int(record["attempt"])
+
     def metric_lines(self, index: int) -> list[dict[str, Any]]:
         """All that the member's attempts have logged, steps that were run again among them."""
         return read_lines(self.member_dir(index) / METRICS)

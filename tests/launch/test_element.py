@@ -1,0 +1,65 @@
+"""What an array task does before it starts a rank, as a process with what SLURM tells it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trident.launch.store import SweepDir
+from trident.launch.sweep import Member
+from trident.records import RESUME, write_json
+
+JOB = {"job": "7", "task": "7_0", "world_size": 1, "hosts": ["n1"]}
+APP = {"command": ["true"], "directory": "/", "source": "/"}
+LAUNCHER = {
+    "name": "trident_slurm",
+    "resources": {
+        "nodes": 1,
+        "tasks_per_node": 1,
+        "cpus_per_task": 1,
+        "gpus_per_node": 0,
+        "mem_gb": None,
+        "timeout_min": None,
+    },
+    "options": {"master_address": "{host}", "meeting_s": 2},
+}
+
+
+def started(sweep: SweepDir, folder: Path) -> bool:
+    """Whether the next attempt starts its ranks."""
+    srun = folder / "srun"
+    srun.write_text(f"#!/bin/sh\ntouch {folder}/started\n")
+    srun.chmod(0o755)
+    argv = [sys.executable, "-m", "trident.launch.element", str(sweep.path), "0", "--", str(srun)]
+    told = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7"}
+    environment = {**os.environ, **told, "SLURM_JOB_NODELIST": "localhost"}
+    subprocess.run(argv, env=environment, timeout=60, check=False)
+    return (folder / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("attempts", "saved", "ours", "starts"),
+    [(10, None, True, False), (9, None, True, True), (10, 0, True, True), (10, None, False, True)],
+)
+def test_a_member_that_never_gets_anywhere_is_given_up(attempts, saved, ours, starts, tmp_path):
+    sweep = SweepDir(tmp_path / "s")
+    app = {**APP, "leaves_result": ours}
+    sweep.create({"id": "a", "app": app, "created": 0}, [Member(index=0, overrides=())])
+    sweep.add_array([0], LAUNCHER)
+    sweep.lease(0, **{**JOB, "job": "6", "task": "6_0"})  # before it was resumed
+    sweep.write_end(0, 0, cause="timeout")
+    for number in range(1, attempts + 1):
+        sweep.lease(0, **JOB)
+        if number < attempts:  # the last one's node has gone
+            sweep.write_end(0, number, cause="preempted", requeued=True)
+    if saved is not None:
+        write_json(sweep.member_dir(0) / RESUME, {"attempt": saved + 1})
+    assert started(sweep, tmp_path) == starts
+    end = sweep.attempt(0, attempts + 1).end
+    assert end is not None
+    if not starts:
+        assert end["cause"] == "node_fail" and "10 attempts in a row ended" in end["detail"]
