@@ -27,7 +27,7 @@ from .meeting import Meeting, NotMet
 from .processes import identity
 from .resources import Resources
 from .scheduler import select
-from .slurm import Task, is_running, requeue
+from .slurm import Task, is_running, requeue, silent
 from .states import Attempt, Cause
 from .store import Array, SweepDir
 
@@ -197,9 +197,10 @@ class Element:
         return 0 if attempt.completed or again else 1
 
     def _goes_on(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
-        """Whether the array task is to be put into the queue again: only a stop is, and only while it may run."""
+        """Whether the array task is to be put into the queue again: it was stopped or lost a node, and may run."""
         cause = end.get("cause")
-        if cause not in (Cause.TIMEOUT, Cause.PREEMPTED) or not self._still_running():
+        stopped = (Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAIL)
+        if cause not in stopped or not self._still_running():
             return False
         before = (self.sweep.attempt(self.index, n) for n in range(attempt.number))
         timeouts = sum(1 for a in before if a.end and a.end.get("cause") == Cause.TIMEOUT)
@@ -215,10 +216,12 @@ class Element:
         """The cause of an attempt's end, where the ranks' own records do not hold it."""
         if attempt.completed:
             return {}
-        if failure is not None:
-            return {"cause": Cause.LOST, "detail": failure}
         if self.sweep.is_cancelled(self.index):
             return {"cause": Cause.CANCELLED, "detail": "while it ran"}
+        if lost := self._lost_nodes(attempt):
+            return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
+        if failure is not None:
+            return {"cause": Cause.LOST, "detail": failure}
         if self._was_told(attempt) and not self._still_running():
             return self._ended_by_slurm()
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
@@ -235,6 +238,16 @@ class Element:
         if self._was_told(attempt):
             return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
         return {}
+
+    def _lost_nodes(self, attempt: Attempt) -> list[str]:
+        """The nodes that are gone: ranks elsewhere raise, for want of those, long before SLURM misses a node."""
+        if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
+            return []
+        try:
+            return silent(self.task.hosts)
+        except LaunchError as error:
+            say(f"scontrol cannot be asked: {error}")
+            return []
 
     def _ended_by_slurm(self) -> dict[str, Any]:
         """The job is being ended, by its time limit or by a person's command."""

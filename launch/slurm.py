@@ -35,10 +35,13 @@ __all__ = [
     "program",
     "refuse_script",
     "requeue",
+    "silent",
     "version",
 ]
 
 TIMEOUT_S = 60.0
+ANSWER_S = 5.0
+"""How long a node may take to accept a connection."""
 
 _STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
 """Of SLURM_*: how to reach a cluster. The others describe the job that surrounds this one."""
@@ -271,6 +274,33 @@ def beside(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
     job = run("squeue", "--noheader", f"--jobs={task}", "--format=%A", timeout=TIMEOUT_S).strip()
     where = [f"--jobid={job}", f"--nodelist={host}", f"--chdir={directory}"]
     return ["srun", "--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else [])]
+
+
+def silent(hosts: Sequence[str]) -> list[str]:
+    """Those of a job's nodes that SLURM misses already, or whose slurmd does not answer.
+
+    SLURM itself gives a node minutes before it misses it; who has lost a connection to one asks sooner. srun reaches
+    the same port from here.
+    """
+    shown = run("scontrol", "show", "node", "--oneliner", ",".join(hosts), timeout=TIMEOUT_S)
+    config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
+    usual = re.search(r"^SlurmdPort\s*=\s*(\d+)", config, re.M)
+    found = []
+    for line in shown.splitlines():
+        said = dict(re.findall(r"(\w+)=(\S*)", line))
+        port = int(said.get("Port") or (usual[1] if usual else 6818))
+        missed = re.search(r"DOWN|NOT_RESPONDING|\*", said.get("State", ""))
+        if missed or not _answers(said.get("NodeAddr") or said["NodeName"], port):
+            found.append(said["NodeName"])
+    return found
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:

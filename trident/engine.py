@@ -37,7 +37,7 @@ from trident.errors import ConfigError
 from trident.ranks import detect
 from trident.records import lower_is_better
 from trident.result import Result
-from trident.resuming import Place, Resumable
+from trident.resuming import MINUTES, Place, Resumable
 from trident.stopping import STOP
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -213,7 +213,8 @@ def _callbacks(cfg: DictConfig, place: Place | None) -> list[Callback]:
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
-        callbacks.append(Resumable(place))
+        minutes = (cfg.get("run") or {}).get("resume_minutes")
+        callbacks.append(Resumable(place, minutes=MINUTES if minutes is None else minutes))
     callbacks += [IterableEpochs(), Fillers(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))

@@ -42,6 +42,13 @@ KEYS = (
         ENGINE,
         "What the run returns and a sweep compares: of the tested checkpoint if this chose it, else the last.",
     ),
+    Key(
+        "run.resume_minutes",
+        "number or null",
+        "10",
+        ENGINE,
+        "Of a sweep's member: time between two checkpoints to go on from.",
+    ),
     Key("print_config", "bool", "true", RUN, "Show the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silence Python's warnings."),
     Key("trainer", "mapping", "trainer: default", ENGINE, "Lightning's Trainer, by its arguments."),

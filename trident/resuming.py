@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,18 @@ class Place:
         return cls(Path(member), Path(attempt), int(environ.get("TRIDENT_ATTEMPT", "0")))
 
     def latest(self) -> Mapping[str, Any] | None:
-        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first."""
+        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first.
+
+        A checkpoint that is damaged is passed over for the one before it.
+        """
         record = read_json(self.member / RESUME)
-        return record if record is not None and Path(record["checkpoint"]).exists() else None
+        while record is not None:
+            wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
+            if wrong is None:
+                return record
+            log.warning(f"{record['checkpoint']} {wrong}: it is passed over for the one before")
+            record = record.get("before")
+        return None
 
 
 class Resumable(Checkpoint):
@@ -96,13 +106,18 @@ class Resumable(Checkpoint):
         held = checkpoint.get(RANDOM)
         if held is None or trainer.state.fn != TrainerFn.FITTING:
             return
-        if len(held["by_rank"]) == trainer.world_size:
+        if (before := len(held["by_rank"])) == trainer.world_size:
             self._random = held
-        else:
-            log.warning(
-                f"goes on with {trainer.world_size} ranks, and was stopped with "
-                f"{len(held['by_rank'])}: dropout and the like draw anew"
+            return
+        twice = _count_by_new_ranks(checkpoint, before, trainer.world_size)
+        log.warning(
+            f"goes on with {trainer.world_size} ranks, and was stopped with {before}: dropout and the like draw anew, "
+            + (
+                f"and {twice} batches of the epoch are read again"
+                if twice
+                else "and what is left of the epoch is read"
             )
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random is not None and self._random["epoch_ended"]:
@@ -198,13 +213,17 @@ class Resumable(Checkpoint):
             self._saving = None
         if trainer.is_global_zero:
             over = epoch_ended and _is_over(trainer)
+            before = read_json(self.place.member / RESUME) or {}
+            before.pop("before", None)
             record = {
                 "schema": 1,
                 "checkpoint": str(path),
+                "bytes": _size(path),
                 "attempt": self.place.number,
                 "step": trainer.global_step,
                 "epoch": trainer.current_epoch,
                 "over_after": trainer.current_epoch if over else None,
+                "before": before or None,
             }
             write_json(self.place.member / RESUME, record)
             _forget_all_but_last(folder, KEPT)
@@ -228,6 +247,43 @@ def _is_over(trainer: pl.Trainer) -> bool:
     epochs, steps = trainer.max_epochs, trainer.max_steps
     by_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch
     return bool(trainer.should_stop) or by_epochs or 0 <= steps <= trainer.global_step
+
+
+def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, now: int) -> int:
+    """Let the epoch's batches count as so many ranks read them. Returns how many will be read twice.
+
+    Ranks are dealt samples in turn, so that full batches of all ranks are the epoch's next ones, however many ranks.
+    """
+    current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    read = int(current["ready"])
+    for key, batches in current.items():
+        current[key] = read * before // now - (read - batches)
+    return read * before % now
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _damage(path: Path, size: int | None) -> str | None:
+    """What is wrong with a checkpoint; None if nothing is to be seen.
+
+    A single file is read whole: torch's format has a checksum of each of its parts.
+    """
+    if not path.exists():
+        return "is gone"
+    if size is not None and (found := _size(path)) != size:
+        return f"has {found} bytes, and had {size}"
+    if path.is_file():
+        try:
+            with zipfile.ZipFile(path) as archive:
+                part = archive.testzip()
+        except (zipfile.BadZipFile, OSError) as error:
+            return f"cannot be read: {error}"
+        if part is not None:
+            return f"is damaged in {part}"
+    return None
 
 
 def _forget_all_but_last(folder: Path, count: int) -> None:

@@ -36,7 +36,10 @@ class StoppedToGoOn(SystemExit):
 
 
 class Stop:
-    """The request to stop: in a loop it waits for the batch's end; elsewhere, or twice, it acts."""
+    """The request to stop: in a loop it waits for the batch's end; elsewhere it acts.
+
+    So does a second one, unless somebody starts the run again.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -48,7 +51,8 @@ class Stop:
         repeated, self.requested = self.requested, True
         if signum == signal.SIGUSR2:
             return  # well ahead of the end: waits for a loop
-        if repeated or not self.in_loop:
+        # A scheduler tells every process of a job, and the launcher passes it on: for who goes on, that is one request.
+        if not self.in_loop or (repeated and not self.goes_on):
             raise Terminated
 
     def check(self) -> None:

@@ -73,7 +73,7 @@ JobAcctGatherParams=OverMemoryKill
 {accounting}
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=1-00:00:00 State=UP PreemptMode=OFF
-PartitionName=low Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=3 MaxTime=60 State=UP
+PartitionName=low Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace_s} MaxTime=60 State=UP
 PartitionName=high Nodes=ALL PriorityTier=100 PreemptMode=OFF State=UP
 PartitionName=small Nodes=n1 MaxNodes=1 MaxTime=10 State=UP
 PartitionName=down Nodes=ALL State=DOWN
@@ -174,6 +174,7 @@ class Cluster(Login):
         accounting: bool = False,
         max_array_size: int = 1001,
         max_job_count: int = 10_000,
+        grace_s: int = 3,
     ) -> Cluster:
         """Start it, and wait until all nodes are idle."""
         folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: munge's socket has 100 characters
@@ -196,6 +197,7 @@ class Cluster(Login):
                 nodes="\n".join(nodes),
                 max_array_size=max_array_size,
                 max_job_count=max_job_count,
+                grace_s=grace_s,
                 min_job_age=4 if accounting else 300,  # sacct remembers
             )
         )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 from support import finish, start
+
+from trident.records import RESUME, write_json
+from trident.resuming import Place
 
 HERE = Path(__file__).parent
 NAMES = (
@@ -53,3 +59,54 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
     assert len(list((root / f"{name}-told").glob("attempts/*/stop.json"))) >= 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = None
+    for step in (1, 2):
+        path = tmp_path / f"{step}.ckpt"
+        torch.save({"weights": torch.rand(1000)}, path)
+        size = path.stat().st_size
+        record = {"checkpoint": str(path), "bytes": size, "step": step, "before": record}
+        write_json(tmp_path / RESUME, record)
+    place = Place(tmp_path, tmp_path / "attempts" / "1", 1)
+    assert place.latest() == record
+    whole = path.read_bytes()
+    flipped = whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]
+    path.write_bytes({"cut": whole[:-9], "flip": flipped, "remove": b""}[damage])
+    if damage == "remove":
+        path.unlink()
+    found = place.latest()
+    assert found is not None and found["step"] == 1
+    assert "2.ckpt" in caplog.text and "passed over for the one before" in caplog.text
+    Path(found["checkpoint"]).write_bytes(b"nothing")
+    assert place.latest() is None
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_path: Path) -> None:
+    """Stopped after two batches a rank; two epochs in all."""
+    trace = f"_target_: toyproject.trace.Trace, path: {tmp_path}/trace, stop_after: [2]"
+    argv = ["-m", "trident.run", f"hydra.run.dir={tmp_path}/run", f"+callbacks.trace={{{trace}}}"]
+    argv += ["datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2"]
+    said = ""
+    for attempt, size in enumerate((first, then)):
+        place = tmp_path / "run" / "attempts" / str(attempt)
+        place.mkdir(parents=True)
+        environment = {
+            "TRIDENT_MEMBER_DIR": f"{tmp_path}/run",
+            "TRIDENT_ATTEMPT": str(attempt),
+            "TRIDENT_ATTEMPT_DIR": str(place),
+        }
+        codes, said = finish(start(argv, world_size=size, **environment))
+        assert not any(codes), said[-3000:]
+    assert (tmp_path / "run" / "attempts" / "0" / "stop.json").exists()
+    assert f"goes on with {then} ranks, and was stopped with {first}" in said
+    lines = [
+        json.loads(t) for path in tmp_path.glob("trace.*") for t in path.read_text().splitlines()
+    ]
+    read = chain.from_iterable(chain.from_iterable(line[4] for line in lines if line[0] == "step"))
+    assert Counter(read) == Counter(dict.fromkeys(range(24), 2))
