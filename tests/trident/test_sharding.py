@@ -7,8 +7,8 @@ from itertools import chain
 
 import pytest
 import torch
-from datasets import Dataset
-from hypothesis import example, given
+from datasets import Dataset, interleave_datasets
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import IterableDataset, TensorDataset
 
@@ -125,6 +125,44 @@ def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world
         slices = own_parts(size, world_size)
         real = [[own[i] for i in indices] for own, indices in zip(slices, real, strict=True)]
     assert list(chain.from_iterable(real)) == list(range(size))
+
+
+made = st.lists(
+    st.sampled_from(["take", "skip", "shuffle", "map", "filter", "mixed", "repeat"]), max_size=3
+)
+
+
+def stream_of(size: int, shards: int, steps: list[str]):
+    """A stream of ids from 0 on, through steps of `datasets`."""
+    stream = Dataset.from_dict({"id": list(range(size))}).to_iterable_dataset(num_shards=shards)
+    for step in steps:
+        if step == "mixed":
+            other = Dataset.from_dict({"id": list(range(100, 105))}).to_iterable_dataset(2)
+            stream = interleave_datasets([stream, other])
+        else:
+            stream = {
+                "take": lambda s: s.take(7),
+                "skip": lambda s: s.skip(3),
+                "shuffle": lambda s: s.shuffle(seed=1, buffer_size=4),
+                "map": lambda s: s.map(lambda row: {"id": row["id"] + 1}),
+                "filter": lambda s: s.filter(lambda row: row["id"] % 3 > 0),
+                "repeat": lambda s: s.repeat(2),
+            }[step](stream)
+    return stream
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 30), st.integers(1, 8), worlds, made, st.integers(0, 2))
+@example(20, 4, 2, ["take"], 0)
+@example(20, 4, 2, ["mixed"], 1)
+def test_ranks_read_of_a_stream_what_one_process_reads(size, shards, world_size, steps, epoch):
+    def read(part: Part) -> list[int]:
+        own = split_by_rank(stream_of(size, min(shards, size), steps), part)
+        own.set_epoch(epoch)
+        return [row["id"] for row in own]
+
+    together = Counter(chain.from_iterable(read(part) for part in parts(world_size)))
+    assert together == Counter(read(Part()))
 
 
 def test_split_by_rank_marks_what_it_splits():
