@@ -24,7 +24,8 @@ from trident.schema import SPLITS, check
 from trident.sources import locate
 
 if TYPE_CHECKING:
-    from trident.audit import Description, Finding
+    from trident.audit import Finding
+    from trident.descriptions import Description
 
 __all__ = ["parse"]
 

@@ -12,8 +12,9 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
-from trident.audit import Description, audit, describe, table
+from trident.audit import audit, table
 from trident.core.dataspec import TridentDataspec
+from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
 from trident.randomness import Replayed

@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sampler
 
-from trident.audit import Split
 from trident.core.evalspec import Evaluation
+from trident.descriptions import Split
 from trident.errors import ConfigError
 from trident.gather import all_gather
 from trident.hf import is_iterable as is_hf_iterable
