@@ -91,17 +91,12 @@ def _judged(probe: Probe) -> Iterator[Check]:
         if met is not None
         else "ranks on different nodes would not find each other",
     )
-    means = {
-        "scontrol": "a member that is stopped cannot requeue itself: `trident-sweep resume` goes on with it",
-        "squeue": "a member does not see whether an earlier attempt of it still runs",
-        "sbatch": "a sweep beyond the submit limit is not fed on: `trident-sweep resume` submits the rest",
-    }
     for program, refusal in probe.head["programs"].items():
         yield Check(
             name=f"{program} on nodes",
-            ok=refusal is None or program == "sbatch",  # which only the largest sweeps need
+            ok=refusal is None or program not in slurm.NEEDED,
             found=refusal or "works",
-            means=means[program] if refusal else "",
+            means=slurm.WITHOUT[program] if refusal else "",
         )
 
 

@@ -21,13 +21,12 @@ from trident.ranks import Ranks, detect, expand_hosts
 from trident.records import read_json, write_json
 
 from . import slurm
-from .command import run
 from .errors import LaunchError
 from .meeting import Meeting, NotMet, meet
 from .options import sbatch_flags, srun_flags
 from .provenance import own_version
 from .resources import Resources
-from .script import directives
+from .script import directives, srun
 
 __all__ = ["Probe", "main"]
 
@@ -93,7 +92,7 @@ class Probe:
             **sbatch_flags(options, self.resources),
         }
         me = [sys.executable, "-P", "-m", "trident.launch.probe"]
-        node = ["srun", *srun_flags(options, self.resources), *me, "node", str(self.folder)]
+        node = srun(*srun_flags(options, self.resources), *me, "node", str(self.folder))
         lines = ["#!/bin/bash", directives(flags), *(self.options.get("setup") or ())]
         lines.append(shlex.join([*me, "head", str(self.folder), "--", *node]))
         return "\n".join(lines) + "\n"
@@ -158,39 +157,23 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
     hosts = list(expand_hosts(environ["SLURM_JOB_NODELIST"]))
     write_json(folder / "hosts.json", {"hosts": hosts})
     meeting = Meeting(hosts, 1, address="{host}", seconds=MEETING_S)
-    found: dict[str, Any] = {"hosts": hosts, "programs": _programs(environ)}
+    found: dict[str, Any] = {
+        "hosts": hosts,
+        "programs": slurm.refusals_here(environ["SLURM_JOB_ID"], environ),
+    }
     begun = time.monotonic()
-    srun = subprocess.Popen(command, env={**environ, "TRIDENT_MEETING": meeting.invitation})
+    ranks = subprocess.Popen(command, env={**environ, "TRIDENT_MEETING": meeting.invitation})
     try:
-        while srun.poll() is None and not meeting.met:
+        while ranks.poll() is None and not meeting.met:
             meeting.step()
             time.sleep(POLL_S)
         found["met_s"] = time.monotonic() - begun if meeting.met else None
     except NotMet as error:
         found["not_met"] = str(error)
     write_json(folder / "head.json", found)
-    code = srun.wait()
+    code = ranks.wait()
     meeting.close()
     return code
-
-
-def _programs(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Whether what an array task calls works here: its words where it does not."""
-    job = environ["SLURM_JOB_ID"]
-    tried = {
-        "scontrol": ("scontrol", "show", "job", job),
-        "squeue": ("squeue", "--noheader", f"--jobs={job}"),
-        "sbatch": ("sbatch", "--test-only", "--wrap=true"),
-    }
-    return {name: _refusal(words, slurm.for_sbatch(environ, "")) for name, words in tried.items()}
-
-
-def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    try:
-        run(*words, timeout=20, env=environ)
-    except LaunchError as error:
-        return str(error).splitlines()[0]
-    return None
 
 
 def _node(folder: Path, environ: Mapping[str, str]) -> int:

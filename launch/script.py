@@ -10,7 +10,7 @@ from string import Template
 
 from .errors import UsageError
 
-__all__ = ["batch", "directives", "local"]
+__all__ = ["batch", "directives", "local", "srun"]
 
 
 class _Placeholders(Template):
@@ -56,7 +56,7 @@ def batch(
     environment: Mapping[str, str],
     version: str,
     flags: Mapping[str, str | bool],
-    srun: Sequence[str],
+    srun_words: Sequence[str],
     setup: Sequence[str] = (),
     teardown: Sequence[str] = (),
     container: Sequence[str] = (),
@@ -87,7 +87,7 @@ def batch(
         "element": shlex.join(
             [python, "-P", "-m", "trident.launch.element", str(sweep), str(array)]
         ),
-        "srun": shlex.join(["srun", *srun]),
+        "srun": shlex.join(srun(*srun_words)),
         "container": shlex.join(container),
         "worker": shlex.join(
             [worker_python or python, "-P", "-m", "trident.launch.worker", str(sweep)]
@@ -105,6 +105,11 @@ def batch(
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
     return _Placeholders(template).substitute(values)
+
+
+def srun(*words: str) -> list[str]:
+    """What starts tasks on an allocation's nodes."""
+    return ["srun", *words]
 
 
 def directives(flags: Mapping[str, str | bool]) -> str:

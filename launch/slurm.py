@@ -18,9 +18,12 @@ from .environment import clean
 from .errors import SchedulerError, UsageError
 from .limits import Limits, Partition, Submits, parse, submits
 from .plan import Cut
+from .script import srun
 from .states import Native, State, of_slurm
 
 __all__ = [
+    "NEEDED",
+    "WITHOUT",
     "SlurmScheduler",
     "Task",
     "beside",
@@ -33,6 +36,7 @@ __all__ = [
     "limits",
     "node_name",
     "program",
+    "refusals_here",
     "refuse_script",
     "requeue",
     "silent",
@@ -268,12 +272,41 @@ def requeue(task: Task) -> None:
         # By a signal: what it asked for has begun, and ends every process of the job, itself among them.
 
 
+WITHOUT: Mapping[str, str] = {
+    "scontrol": "a member that is stopped cannot requeue itself: `trident-sweep resume` goes on with it",
+    "squeue": "a member does not see whether an earlier attempt of it still runs",
+    "sbatch": "a sweep beyond the submit limit is not fed on: `trident-sweep resume` submits the rest",
+}
+"""What array tasks call on compute nodes, and what follows where that does not work."""
+
+NEEDED = {"scontrol", "squeue"}
+"""Of these, what every sweep needs."""
+
+
+def refusals_here(job: str, environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Try on a compute node what array tasks call there: why it does not work, by program; None where it does."""
+    tried = {
+        "scontrol": ("scontrol", "show", "job", job),
+        "squeue": ("squeue", "--noheader", f"--jobs={job}"),
+        "sbatch": ("sbatch", "--test-only", "--wrap=true"),
+    }
+    return {name: _refusal(words, for_sbatch(environ, "")) for name, words in tried.items()}
+
+
+def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    try:
+        run(*words, timeout=20, env=environ)
+    except SchedulerError as error:
+        return _first_line(error)
+    return None
+
+
 def beside(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
     """What starts a command beside the ranks of a running array task, on one of its hosts."""
     # srun wants the task's own job id, which its name does not hold.
     job = run("squeue", "--noheader", f"--jobs={task}", "--format=%A", timeout=TIMEOUT_S).strip()
     where = [f"--jobid={job}", f"--nodelist={host}", f"--chdir={directory}"]
-    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else [])]
+    return srun("--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else []))
 
 
 def silent(hosts: Sequence[str]) -> list[str]:

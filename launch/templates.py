@@ -57,7 +57,7 @@ def _batch(plan: Plan, sweep: SweepDir, array: Array) -> str:
         name=name,
         script=array.script,
         flags=flags,
-        srun=srun_flags(options, plan.resources),
+        srun_words=srun_flags(options, plan.resources),
         setup=options.get("setup") or (),
         teardown=options.get("teardown") or (),
         container=container,

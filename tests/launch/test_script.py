@@ -58,7 +58,7 @@ def rendered(name: str, template: str | None = None) -> str:
         environment={"A": "$(id)"},
         version="1.2.3",
         flags={"job-name": "a b:1f", "array": "0-3,7%4", "exclusive": True},
-        srun=["--nodes=2"],
+        srun_words=["--nodes=2"],
         setup=["module load cuda", 'source "$HOME/venv/bin/activate"'],
         teardown=["rm -rf /tmp/mine"],
         container=container if name == "container" else (),
