@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 
 import pytest
@@ -106,6 +107,23 @@ def test_cancelled_members_end_for_good(cli, login):
     until(lambda: not login.out("squeue", "-h", "-j", job_of(cli, "s"), code=None), 30)
     cli("resume", "s", code=2)
     assert {m["attempt"] for m in cli.members("s")} == {0, None}
+
+
+def test_ranks_run_in_a_container_and_their_keeper_outside(cli, shared):
+    """No runtime of containers is here: what is in its place starts its command with another variable."""
+    runtime = shared / "bin" / "apptainer"
+    runtime.parent.mkdir()
+    runtime.write_text(
+        '#!/bin/bash\n[ "$1 $2 $3 $4" = "exec --nv --bind=/data image.sif" ] || exit 9\n'
+        'INSIDE=yes exec "${@:5}"\n'
+    )
+    runtime.chmod(0o755)
+    words = f"image: image.sif, runtime: apptainer, mounts: [/data], python: {sys.executable}"
+    setup = f"hydra.launcher.setup=['export PATH={shared}/bin:$PATH']"
+    cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", "hydra.launcher.template=container",
+        f"+hydra.launcher.container={{{words}}}", setup)  # fmt: skip
+    said = cli.said("s", 0)
+    assert [(r["RANK"], r["INSIDE"]) for r in said] == [(str(rank), "yes") for rank in range(4)]
 
 
 def test_memory_is_told_from_other_ends(cli):
