@@ -104,7 +104,7 @@ def _follower(arrays: Sequence[Array], array: Array) -> Array | None:
 
 def _is_wanted(sweep: SweepDir, arrays: Sequence[Array], array: Array) -> bool:
     """Whether an array has a member that still has to run, and that no later submission has."""
-    later = {index for other in arrays[array.index + 1 :] for index in other.members}
+    later = {index for other in arrays if other.index > array.index for index in other.members}
     return any(index not in later and not sweep.is_cancelled(index) for index in array.members)
 
 
@@ -125,10 +125,11 @@ def _is_mine(sweep: SweepDir, array: Array) -> bool:
 def waiting(arrays: Sequence[Array], native: Mapping[str, Native]) -> dict[int, Native]:
     """What is to be said of the arrays that are not submitted yet, by index: they wait while one before them lives."""
     found: dict[int, Native] = {}
+    by_index = {array.index: array for array in arrays}
     for array in arrays:
         if array.job or not array.fed or array.follows is None:
             continue
-        before = arrays[array.follows]
+        before = by_index[array.follows]
         tasks = (native.get(before.task(index) or "") for index in before.members)
         lives = before.index in found or any(task and not task.state.ended for task in tasks)
         if lives:
