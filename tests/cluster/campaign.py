@@ -5,6 +5,8 @@ One is preempted, one runs into its time limit twice, one loses a node, one rais
 the undisturbed sweep came to. Prints a table, and exits with 1 where anything of it is not so. About ten minutes:
 
     make campaign
+
+Where it ends badly, what it has run stays; ``campaign.py FOLDER`` takes the undisturbed sweep from there.
 """
 
 from __future__ import annotations
@@ -61,10 +63,15 @@ class Came:
 
 
 def main() -> int:
-    folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    earlier = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    folder = earlier or Path(tempfile.mkdtemp(prefix="campaign-"))
     project = folder / "project"
-    shutil.copytree(HERE.parent / "trident" / "project", project)
-    shutil.copy(HERE / "troubles.py", project / "toyproject")
+    if earlier is None:
+        shutil.copytree(HERE.parent / "trident" / "project", project)
+        shutil.copy(HERE / "troubles.py", project / "toyproject")
+    shutil.rmtree(project / "logs" / "sweeps" / "rough", ignore_errors=True)
+    for log in folder.glob("rough-*"):
+        log.unlink()
     started = time.monotonic()
     words = (
         "run.seed=range(1,13)",
@@ -82,12 +89,13 @@ def main() -> int:
     seen = f"module.model.log={folder}/NAME-${{run.seed}}-${{oc.env:TRIDENT_ATTEMPT}}"
     with Cluster.up() as cluster:
         cli = Cli(project, lambda argv, cwd: cluster.command(*argv, cwd=cwd))
-        say("the undisturbed sweep, on this machine")
-        local = ("hydra/launcher=trident_local", "hydra.launcher.array_parallelism=1")
         here = Cli(project)
-        here("submit", "--name", "calm", *words, seen.replace("NAME", "calm"), *local)
-        ended(here, "calm", lambda: None)
-        (folder / "troubles").mkdir()
+        if earlier is None:
+            say("the undisturbed sweep, on this machine")
+            local = ("hydra/launcher=trident_local", "hydra.launcher.array_parallelism=1")
+            here("submit", "--name", "calm", *words, seen.replace("NAME", "calm"), *local)
+            ended(here, "calm", lambda: None)
+        (folder / "troubles").mkdir(exist_ok=True)
         for index, trouble in TROUBLES.items():
             (folder / "troubles" / str(index + 1)).write_text(trouble)
         say("the disturbed sweep, on SLURM")
@@ -144,7 +152,8 @@ class Disturber:
     def _tell(self, hosts: list[str]) -> None:
         # What SLURM itself sends ahead of a time limit, which it has by the minute only.
         job = self.cli.submission("rough")["job"]
-        self.cluster.run("scancel", "--signal=USR2", "--batch", f"{job}_{SLOW}")
+        told = ("scancel", "--signal=USR2", "--batch", f"{job}_{SLOW}")
+        until(lambda: self.cluster.run(*told, code=None).returncode == 0, 20, every=1)
 
     def _preempt(self, hosts: list[str]) -> None:
         where = ("-N2", f"--nodelist={','.join(hosts)}", "--exclusive")
