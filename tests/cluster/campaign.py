@@ -243,16 +243,14 @@ def table(members: list[dict[str, Any]], calm: list[Came], rough: list[Came]) ->
     wrong = []
     metric = "odd/val/acc"
     spread = max(c.metrics[metric] for c in calm) - min(c.metrics[metric] for c in calm)
-    say(
-        f"\n{'member':6} {'done to it':18} {'attempts':34} {'state':10} {metric:12} largest difference  weights"
-    )
+    say(f"\n{'member':6} {'attempts':34} {'state':10} {metric:12} largest difference  weights")
     for index, (member, one, other) in enumerate(zip(members, calm, rough, strict=True)):
         causes = [past["cause"] for past in member["earlier"]]
         off = {k: abs(v - other.metrics[k]) for k, v in one.metrics.items() if k != "train/loss"}
         largest = max(off.values())
         bits = "equal" if one.weights == other.weights else "differ"
         say(
-            f"{index:6} {DONE_TO.get(index, ''):18} {', '.join([*causes, 'completed']):34} {member['state']:10} "
+            f"{index:6} {', '.join([*causes, 'completed']):34} {member['state']:10} "
             f"{other.metrics[metric]:<12.4f} {largest:<19.2e} {bits}"
         )
         if member["state"] != "COMPLETED":
