@@ -257,7 +257,7 @@ def _some_node_is_away() -> bool:
 
 def is_running(task: Task) -> bool:
     """Whether SLURM still lets this job run: not when it is cancelled or ends."""
-    shown = run("scontrol", "show", "job", "--oneliner", task.name, timeout=TIMEOUT_S)
+    shown = _asked("scontrol", "show", "job", "--oneliner", task.name)
     state = re.search(r"\bJobState=(\w+)", shown)
     return state is not None and state[1] == "RUNNING"
 
@@ -315,8 +315,8 @@ def silent(hosts: Sequence[str]) -> list[str]:
     SLURM itself gives a node minutes before it misses it; who has lost a connection to one asks sooner. srun reaches
     the same port from here.
     """
-    shown = run("scontrol", "show", "node", "--oneliner", ",".join(hosts), timeout=TIMEOUT_S)
-    config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
+    shown = _asked("scontrol", "show", "node", "--oneliner", ",".join(hosts))
+    config = _asked("scontrol", "show", "config")
     usual = re.search(r"^SlurmdPort\s*=\s*(\d+)", config, re.M)
     found = []
     for line in shown.splitlines():
@@ -326,6 +326,17 @@ def silent(hosts: Sequence[str]) -> list[str]:
         if missed or not _answers(said.get("NodeAddr") or said["NodeName"], port):
             found.append(said["NodeName"])
     return found
+
+
+def _asked(*argv: str) -> str:
+    """What a question out of a job gives. SLURM tells every process of a job that it ends, those that ask it as well:
+    these ask again."""
+    try:
+        return run(*argv, timeout=TIMEOUT_S)
+    except SchedulerError as error:
+        if error.code is None or error.code >= 0:
+            raise
+        return run(*argv, timeout=TIMEOUT_S)
 
 
 def _answers(host: str, port: int) -> bool:

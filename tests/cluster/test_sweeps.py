@@ -202,6 +202,21 @@ def test_a_lost_node_costs_an_attempt_and_no_member(cli, cluster):
     assert (member["attempt"], [past["cause"] for past in member["earlier"]]) == (1, ["node_fail"])
 
 
+def test_a_lost_node_that_the_ranks_notice_first_costs_no_member(cli, cluster, shared):
+    alone = shared / "alone"  # where rank 0 finds that others are gone
+    cli("submit", *SLURM, *FOUR, "--name", "s", "sleep=6", f"+alone={alone}")
+    until((cli.sweep("s") / "members/0000/attempts/0/ranks/0003.json").exists, 30)
+    lost = cli.attempt("s", 0)["hosts"][1]
+    cluster.kill(lost)
+    alone.touch()
+    cli.until("s", lambda members: members[0]["state"] == "PENDING")
+    alone.unlink()
+    cluster.revive(lost)
+    cli.until("s", lambda members: members[0]["state"] == "COMPLETED", 90)
+    (past,) = cli.members("s")[0]["earlier"]
+    assert (past["cause"], past["detail"]) == ("node_fail", f"{lost} does not answer")
+
+
 def test_a_thousand_members_are_submitted_at_once(login, project):
     cli = Cli(project, lambda argv, cwd: login.command(*argv, cwd=cwd))
     many = ("experiment=digits", "run.seed=range(1000)", "hydra.launcher.array_parallelism=1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,7 @@ from trident.launch.limits import Partition, minutes, submits
 from trident.launch.options import sbatch_flags, srun_flags
 from trident.launch.plan import chunks
 from trident.launch.resources import resolve
-from trident.launch.slurm import Task, for_sbatch
+from trident.launch.slurm import Task, for_sbatch, is_running
 from trident.launch.states import Cause, State, of_slurm
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
@@ -94,6 +97,19 @@ def test_every_state_of_slurm_has_a_meaning(word: str) -> None:
 def test_what_never_moves_says_what_frees_it(word: str, reason: str, frees: str) -> None:
     said = of_slurm(word, reason, task="7_3").reason or ""
     assert said.startswith("stuck: ") and frees in said
+
+
+def test_a_question_that_a_signal_has_ended_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By TERM, which SLURM sends to every process of a job, scontrol among them."""
+    scontrol = tmp_path / "scontrol"
+    once = f"[ -e {tmp_path}/told ] || {{ touch {tmp_path}/told; kill -TERM $$; }}"
+    scontrol.write_text(f"#!/bin/sh\n{once}\necho JobState=PENDING\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    task = Task(array_job="1", number=0, job="1", restarts=0, hosts=("n1",))
+    assert not is_running(task)
 
 
 def test_a_task_is_named_by_its_array() -> None:

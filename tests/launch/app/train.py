@@ -26,7 +26,10 @@ def main(cfg: DictConfig) -> None:
         hoard[::4096] = b"x" * len(hoard[::4096])
     if cfg.get("polite"):  # as many a framework, it ends by 0 when it is told to end
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    time.sleep(cfg.sleep)
+    while time.time() < started + cfg.sleep:
+        if rank == 0 and Path(cfg.get("alone", "/nonexistent")).exists():
+            raise ConnectionError("closed by peer")
+        time.sleep(min(0.1, cfg.sleep))
     record: dict[str, Any] = dict(os.environ)
     record |= {"cwd": str(Path.cwd()), "host": socket.gethostname()}
     record |= {"started": started, "ended": time.time(), "cfg": OmegaConf.to_container(cfg)}
