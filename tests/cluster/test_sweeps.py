@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import subprocess
 import sys
 import time
 
@@ -217,18 +219,31 @@ def test_a_lost_node_that_the_ranks_notice_first_costs_no_member(cli, cluster, s
     assert (past["cause"], past["detail"]) == ("node_fail", f"{lost} does not answer")
 
 
+def busy() -> float:
+    """By how much the machine's other work delays a process that only computes: 1.0 on a quiet one."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return max(1.0, seconds / spent)
+
+
 def test_a_thousand_members_are_submitted_at_once(login, project):
     cli = Cli(project, lambda argv, cwd: login.command(*argv, cwd=cwd))
     many = ("experiment=digits", "run.seed=range(1000)", "hydra.launcher.array_parallelism=1")
-    started = time.monotonic()
-    done = cli("submit", "--name", "s", *many)
-    seconds = time.monotonic() - started
-    asked = cli("status", "s", "--verbose").stderr
-    cli("cancel", "s")
-    assert "asked the scheduler 1 times: squeue" in asked
-    assert "1000 of 1000 members on SLURM" in done.stderr  # which is there, so nobody had to say so
-    assert seconds < 4  # 2 on a machine that has nothing else to do
-    assert sum(path.is_file() for path in cli.sweep("s").rglob("*")) < 1030  # the marks, since
+    took: list[float] = []
+    while not took or (took[-1] > 2 and len(took) < 3):  # what else runs comes and goes
+        name, delayed, started = f"s{len(took)}", busy(), time.monotonic()
+        done = cli("submit", "--name", name, *many)
+        took.append((time.monotonic() - started) / delayed)
+        asked = cli("status", name, "--verbose").stderr
+        cli("cancel", name)
+        assert "asked the scheduler 1 times: squeue" in asked
+        assert (
+            "1000 of 1000 members on SLURM" in done.stderr
+        )  # which is there: nobody had to say so
+    assert min(took) < 2, took
+    assert sum(path.is_file() for path in cli.sweep("s0").rglob("*")) < 1030  # the marks, since
 
 
 REFUSED = [
