@@ -12,7 +12,7 @@ import pytest
 from support import PROJECT, environment, finish, result, start
 
 from trident.project import git_state
-from trident.records import METRICS
+from trident.records import METRICS, STOPPED
 from trident.run import QUIET, arguments
 
 HEAVY = ("torch", "lightning", "datasets", "transformers", "torchmetrics")
@@ -104,6 +104,25 @@ def test_a_run_that_is_terminated_fails(tmp_path):
         "Terminated",
         "ended by SIGTERM",
     )
+
+
+def test_a_member_that_is_told_twice_stops_to_go_on(tmp_path):
+    """As a preemption tells it: by the scheduler, and by the launcher that passes it on."""
+    member = {"TRIDENT_MEMBER_DIR": str(tmp_path), "TRIDENT_ATTEMPT_DIR": str(tmp_path)}
+    overrides = ["trainer.max_epochs=100000", "+module.model.delay=1"]
+    (process,) = start(["-m", "trident.run", f"hydra.run.dir={tmp_path}", *overrides], **member)
+    until = time.monotonic() + 90
+    while not (tmp_path / METRICS).exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.3)  # else they are one to Python, too
+    codes, output = finish([process])
+    assert codes == [0], output[-4000:]
+    assert result(tmp_path)["state"] == "stopped"
+    assert (tmp_path / STOPPED).exists()
 
 
 def test_a_sweep_with_submitits_ranks(tmp_path):
