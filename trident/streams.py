@@ -75,7 +75,8 @@ class InStep:
             following = min(2 * asked, AHEAD) if size == asked else 0
             ahead: list[Any] | None = []
             for done, batch in enumerate(batches[:size], 1):
-                ahead = self._take(following * done // size - len(ahead or []), ahead)
+                got = 0 if isinstance(ahead, Exception) else len(ahead or [])
+                ahead = self._take(following * done // size - got, ahead)
                 self.count += 1
                 yield batch
             if not following:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support import finish, start
 
+from trident.streams import InStep
+
 WORLDS = (2, 3, 4)
 HERE = Path(__file__).parent
 
@@ -97,3 +99,19 @@ def test_shorter_ranks_begin_again_or_end_the_epoch(world_size, ranks):
     # Parts of 21 and 20 samples, or of 14, 14 and 13, or of 11 and three times 10; two a batch.
     pads, drops = {2: (11, 10), 3: (7, 7), 4: (6, 5)}[world_size]
     assert lengths == {"pad": pads, "drop": drops}
+
+
+@pytest.mark.parametrize("broken", range(9))
+def test_what_a_stream_raises_is_what_one_hears(broken):
+    def batches():
+        for number in range(12):
+            if number == broken:
+                raise ValueError("this batch cannot be read")
+            yield {"ids": [number]}
+
+    class Loader:
+        def __iter__(self):
+            return batches()
+
+    with pytest.raises(ValueError, match="this batch cannot be read"):
+        list(InStep(Loader(), "join", "toy"))
