@@ -109,7 +109,7 @@ def start(
 
 
 def finish(
-    processes: Sequence[subprocess.Popen[str]], timeout: float = 120
+    processes: Sequence[subprocess.Popen[str]], timeout: float = 300
 ) -> tuple[list[int], str]:
     """Exit codes in order of rank, and all that was printed."""
     outputs = [process.communicate(timeout=timeout)[0] for process in processes]
