@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import slurm
+from .environment import for_sbatch
 from .errors import UsageError
 from .processes import environment_of
 from .states import State
@@ -46,7 +47,7 @@ def attach(
     argv = slurm.beside(
         attempt.lease["task"], host=hosts[record["node_rank"]], directory=directory, pty=terminal
     )
-    environment = slurm.for_sbatch(os.environ, "")
+    environment = for_sbatch(os.environ, "")
     return subprocess.call(
         [*argv, *words], env={**environment, "TRIDENT_MEMBER_DIR": str(directory)}
     )

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from .app import App
 from .cancel import cancel
 from .errors import LaunchError, UsageError
+from .finding import new_id
 from .plan import Plan
 from .provenance import versions
 from .runner import run_array
 from .states import State, Status
 from .status import Watch, statuses
-from .store import SweepDir, new_id
+from .store import SweepDir
 from .submit import check_resources, resubmit
 from .sweep import Member
 

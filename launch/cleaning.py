@@ -52,8 +52,8 @@ def found(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
         return [_freed("all", [sweep.path])]
     by_rule: Mapping[str, Callable[[], Iterator[Path]]] = {
         "resume-files": lambda: _of(done, sweep.resume_files),
-        "checkpoints": lambda: _of(done, sweep.other_checkpoints),
-        "logs": lambda: _of(done, sweep.old_logs),
+        "checkpoints": lambda: _of(done, lambda i: _all_but_the_best(sweep, i)),
+        "logs": lambda: _of(done, lambda i: _old_logs(sweep, i)),
         "code": lambda: iter(sweep.codes() if len(done) == len(known) else ()),
     }
     return [_freed(rule, list(by_rule[rule]())) for rule in rules]
@@ -70,6 +70,22 @@ def clean(sweep: SweepDir, rules: Sequence[str]) -> list[Freed]:
         for item in freed:
             sweep.remove(item.paths)
         return freed
+
+
+def _all_but_the_best(sweep: SweepDir, index: int) -> list[Path]:
+    """The member's checkpoints, but for the best one (else the last) that its result names; none if it names none."""
+    number = sweep.last_attempt_number(index)
+    result = None if number is None else sweep.result(index, number)
+    named: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
+    kept = named.get("best") or named.get("last")
+    return (
+        [] if kept is None else [p for p in sweep.checkpoints(index) if p.name != Path(kept).name]
+    )
+
+
+def _old_logs(sweep: SweepDir, index: int) -> list[Path]:
+    last = sweep.last_attempt_number(index) or 0
+    return [log for number in range(last) for log in sweep.rank_logs(index, number)]
 
 
 def _of(indexes: Iterable[int], paths: Callable[[int], Iterable[Path]]) -> Iterator[Path]:

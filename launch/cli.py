@@ -74,7 +74,7 @@ def _root() -> Path:
 
 def _submit(args: argparse.Namespace) -> int:
     from .display import plan_text
-    from .store import find
+    from .finding import find
     from .submit import Request, plan, script_text, submit
 
     request = Request(
@@ -130,8 +130,8 @@ def _wait(sweep: Any) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from .display import counts
+    from .finding import sweeps
     from .status import report
-    from .store import sweeps
 
     found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(_root())]
     if args.json:
@@ -163,8 +163,8 @@ def _counts(reports: Sequence[Any]) -> dict[str, int]:
 def _status(args: argparse.Namespace) -> int:
     from .command import calls
     from .display import live, show, status_table
+    from .finding import find
     from .status import report
-    from .store import find
 
     sweep = find(args.sweep, _root())
     if args.watch and not args.json:
@@ -246,7 +246,7 @@ def _attach(args: argparse.Namespace) -> int:
 def _clean(args: argparse.Namespace) -> int:
     from .cleaning import RULES, clean, found
     from .display import freed_table, show
-    from .store import find
+    from .finding import find
 
     sweep = find(args.sweep, _root())
     rules = args.rules or []
@@ -277,7 +277,7 @@ def _agrees(question: str) -> bool:
 def _results(args: argparse.Namespace) -> int:
     from . import results as r
     from .display import groups_table, rows_table, show
-    from .store import find
+    from .finding import find
 
     rows = r.rows(find(args.sweep, _root()))
     metrics = r.select_metrics(rows, args.metric)
@@ -340,7 +340,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _members_of(words: Sequence[str]) -> tuple[Any, list[int], list[str]]:
     """``[SWEEP] [INDEX…] [KEY=VALUE…]``: numbers are members, words with `=` overrides, what else a sweep."""
-    from .store import find
+    from .finding import find
 
     indexes = [int(word) for word in words if word.isdigit()]
     overrides = [word for word in words if "=" in word and not Path(word).is_dir()]

@@ -18,7 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trident.records import read_tail
+
 from .app import App
+from .arrays import Array
 from .causes import memory_killed
 from .errors import LaunchError
 from .feeding import feed
@@ -29,7 +32,7 @@ from .resources import Resources
 from .scheduler import select
 from .slurm import Task, is_running, requeue, silent
 from .states import Attempt, Cause
-from .store import Array, SweepDir
+from .store import SweepDir
 
 __all__ = ["main"]
 
@@ -226,7 +229,7 @@ class Element:
             return self._ended_by_slurm()
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
             for rank in range(self.resources.tasks):
-                log = self.sweep.log_tail(self.index, attempt.number, rank)
+                log = read_tail(self.sweep.rank_log(self.index, attempt.number, rank))
                 if (words := memory_killed(log)) is not None:
                     return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
         if attempt.first_failure is not None and attempt.first_failure.get("cause"):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from .arrays import Array
 from .errors import LaunchError
 from .plan import Plan
 from .scheduler import select
 from .slurm import refuse_script
 from .states import Native, State
-from .store import Array, SweepDir
+from .store import SweepDir
 from .templates import script_of
 
 __all__ = ["feed", "submit_all", "waiting"]

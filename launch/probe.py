@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trident.ranks import Ranks, detect, expand_hosts
+from trident.ranks import Ranks, detect
 from trident.records import read_json, write_json
 
 from . import slurm
@@ -154,12 +154,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> int:
     """The batch step's: lets the nodes meet as the ranks of a member do, and tries SLURM's programs."""
-    hosts = list(expand_hosts(environ["SLURM_JOB_NODELIST"]))
+    task = slurm.Task.of(environ)
+    assert task is not None, "the probe is a batch job"
+    hosts = list(task.hosts)
     write_json(folder / "hosts.json", {"hosts": hosts})
     meeting = Meeting(hosts, 1, address="{host}", seconds=MEETING_S)
     found: dict[str, Any] = {
         "hosts": hosts,
-        "programs": slurm.refusals_here(environ["SLURM_JOB_ID"], environ),
+        "programs": slurm.refusals_here(task.job, environ),
     }
     begun = time.monotonic()
     ranks = subprocess.Popen(command, env={**environ, "TRIDENT_MEETING": meeting.invitation})

@@ -24,13 +24,14 @@ from typing import Any
 
 from trident.ranks import Ranks
 
+from .arrays import Array
 from .environment import clean
 from .local import machine
 from .ports import free_port
 from .processes import alive, die_with_parent, identity, is_here
 from .resources import Resources, parallelism
 from .states import Attempt, Cause
-from .store import Array, SweepDir
+from .store import SweepDir
 
 __all__ = ["main", "run_array"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from trident.ranks import expand_hosts
 
 from .command import run
-from .environment import clean
+from .environment import for_sbatch
 from .errors import SchedulerError, UsageError
 from .limits import Limits, Partition, Submits, parse, submits
 from .plan import Cut
@@ -29,7 +29,6 @@ __all__ = [
     "beside",
     "configured",
     "cut",
-    "for_sbatch",
     "has_accounting",
     "is_alone",
     "is_running",
@@ -46,17 +45,6 @@ __all__ = [
 TIMEOUT_S = 60.0
 ANSWER_S = 5.0
 """How long a node may take to accept a connection."""
-
-_STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
-"""Of SLURM_*: how to reach a cluster. The others describe the job that surrounds this one."""
-
-_OTHER_NAMES = {
-    "ARRAY": "ARRAY_INX",
-    "CPUS_PER_GPU": "CPUS_PER_GPU",
-    "MEM": "MEM_PER_NODE",
-    "TIME": "TIMELIMIT",
-}
-"""sbatch's environment variables whose names are not their flag's."""
 
 
 class SlurmScheduler:
@@ -345,27 +333,6 @@ def _answers(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
-    """What sbatch, and by it the job, inherits: nothing of a job that surrounds this one.
-
-    Of SBATCH_* what the script says itself is dropped, since it would win over the script; users keep their account and
-    partition there.
-    """
-    said = {
-        flag.upper().replace("-", "_") for flag in re.findall(r"^#SBATCH --([\w-]+)", script, re.M)
-    }
-    dropped = {f"SBATCH_{_OTHER_NAMES.get(name, name)}" for name in said}
-    dropped |= {"SBATCH_EXPORT", "SBATCH_WAIT", "SBATCH_NO_REQUEUE"}
-    stay = {f"SLURM_{name}" for name in _STAY}
-    return {
-        name: value
-        for name, value in clean(environ).items()
-        if name not in dropped
-        and (not name.startswith("SLURM_") or name in stay)
-        and not name.startswith(("PMI_", "PMIX_", "PMI2_", "SRUN_"))
-    }
 
 
 def _squeue(jobs: Sequence[str]) -> dict[str, Native]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .arrays import Array
 from .errors import SchedulerError
 from .feeding import waiting
 from .history import Past, earlier
 from .scheduler import select
 from .states import Attempt, Cause, Native, State, Status, derive
-from .store import Array, SweepDir
+from .store import SweepDir
 from .sweep import Member
 
 __all__ = ["ASK_S", "Report", "Watch", "owners", "report", "statuses"]

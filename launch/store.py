@@ -17,13 +17,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,11 +39,12 @@ from trident.records import (
     write_json,
 )
 
-from .errors import LaunchError, UsageError, nearest
+from .arrays import Array
+from .errors import LaunchError, UsageError
 from .states import Attempt
 from .sweep import Member
 
-__all__ = ["ROOT", "Array", "SweepDir", "find", "new_id", "sweeps"]
+__all__ = ["ROOT", "SweepDir"]
 
 ROOT = Path("logs/sweeps")
 """Where sweeps lie, seen from the directory they are submitted from."""
@@ -62,41 +61,6 @@ _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
 _BATCH, _LAUNCH = "array.sbatch", "launch.sh"
 _FEEDING = "feeding.json"
 _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Array:
-    """One submission: some members of the sweep, and how they are to be run."""
-
-    index: int
-    directory: Path
-    members: tuple[int, ...]
-    launcher: Mapping[str, Any]
-    job: str | None
-    """The scheduler's id, once it is known."""
-    offset: int = 0
-    """What a member's index is above the number of its array task: those are bounded by the scheduler."""
-    follows: int | None = None
-    """The array that has to end before this one begins."""
-    canary: int | None = None
-    """The array whose members have to complete before this one begins."""
-    fed: bool = False
-    """Whether this one is submitted by the tasks of the followed one: there was no room for it."""
-    after: tuple[str, ...] = ()
-    """Jobs of other sweeps that have to end before it begins."""
-
-    def task(self, index: int) -> str | None:
-        """The scheduler's name of a member's array task."""
-        return None if self.job is None else f"{self.job}_{index - self.offset}"
-
-    @property
-    def waits(self) -> bool:
-        """Whether something has to end before it begins."""
-        return bool(self.after) or self.follows is not None
-
-    @property
-    def script(self) -> Path:
-        return self.directory / (_BATCH if self.launcher["name"] == "trident_slurm" else _LAUNCH)
 
 
 class SweepDir:
@@ -238,14 +202,7 @@ class SweepDir:
     ) -> Array:
         """What `add_array` would write now."""
         index = len(list((self.path / "arrays").glob("[0-9]*")))
-        return Array(
-            index=index,
-            directory=self.path / "arrays" / f"{index:04d}",
-            members=tuple(members),
-            launcher=launcher,
-            job=None,
-            offset=offset,
-        )
+        return self._array(index, members, launcher, offset=offset)
 
     def array(self, index: int) -> Array:
         directory = self.path / "arrays" / f"{index:04d}"
@@ -254,17 +211,27 @@ class SweepDir:
             raise LaunchError(f"{directory} holds no array")
         # Who has started it is its owner, also when that was somebody by hand, later.
         told = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
+        chained = {key: record[key] for key in ("follows", "canary", "fed")}
+        chained |= {"after": tuple(record["after"]), "offset": record["offset"]}
+        return self._array(index, record["members"], record["launcher"], told.get("job"), **chained)
+
+    def _array(
+        self,
+        index: int,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        job: str | None = None,
+        **chained: Any,
+    ) -> Array:
+        directory = self.path / "arrays" / f"{index:04d}"
         return Array(
             index=index,
             directory=directory,
-            members=tuple(record["members"]),
-            launcher=record["launcher"],
-            job=told.get("job"),
-            offset=record.get("offset", 0),
-            after=tuple(record.get("after", ())),
-            follows=record.get("follows"),
-            canary=record.get("canary"),
-            fed=record.get("fed", False),
+            script=directory / (_BATCH if launcher["name"] == "trident_slurm" else _LAUNCH),
+            members=tuple(members),
+            launcher=launcher,
+            job=job,
+            **chained,
         )
 
     def arrays(self) -> list[Array]:
@@ -368,16 +335,6 @@ class SweepDir:
         directory = str(self.attempt_dir(index, number) / "ranks").replace("%", "%%")
         return f"{directory}/%4t.log"
 
-    def log_tail(self, index: int, number: int, rank: int, size: int = 64_000) -> str:
-        """The end of a rank's log; empty where there is none."""
-        try:
-            with self.rank_log(index, number, rank).open("rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - size))
-                return file.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-
     def result(self, index: int, number: int) -> Mapping[str, Any] | None:
         """The engine's own record of an attempt; None for apps that leave none."""
         return read_json(self.attempt_dir(index, number) / RESULT)
@@ -404,27 +361,15 @@ class SweepDir:
     def set_resume_aside(self, index: int) -> None:
         """The next attempt begins anew; what this one would have gone on from stays."""
         record, number = self.member_dir(index) / RESUME, self.last_attempt_number(index)
-        if record.exists():
-            record.replace(record.with_name(f"{record.stem}-after-{number}{record.suffix}"))
+        for path in (record, record.with_suffix("")):  # and the checkpoints that it names
+            if path.exists():
+                path.replace(path.with_name(f"{record.stem}-after-{number}{path.suffix}"))
 
-    def other_checkpoints(self, index: int) -> list[Path]:
-        """The member's checkpoints, but for the best one (else the last) that its result names."""
-        number = self.last_attempt_number(index)
-        result = None if number is None else self.result(index, number)
-        named: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
-        if (kept := named.get("best") or named.get("last")) is None:
-            return []
-        found = sorted((self.member_dir(index) / "checkpoints").glob("*"))
-        return [path for path in found if path.name != Path(kept).name]
+    def checkpoints(self, index: int) -> list[Path]:
+        return sorted((self.member_dir(index) / "checkpoints").glob("*"))
 
-    def old_logs(self, index: int) -> list[Path]:
-        """The ranks' logs of all attempts but the last."""
-        last = self.last_attempt_number(index) or 0
-        return [
-            log
-            for number in range(last)
-            for log in sorted((self.attempt_dir(index, number) / "ranks").glob("*.log"))
-        ]
+    def rank_logs(self, index: int, number: int) -> list[Path]:
+        return sorted(self.rank_log(index, number, 0).parent.glob("*.log"))
 
     def codes(self) -> list[Path]:
         return sorted((self.path / "code").glob("[!.]*"))
@@ -449,41 +394,7 @@ class SweepDir:
         return (self.member_dir(index) / _CANCELLED).exists()
 
 
-def new_id() -> str:
-    """A sweep's id. Never a number: those are members."""
-    while (candidate := secrets.token_hex(4)).isdigit():
-        pass
-    return candidate
-
-
 def _unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(
         f"cannot write the sweep directory {path}: {error.strerror}\nhint: is it yours, and not full?"
     )
-
-
-def sweeps(root: Path) -> Iterator[SweepDir]:
-    """The sweeps under `root`, newest first."""
-    found = (SweepDir(path) for path in root.glob("*") if (path / _SWEEP).is_file())
-    yield from sorted(found, key=lambda sweep: sweep.record["created"], reverse=True)
-
-
-def find(reference: str | None, root: Path) -> SweepDir:
-    """A sweep by name, id or directory; the newest when left out."""
-    known = list(sweeps(root))
-    if reference is None:
-        if not known:
-            raise UsageError(
-                f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one"
-            )
-        return known[0]
-    for sweep in (*known, SweepDir(Path(reference))):
-        if sweep.exists() and reference in (sweep.name, sweep.record["id"], str(sweep.path)):
-            return sweep
-    if (directory := SweepDir(Path(reference))).exists():
-        return directory
-    raise UsageError(f"no sweep {reference!r} under {root}" + nearest(reference, _names(known)))
-
-
-def _names(known: Iterable[SweepDir]) -> list[str]:
-    return [sweep.name for sweep in known]

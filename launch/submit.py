@@ -15,6 +15,7 @@ from trident.project import CONFIG_NAME, config_path
 from .app import App, absolute, foreign, ours, plan_foreign
 from .errors import UsageError
 from .feeding import submit_all
+from .finding import new_id
 from .local import machine
 from .mounts import is_memory, kind_of
 from .options import sbatch_flags
@@ -25,7 +26,7 @@ from .scheduler import default_launcher, scheduler_of
 from .snapshot import freeze
 from .states import State, Status
 from .status import statuses
-from .store import ROOT, SweepDir, new_id
+from .store import ROOT, SweepDir
 from .sweep import Member, key_of, members, merge, name_of, refuse_ours
 from .templates import script_of
 

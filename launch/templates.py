@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from . import script
+from .arrays import Array
 from .errors import UsageError
 from .options import sbatch_flags, srun_flags
 from .plan import Plan, ranges
 from .provenance import own_version
-from .store import Array, SweepDir
+from .store import SweepDir
 
 __all__ = ["script_of"]
 

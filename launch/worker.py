@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.ranks import Ranks, detect
+from trident.records import read_tail
 
 from .app import App
 from .causes import cause_of, detail_of
@@ -65,7 +66,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     code = child.wait()
     if port is not None:
         port.close()
-    tail = sweep.log_tail(index, attempt, ranks.rank)
+    tail = read_tail(sweep.rank_log(index, attempt, ranks.rank))
     sweep.write_rank(
         index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
     )

@@ -80,7 +80,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     if fits and isinstance(datamodule, TridentDataModule):
         _require_training_data(datamodule)
     module: pl.LightningModule = instantiate(cfg.module)
-    trainer = _trainer(cfg, size, datamodule, place if fits else None)
+    trainer = _trainer(cfg, size, datamodule, place if fits else None, begins)
     if fits:
         _require_step_for(datamodule, module)
     _warn_of_low_precision(module, trainer)
@@ -160,7 +160,11 @@ def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
 
 
 def _trainer(
-    cfg: DictConfig, size: Mapping[str, int], datamodule: Any, place: Place | None
+    cfg: DictConfig,
+    size: Mapping[str, int],
+    datamodule: Any,
+    place: Place | None,
+    begins: Mapping[str, Any] | None,
 ) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
     plugins = factory.keywords.get("plugins") or []
@@ -170,7 +174,9 @@ def _trainer(
     loggers: list[Logger] = instantiate_objects(cfg, "logger")
     own = {"plugins": plugins, "logger": loggers or False}
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
-    trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=_callbacks(cfg, place))
+    trainer: pl.Trainer = factory(
+        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins)
+    )
     _refuse_children_of_multirun(trainer)
     if cfg.trainer.get("deterministic"):
         _keep_order_of_sums(trainer)
@@ -208,13 +214,17 @@ def _root(cfg: DictConfig) -> dict[str, str]:
     return {"default_root_dir": HydraConfig.get().runtime.output_dir}
 
 
-def _callbacks(cfg: DictConfig, place: Place | None) -> list[Callback]:
+def _callbacks(
+    cfg: DictConfig, place: Place | None, begins: Mapping[str, Any] | None
+) -> list[Callback]:
     callbacks: list[Callback] = instantiate_objects(cfg, "callbacks")
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
         minutes = (cfg.get("run") or {}).get("resume_minutes")
-        callbacks.append(Resumable(place, minutes=MINUTES if minutes is None else minutes))
+        callbacks.append(
+            Resumable(place, begins=begins, minutes=MINUTES if minutes is None else minutes)
+        )
     callbacks += [IterableEpochs(), Fillers(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))

@@ -25,6 +25,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_metrics",
+    "read_tail",
     "write_atomic",
     "write_exclusive",
     "write_json",
@@ -142,6 +143,17 @@ def read_metrics(path: Path) -> list[Record]:
             history = [old for old in history if old["step"] < line["step"]]
         history.append(line)
     return history
+
+
+def read_tail(log: Path, size: int = 64_000) -> str:
+    """The end of a log; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _parsed(line: str) -> Record | None:

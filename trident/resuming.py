@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,6 @@ SHARE = 0.01
 
 CHECK_S = 0.5
 """About how often the ranks ask each other whether one of them was told to stop."""
-
-KEPT = 2
 
 RANDOM = "trident_randomness"
 """Where a checkpoint holds the ranks' generators."""
@@ -81,8 +79,17 @@ class Resumable(Checkpoint):
     A `Checkpoint`, so that Lightning calls it behind those whose state it saves.
     """
 
-    def __init__(self, place: Place, *, stop: Stop = STOP, minutes: float = MINUTES) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        begins: Mapping[str, Any] | None = None,
+        stop: Stop = STOP,
+        minutes: float = MINUTES,
+    ) -> None:
         self.place, self.stop, self.seconds = place, stop, minutes * 60
+        self._last = begins
+        """The record of the checkpoint before the next one; that of an earlier attempt is one that could be read."""
         self._saved_at = self._asked_at = time.monotonic()
         self._every = self._since = 1
         self._cost = 0.0
@@ -188,6 +195,8 @@ class Resumable(Checkpoint):
 
     def _agree(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
         """Whether any rank was told to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
+        if trainer.world_size == 1:
+            return self.stop.requested, is_due  # nobody to ask, and no device to wait for
         now = time.monotonic()
         passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
         told = torch.tensor(
@@ -213,8 +222,7 @@ class Resumable(Checkpoint):
             self._saving = None
         if trainer.is_global_zero:
             over = epoch_ended and _is_over(trainer)
-            before = read_json(self.place.member / RESUME) or {}
-            before.pop("before", None)
+            before = {k: v for k, v in (self._last or {}).items() if k != "before"}
             record = {
                 "schema": 1,
                 "checkpoint": str(path),
@@ -226,7 +234,8 @@ class Resumable(Checkpoint):
                 "before": before or None,
             }
             write_json(self.place.member / RESUME, record)
-            _forget_all_but_last(folder, KEPT)
+            _forget_all_but(folder, {record["checkpoint"], before.get("checkpoint")})
+            self._last = record
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - begun
 
@@ -286,9 +295,10 @@ def _damage(path: Path, size: int | None) -> str | None:
     return None
 
 
-def _forget_all_but_last(folder: Path, count: int) -> None:
-    written = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    for path in written[:-count]:
+def _forget_all_but(folder: Path, named: Collection[Any]) -> None:
+    for path in folder.glob("*.ckpt"):
+        if str(path) in named:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slurm_cluster import until
-from typed import SLURM, Cli
+from typed import SLURM, Cli, run_canaries
 
 
 def windows(cli: Cli, name: str, index: int) -> tuple[float, float]:
@@ -58,20 +58,8 @@ def test_a_sweep_larger_than_the_submit_limit_feeds_itself(bounded, accounting):
     bounded("cancel", "t")
 
 
-def test_the_others_start_only_if_the_canary_completes(cli, login, shared):
-    words = (*SLURM, "fail_rank=0,null", "word=a,b", f"healed={shared}/healed", "--canary")
-    told = cli("submit", "--name", "s", "--wait", *words, code=1)
-    assert "member 0 first, the others if it completes" in told.stderr
-    members = cli.members("s")
-    assert [(m["state"], m["cause"], m["attempt"]) for m in members] == [
-        ("FAILED", "exception", 0),
-        *[("FAILED", "lost", None)] * 3,
-    ]
-    assert members[3]["detail"] == "not started: the canary, member 0, is FAILED"
-    (shared / "healed").touch()
-    cli("submit", "--name", "s", "--wait", *words)
-    assert {m["state"] for m in cli.members("s")} == {"COMPLETED"}
-    assert all(windows(cli, "s", i)[0] >= cli.ended("s", 0, 1)["ended"] - 1 for i in (1, 2, 3))
+def test_the_others_start_only_if_the_canary_completes(cli, shared):
+    run_canaries(cli, SLURM, shared / "healed")
 
 
 def test_a_sweep_begins_after_another_has_ended(cli):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typed import APP, TRAIN, Cli
+from typed import APP, TRAIN, Cli, run_canaries
 
 
 @pytest.fixture
@@ -16,20 +16,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def test_the_others_start_only_if_the_canary_completes(cli: Cli, tmp_path: Path) -> None:
-    words = (*TRAIN, "fail_rank=0,null", "word=a,b", f"healed={tmp_path}/healed", "--canary")
-    told = cli("submit", "--name", "s", "--wait", *words, code=1)
-    assert "member 0 first, the others if it completes" in told.stderr
-    members = cli.members("s")
-    assert [(m["state"], m["cause"], m["attempt"]) for m in members] == [
-        ("FAILED", "exception", 0),
-        *[("FAILED", "lost", None)] * 3,
-    ]
-    assert members[3]["detail"] == "not started: the canary, member 0, is FAILED"
-    (tmp_path / "healed").touch()
-    cli("submit", "--name", "s", "--wait", *words)
-    assert {m["state"] for m in cli.members("s")} == {"COMPLETED"}
-    canary = cli.ended("s", 0, 1)["ended"]
-    assert all(cli.said("s", index)[0]["started"] >= canary for index in (1, 2, 3))
+    run_canaries(cli, TRAIN, tmp_path / "healed")
 
 
 def test_a_sweep_begins_after_another_has_ended(cli: Cli) -> None:

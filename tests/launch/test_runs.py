@@ -508,7 +508,8 @@ def test_resume_runs_the_old_code_or_what_is_there_now(cli: Cli, tmp_path: Path)
     cli("submit", *TRAIN, "--name", "s", "--wait", *words, code=1)
     (cli.directory / "helper.py").write_text("WORD = 'new'\n")
     resume = cli.sweep("s") / "members" / "0000" / "resume.json"
-    resume.write_text("{}")  # as the engine leaves one
+    resume.write_text("{}")  # as the engine leaves one, beside its checkpoints
+    resume.with_suffix("").mkdir()
     cli("resume", "s", "--wait", code=1)
     assert resume.exists()
     (tmp_path / "healed").touch()
@@ -518,6 +519,7 @@ def test_resume_runs_the_old_code_or_what_is_there_now(cli: Cli, tmp_path: Path)
     record.write_text(json.dumps(planned))
     cli("resume", "s", "--wait", "--code", "current", "--fresh")
     assert not resume.exists() and resume.with_name("resume-after-1.json").exists()
+    assert not resume.with_suffix("").exists() and resume.with_name("resume-after-1").is_dir()
     other = "other packages than planned: torch 1.0 is "
     assert other in cli("status", "s").stdout and other in cli("logs", "s", "0").stdout
     told = cli("results", "s", "--json")

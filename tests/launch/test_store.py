@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from trident.launch.errors import UsageError
-from trident.launch.store import SweepDir, find, new_id
+from trident.launch.finding import find, new_id
+from trident.launch.store import SweepDir
 from trident.launch.sweep import Member, members, merge
 from trident.records import append_line, read_lines, read_metrics
 

@@ -78,3 +78,21 @@ class Cli:
         while not done(members := self.members(name)):
             assert time.monotonic() < end, members
             time.sleep(0.2)
+
+
+def run_canaries(cli: Cli, launcher: tuple[str, ...], healed: Path) -> None:
+    """A sweep `s` of four, whose first member fails, and after `healed` is there the same again."""
+    words = (*launcher, "fail_rank=0,null", "word=a,b", f"healed={healed}", "--canary")
+    told = cli("submit", "--name", "s", "--wait", *words, code=1)
+    assert "member 0 first, the others if it completes" in told.stderr
+    members = cli.members("s")
+    assert [(m["state"], m["cause"], m["attempt"]) for m in members] == [
+        ("FAILED", "exception", 0),
+        *[("FAILED", "lost", None)] * 3,
+    ]
+    assert members[3]["detail"] == "not started: the canary, member 0, is FAILED"
+    healed.touch()
+    cli("submit", "--name", "s", "--wait", *words)
+    assert {m["state"] for m in cli.members("s")} == {"COMPLETED"}
+    canary = cli.said("s", 0, 1)[0]["ended"]
+    assert all(cli.said("s", index)[0]["started"] >= canary for index in (1, 2, 3))

@@ -154,7 +154,7 @@ def read(case: Case, rank: int, world_size: int) -> dict:
 
 def tell(loader, epoch: int) -> None:
     """What Lightning and the engine's callbacks do at the beginning of an epoch."""
-    from trident.core.datamodule import tell_epoch
+    from trident.core.loaders import tell_epoch
 
     for one in getattr(loader, "flattened", [loader]):
         tell_epoch(one, epoch)

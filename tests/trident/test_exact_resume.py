@@ -88,23 +88,25 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert place.latest() is None
 
 
+def test_the_checkpoint_that_a_run_went_on_from_outlives_the_damaged_one(tmp_path: Path) -> None:
+    records = []
+    for attempt in range(3):
+        said = attempt_of(tmp_path, attempt, 1, "stop_after: [4, 8, 12]")
+        record = json.loads((tmp_path / "run" / RESUME).read_text())
+        records.append((record["step"], record["before"] and record["before"]["step"]))
+        if attempt == 1:
+            Path(record["checkpoint"]).write_bytes(b"torn")
+    assert "passed over for the one before" in said
+    assert records == [(4, None), (8, 4), (8, 4)]
+    kept = sorted(path.name for path in (tmp_path / "run" / "resume").iterdir())
+    assert kept == ["attempt0-step4-0.ckpt", "attempt2-step8-0.ckpt"]
+
+
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
 def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_path: Path) -> None:
     """Stopped after two batches a rank; two epochs in all."""
-    trace = f"_target_: toyproject.trace.Trace, path: {tmp_path}/trace, stop_after: [2]"
-    argv = ["-m", "trident.run", f"hydra.run.dir={tmp_path}/run", f"+callbacks.trace={{{trace}}}"]
-    argv += ["datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2"]
-    said = ""
-    for attempt, size in enumerate((first, then)):
-        place = tmp_path / "run" / "attempts" / str(attempt)
-        place.mkdir(parents=True)
-        environment = {
-            "TRIDENT_MEMBER_DIR": f"{tmp_path}/run",
-            "TRIDENT_ATTEMPT": str(attempt),
-            "TRIDENT_ATTEMPT_DIR": str(place),
-        }
-        codes, said = finish(start(argv, world_size=size, **environment))
-        assert not any(codes), said[-3000:]
+    attempt_of(tmp_path, 0, first, "stop_after: [2]")
+    said = attempt_of(tmp_path, 1, then, "stop_after: []")
     assert (tmp_path / "run" / "attempts" / "0" / "stop.json").exists()
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
     lines = [
@@ -112,3 +114,20 @@ def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_p
     ]
     read = chain.from_iterable(chain.from_iterable(line[4] for line in lines if line[0] == "step"))
     assert Counter(read) == Counter(dict.fromkeys(range(24), 2))
+
+
+def attempt_of(folder: Path, number: int, size: int, trace: str) -> str:
+    """One attempt of a member with two epochs of 12 batches in all, and what its ranks said."""
+    place = folder / "run" / "attempts" / str(number)
+    place.mkdir(parents=True)
+    where = f"_target_: toyproject.trace.Trace, path: {folder}/trace, {trace}"
+    argv = ["-m", "trident.run", f"hydra.run.dir={folder}/run", f"+callbacks.trace={{{where}}}"]
+    argv += ["datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2"]
+    environment = {
+        "TRIDENT_MEMBER_DIR": f"{folder}/run",
+        "TRIDENT_ATTEMPT": str(number),
+        "TRIDENT_ATTEMPT_DIR": str(place),
+    }
+    codes, said = finish(start(argv, world_size=size, **environment))
+    assert not any(codes), said[-3000:]
+    return said

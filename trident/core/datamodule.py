@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Literal
 
 from lightning import LightningDataModule
@@ -14,6 +13,15 @@ from omegaconf import DictConfig
 
 from trident.audit import audit, table
 from trident.core.dataspec import TridentDataspec
+from trident.core.loaders import (
+    AsItIs,
+    Sequential,
+    length_of,
+    limited,
+    sampler_of,
+    skipping,
+    tell_epoch,
+)
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
@@ -177,7 +185,7 @@ class TridentDataModule(LightningDataModule):
         """The dataloaders, once without the batches that were read of each, by the mode in which they are combined."""
         found = {}
         for name, loader in loaders.items():
-            length = _length(loader)
+            length = length_of(loader)
             mine = read
             if length is not None:
                 cycles = self.mode == "max_size_cycle" and len(loaders) > 1
@@ -207,13 +215,13 @@ class TridentDataModule(LightningDataModule):
         None when the length is not known.
         """
         loaders = self._loaders.setdefault(Split.TRAIN, self._build(Split.TRAIN))
-        lengths = [_limited(_length(loader), limit) for loader in loaders.values()]
+        lengths = [limited(length_of(loader), limit) for loader in loaders.values()]
         known = [length for length in lengths if length is not None]
         if len(known) < len(lengths) or not known:
             return None
         if self.mode == "sequential":
             # Lightning limits the whole, and not each of them.
-            return _limited(sum(_length(loader) or 0 for loader in loaders.values()), limit)
+            return limited(sum(length_of(loader) or 0 for loader in loaders.values()), limit)
         return min(known) if self.mode == "min_size" else max(known)
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
@@ -221,7 +229,7 @@ class TridentDataModule(LightningDataModule):
         loader = self._loaders.get(split, {}).get(name)
         if isinstance(loader, InStep):
             return loader.is_filler(batch_idx)
-        sampler = _sampler(loader)
+        sampler = sampler_of(loader)
         return isinstance(sampler, EvalBatches) and batch_idx >= sampler.real
 
     def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
@@ -305,7 +313,7 @@ class TridentDataModule(LightningDataModule):
                     log.warning(f"{said}\nhint: {finding.hint}")
 
     def _replayed(self, loader: Any) -> Any:
-        by_batch = isinstance(_sampler(loader), TrainBatches)  # each batch can be drawn by itself
+        by_batch = isinstance(sampler_of(loader), TrainBatches)  # each batch can be drawn by itself
         return loader if by_batch else Replayed(loader, run_seed(), self._epoch)
 
     def _epoch(self) -> int:
@@ -318,7 +326,7 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.world_size == 1:
             return loader
         lengths = set(
-            all_gather(None if is_iterable(getattr(loader, "dataset", None)) else _length(loader))
+            all_gather(None if is_iterable(getattr(loader, "dataset", None)) else length_of(loader))
         )
         if len(lengths) == 1 and None not in lengths:
             return loader
@@ -336,98 +344,3 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
-
-
-class AsItIs:
-    """A dataloader that Lightning takes as it is, since it is no `DataLoader`."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-
-class Sequential:
-    """The batches of several dataloaders, one after the other, each as ``{name: batch}``.
-
-    Lightning has this mode of its `CombinedLoader` for evaluation only.
-    """
-
-    def __init__(self, loaders: Mapping[str, Any]) -> None:
-        self.loaders = loaders
-
-    def __len__(self) -> int:
-        return sum(len(loader) for loader in self.loaders.values())
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for name, loader in self.loaders.items():
-            for batch in loader:
-                yield {name: batch}
-
-    @property
-    def sampler(self) -> Sequential:
-        """Lightning calls ``set_epoch`` on a dataloader's sampler."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        for loader in self.loaders.values():
-            tell_epoch(loader, epoch)
-
-
-class Skipping:
-    """A dataloader whose first pass leaves out batches, by reading them: what it samples by cannot be told to."""
-
-    def __init__(self, loader: Any, count: int) -> None:
-        self.loader, self.count = loader, count
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
-        count, self.count = self.count, 0
-        yield from islice(iter(self.loader), count, None)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-
-def skipping(loader: Any, count: int) -> Any:
-    """The dataloader, whose next pass leaves out its first `count` batches."""
-    sampler = _sampler(loader)
-    if not count:
-        return loader
-    if isinstance(sampler, TrainBatches):
-        sampler.skip = count
-        return loader
-    return Skipping(loader, count)
-
-
-def tell_epoch(loader: Any, epoch: int) -> None:
-    """Tell all of a dataloader that draws samples by epoch which one it is."""
-    samplers = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
-    inner = getattr(samplers[1], "sampler", None)
-    for part in (*samplers, inner, getattr(loader, "dataset", None)):
-        if callable(set_epoch := getattr(part, "set_epoch", None)):
-            set_epoch(epoch)
-
-
-def _sampler(loader: Any) -> Any:
-    return getattr(loader, "batch_sampler", None)
-
-
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    except (TypeError, NotImplementedError):  # an iterable data set has none
-        return None
-
-
-def _limited(length: int | None, limit: float | None) -> int | None:
-    if isinstance(limit, int):
-        return limit if length is None else min(length, limit)
-    return length if length is None or limit is None else int(length * limit)

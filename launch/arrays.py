@@ -1,0 +1,43 @@
+"""One submission of a sweep, as a value: which members, how they are run, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Array"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """One submission: some members of the sweep, and how they are to be run."""
+
+    index: int
+    directory: Path
+    script: Path
+    """What starts it."""
+    members: tuple[int, ...]
+    launcher: Mapping[str, Any]
+    job: str | None
+    """The scheduler's id, once it is known."""
+    offset: int = 0
+    """What a member's index is above the number of its array task: those are bounded by the scheduler."""
+    follows: int | None = None
+    """The array that has to end before this one begins."""
+    canary: int | None = None
+    """The array whose members have to complete before this one begins."""
+    fed: bool = False
+    """Whether this one is submitted by the tasks of the followed one: there was no room for it."""
+    after: tuple[str, ...] = ()
+    """Jobs of other sweeps that have to end before it begins."""
+
+    def task(self, index: int) -> str | None:
+        """The scheduler's name of a member's array task."""
+        return None if self.job is None else f"{self.job}_{index - self.offset}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has to end before it begins."""
+        return bool(self.after) or self.follows is not None

@@ -1,0 +1,115 @@
+"""Dataloaders around dataloaders: one after the other, from where a run has stopped, and what can be asked of any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from trident.sharding import TrainBatches
+
+__all__ = [
+    "AsItIs",
+    "Sequential",
+    "Skipping",
+    "length_of",
+    "limited",
+    "sampler_of",
+    "skipping",
+    "tell_epoch",
+]
+
+
+class AsItIs:
+    """A dataloader that Lightning takes as it is, since it is no `DataLoader`."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+class Sequential:
+    """The batches of several dataloaders, one after the other, each as ``{name: batch}``.
+
+    Lightning has this mode of its `CombinedLoader` for evaluation only.
+    """
+
+    def __init__(self, loaders: Mapping[str, Any]) -> None:
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(len(loader) for loader in self.loaders.values())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for name, loader in self.loaders.items():
+            for batch in loader:
+                yield {name: batch}
+
+    @property
+    def sampler(self) -> Sequential:
+        """Lightning calls ``set_epoch`` on a dataloader's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        for loader in self.loaders.values():
+            tell_epoch(loader, epoch)
+
+
+class Skipping:
+    """A dataloader whose first pass leaves out batches, by reading them: what it samples by cannot be told to."""
+
+    def __init__(self, loader: Any, count: int) -> None:
+        self.loader, self.count = loader, count
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
+        count, self.count = self.count, 0
+        yield from islice(iter(self.loader), count, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def skipping(loader: Any, count: int) -> Any:
+    """The dataloader, whose next pass leaves out its first `count` batches."""
+    sampler = sampler_of(loader)
+    if not count:
+        return loader
+    if isinstance(sampler, TrainBatches):
+        sampler.skip = count
+        return loader
+    return Skipping(loader, count)
+
+
+def tell_epoch(loader: Any, epoch: int) -> None:
+    """Tell all of a dataloader that draws samples by epoch which one it is."""
+    samplers = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
+    inner = getattr(samplers[1], "sampler", None)
+    for part in (*samplers, inner, getattr(loader, "dataset", None)):
+        if callable(set_epoch := getattr(part, "set_epoch", None)):
+            set_epoch(epoch)
+
+
+def sampler_of(loader: Any) -> Any:
+    return getattr(loader, "batch_sampler", None)
+
+
+def length_of(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):  # an iterable data set has none
+        return None
+
+
+def limited(length: int | None, limit: float | None) -> int | None:
+    if isinstance(limit, int):
+        return limit if length is None else min(length, limit)
+    return length if length is None or limit is None else int(length * limit)
