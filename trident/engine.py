@@ -30,6 +30,7 @@ from trident.callbacks import (
     known_metrics,
     require_metric,
 )
+from trident.checkpoints import Place
 from trident.cluster import cluster_environment, trainer_size
 from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
@@ -37,7 +38,7 @@ from trident.errors import ConfigError
 from trident.ranks import detect
 from trident.records import lower_is_better
 from trident.result import Result
-from trident.resuming import MINUTES, Place, Resumable
+from trident.resuming import MINUTES, Resumable
 from trident.stopping import STOP
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -221,10 +222,11 @@ def _callbacks(
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
-        minutes = (cfg.get("run") or {}).get("resume_minutes")
-        callbacks.append(
-            Resumable(place, begins=begins, minutes=MINUTES if minutes is None else minutes)
-        )
+        settings = cfg.get("run") or {}
+        minutes, steps = settings.get("resume_minutes"), settings.get("resume_steps")
+        minutes = MINUTES if minutes is None else minutes
+        resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
+        callbacks = [resumable.ahead, *callbacks, resumable]
     callbacks += [IterableEpochs(), Fillers(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))

@@ -49,6 +49,13 @@ KEYS = (
         ENGINE,
         "Of a sweep's member: time between two checkpoints to go on from.",
     ),
+    Key(
+        "run.resume_steps",
+        "int or null",
+        "null",
+        ENGINE,
+        "The same in optimizer's steps, beside the time.",
+    ),
     Key("print_config", "bool", "true", RUN, "Show the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silence Python's warnings."),
     Key("trainer", "mapping", "trainer: default", ENGINE, "Lightning's Trainer, by its arguments."),

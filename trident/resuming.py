@@ -1,31 +1,30 @@
-"""A run that is stopped goes on: full checkpoints on its way, one step at which all ranks stop, and where to begin.
+"""A run that is stopped goes on: full checkpoints on its way, one step at which all ranks stop, and what that takes.
 
-Only for runs that somebody starts again: a member of a sweep, whose directory outlives its attempts. A checkpoint is
-whole before the record names it, so that a kill at any moment leaves one to go on from.
+Only for runs that somebody starts again: a member of a sweep, whose directory outlives its attempts. Whether to stop or
+to save is asked behind a batch or an epoch, and done ahead of the next one, before anybody else begins it: by then
+logs, hooks, schedules and validations that belong to the last one are done.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-import zipfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from trident import randomness
+from trident import logged, randomness
+from trident.checkpoints import Checkpoints, Place
+from trident.errors import ConfigError
 from trident.gather import all_gather
-from trident.records import RESUME, STOPPED, read_json, write_json
+from trident.records import STOPPED, write_json
 from trident.stopping import STOP, Stop, StoppedToGoOn
 from trident.utils.logging import get_logger
 
-__all__ = ["Place", "Resumable"]
+__all__ = ["Resumable"]
 
 log = get_logger(__name__)
 
@@ -38,45 +37,22 @@ SHARE = 0.01
 CHECK_S = 0.5
 """About how often the ranks ask each other whether one of them was told to stop."""
 
-RANDOM = "trident_randomness"
-"""Where a checkpoint holds the ranks' generators."""
+RANKS = "trident_ranks"
+"""Where a checkpoint holds what each rank has of its own."""
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run keeps what its next attempt needs."""
-
-    member: Path
-    attempt: Path
-    number: int
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Place | None:
-        """None for a run that nobody starts again."""
-        if "TRIDENT_MEMBER_DIR" not in environ or "TRIDENT_ATTEMPT_DIR" not in environ:
-            return None
-        member, attempt = environ["TRIDENT_MEMBER_DIR"], environ["TRIDENT_ATTEMPT_DIR"]
-        return cls(Path(member), Path(attempt), int(environ.get("TRIDENT_ATTEMPT", "0")))
-
-    def latest(self) -> Mapping[str, Any] | None:
-        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first.
-
-        A checkpoint that is damaged is passed over for the one before it.
-        """
-        record = read_json(self.member / RESUME)
-        while record is not None:
-            wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
-            if wrong is None:
-                return record
-            log.warning(f"{record['checkpoint']} {wrong}: it is passed over for the one before")
-            record = record.get("before")
-        return None
+Behind = Literal["batch", "epoch", "training"]
+"""What a checkpoint follows."""
 
 
 class Resumable(Checkpoint):
     """Writes what the next attempt begins with, and stops all ranks at one step when one was told to.
 
-    A `Checkpoint`, so that Lightning calls it behind those whose state it saves.
+    A `Checkpoint`, so that Lightning calls it behind those whose state it saves. `ahead` is the first of all callbacks.
+
+    Args:
+        begins: the record of the checkpoint that this attempt goes on from.
+        minutes: between two checkpoints within an epoch.
+        steps: the same in optimizer's steps; None for none.
     """
 
     def __init__(
@@ -86,35 +62,47 @@ class Resumable(Checkpoint):
         begins: Mapping[str, Any] | None = None,
         stop: Stop = STOP,
         minutes: float = MINUTES,
+        steps: int | None = None,
     ) -> None:
-        self.place, self.stop, self.seconds = place, stop, minutes * 60
-        self._last = begins
-        """The record of the checkpoint before the next one; that of an earlier attempt is one that could be read."""
+        self.place, self.stop, self.seconds, self.steps = place, stop, minutes * 60, steps
+        self.ahead = _Ahead(self)
+        self._begins = begins
+        self._checkpoints = Checkpoints(place, begins)
         self._saved_at = self._asked_at = time.monotonic()
+        self._saved_step = 0
         self._every = self._since = 1
-        self._cost = 0.0
-        self._saving: bool | None = None
-        """While a checkpoint of ours is written: whether its epoch has ended."""
-        self._random: Mapping[str, Any] | None = None
-        """What the first epoch, or the first batch, of this attempt begins with."""
+        self._next = (False, False)
+        """Ahead of the next batch or epoch: whether to stop, and whether to save."""
+        self._drawn: randomness.State | None = None
+        """The generators behind the last batch, if a checkpoint follows it: the next one is drawn from them."""
+        self._saving: Behind | None = None
+        """While a checkpoint of ours is written: what it follows."""
+        self._held: Mapping[str, Any] | None = None
+        """What this rank had of its own, until this attempt's first epoch or batch begins."""
 
-    # -- randomness ------------------------------------------------------------------------------
+    # -- what each rank has of its own -----------------------------------------------------------
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._saving is not None:
-            by_rank = all_gather(randomness.state(cuda=True))
-            checkpoint[RANDOM] = {"epoch_ended": self._saving, "by_rank": by_rank}
+        if self._saving is None:
+            return
+        mine = {
+            "random": randomness.state(cuda=True),
+            "random_before": self._drawn,
+            "logged": logged.state(trainer, pl_module),
+        }
+        checkpoint[RANKS] = {"behind": self._saving, "by_rank": all_gather(mine)}
+        _as_lightning_saves(checkpoint, self._saving)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        held = checkpoint.get(RANDOM)
+        held = checkpoint.get(RANKS)
         if held is None or trainer.state.fn != TrainerFn.FITTING:
             return
         if (before := len(held["by_rank"])) == trainer.world_size:
-            self._random = held
+            self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
             return
         twice = _count_by_new_ranks(checkpoint, before, trainer.world_size)
         log.warning(
@@ -126,48 +114,80 @@ class Resumable(Checkpoint):
             )
         )
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._random is not None and self._random["epoch_ended"]:
-            self._restore(trainer)
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._random is not None:
-            self._restore(trainer)
-
-    def _restore(self, trainer: pl.Trainer) -> None:
-        assert self._random is not None
-        randomness.restore(self._random["by_rank"][trainer.global_rank])
-        self._random = None
+    def _give_back(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, within_epoch: bool
+    ) -> None:
+        if self._held is None:
+            return
+        if not within_epoch and self._held["behind"] == "batch":
+            # For what is done to the first batch on its way here; the rest waits for the batch.
+            randomness.restore(self._held["random_before"])
+            return
+        randomness.restore(self._held["random"])
+        logged.restore(self._held["logged"], trainer, pl_module, within_epoch=within_epoch)
+        self._held = None
 
     # -- hooks -----------------------------------------------------------------------------------
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        found = all_gather((self._begins or {}).get("checkpoint"))
+        if len(set(found)) > 1:
+            raise ConfigError(
+                "ranks would go on from different checkpoints: "
+                + ", ".join(f"rank {rank} from {path or 'none'}" for rank, path in enumerate(found))
+                + "\nhint: does every node see the same files? A shared file system may show them late: resume again"
+            )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = self._asked_at = time.monotonic()
+        self._saved_step = trainer.global_step
         self.stop.waits()
 
+    def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._give_back(trainer, pl_module, within_epoch=False)
+        self._act(trainer, "epoch")
+
+    def ahead_of_batch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._give_back(trainer, pl_module, within_epoch=True)
+        self._act(trainer, "batch")
+
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        assert fetcher is not None
-        if loop.batch_progress.current.ready % trainer.accumulate_grad_batches:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if progress.current.ready % trainer.accumulate_grad_batches:
             return  # the gradients of some batches are in no checkpoint
-        if loop.batch_progress.is_last_batch or loop._should_check_val_fx(fetcher):
-            return  # the epoch's end, or a validation, belongs to this batch
-        if not self._is_time(trainer):
-            return
-        stops, is_due = self._agree(trainer, time.monotonic() - self._saved_at > self.seconds)
-        if stops or is_due:
-            self._save(trainer, epoch_ended=False)
-        if stops:
-            self._end(trainer)
+        if progress.is_last_batch:
+            return  # the epoch's end belongs to this batch
+        is_due = bool(self.steps) and trainer.global_step - self._saved_step >= (self.steps or 0)
+        stops = False
+        if self._is_time(trainer):
+            stops, by_time = self._agree(trainer, time.monotonic() - self._saved_at > self.seconds)
+            is_due |= by_time
+        self._next = stops, is_due
+        self._remember()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._remember()
+
+    def _remember(self) -> None:
+        if any(self._next):
+            self._drawn = randomness.state(cuda=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        over = _is_over(trainer)
-        is_cheap = time.monotonic() - self._saved_at > self._cost / SHARE
-        stops, is_due = self._agree(trainer, is_cheap)
-        if stops or is_due or over:
-            self._save(trainer, epoch_ended=True)
-        if stops:
-            self._end(trainer)
+        is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)
+        self._next = self._agree(trainer, is_cheap)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._next = self._next[0], True
+        self._act(trainer, "training")
+        self._checkpoints.wait()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        try:
+            self._checkpoints.wait()
+        except Exception as error:
+            log.error(f"the last checkpoint to go on from was not written: {error}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.waits()
@@ -208,36 +228,28 @@ class Resumable(Checkpoint):
         self._since, self._asked_at = 0, now
         return bool(stops), bool(due)
 
-    def _save(self, trainer: pl.Trainer, *, epoch_ended: bool) -> None:
+    def _act(self, trainer: pl.Trainer, behind: Behind) -> None:
+        """Save and stop, where that was agreed on. To be called on all ranks."""
+        (stops, saves), self._next = self._next, (False, False)
+        if stops or saves:
+            self._save(trainer, behind, waits=stops)
+        if stops:
+            self._end(trainer)
+
+    def _save(self, trainer: pl.Trainer, behind: Behind, *, waits: bool) -> None:
         """Write a full checkpoint, then the record that names it. To be called on all ranks."""
-        begun = time.monotonic()
-        folder = self.place.member / "resume"
-        path = (
-            folder / f"attempt{self.place.number}-step{trainer.global_step}-{int(epoch_ended)}.ckpt"
-        )
-        self._saving = epoch_ended
+        facts = {
+            "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+            "over_after": trainer.current_epoch if behind == "training" else None,
+        }
+        name = f"attempt{self.place.number}-step{trainer.global_step}-{behind}.ckpt"
+        self._saving = behind
         try:
-            trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have written
+            self._checkpoints.write(trainer, name, facts, waits=waits)
         finally:
-            self._saving = None
-        if trainer.is_global_zero:
-            over = epoch_ended and _is_over(trainer)
-            before = {k: v for k, v in (self._last or {}).items() if k != "before"}
-            record = {
-                "schema": 1,
-                "checkpoint": str(path),
-                "bytes": _size(path),
-                "attempt": self.place.number,
-                "step": trainer.global_step,
-                "epoch": trainer.current_epoch,
-                "over_after": trainer.current_epoch if over else None,
-                "before": before or None,
-            }
-            write_json(self.place.member / RESUME, record)
-            _forget_all_but(folder, {record["checkpoint"], before.get("checkpoint")})
-            self._last = record
-        self._saved_at = time.monotonic()
-        self._cost = self._saved_at - begun
+            self._saving = self._drawn = None
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def _end(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
@@ -251,11 +263,33 @@ class Resumable(Checkpoint):
         raise StoppedToGoOn
 
 
-def _is_over(trainer: pl.Trainer) -> bool:
-    """Whether an epoch that ends is the last. Lightning's own answer speaks to the user as well."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    by_epochs = epochs is not None and 0 <= epochs <= trainer.current_epoch
-    return bool(trainer.should_stop) or by_epochs or 0 <= steps <= trainer.global_step
+class _Ahead(Callback):
+    """The first of a trainer's callbacks."""
+
+    def __init__(self, resumable: Resumable) -> None:
+        self.resumable = resumable
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.resumable.ahead_of_epoch(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        self.resumable.ahead_of_batch(trainer, pl_module)
+
+
+def _as_lightning_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
+    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
+    loop = checkpoint["loops"]["fit_loop"]
+    batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
+    counts = batches if behind == "batch" else epochs
+    for count in (counts["total"], counts["current"]):
+        if behind != "training":
+            count["ready"] -= 1  # the next one has begun
+        count["completed"] -= 1
+    if behind == "batch":
+        batches["is_last_batch"] = False
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
 def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, now: int) -> int:
@@ -268,38 +302,3 @@ def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, now: int) ->
     for key, batches in current.items():
         current[key] = read * before // now - (read - batches)
     return read * before % now
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _damage(path: Path, size: int | None) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is to be seen.
-
-    A single file is read whole: torch's format has a checksum of each of its parts.
-    """
-    if not path.exists():
-        return "is gone"
-    if size is not None and (found := _size(path)) != size:
-        return f"has {found} bytes, and had {size}"
-    if path.is_file():
-        try:
-            with zipfile.ZipFile(path) as archive:
-                part = archive.testzip()
-        except (zipfile.BadZipFile, OSError) as error:
-            return f"cannot be read: {error}"
-        if part is not None:
-            return f"is damaged in {part}"
-    return None
-
-
-def _forget_all_but(folder: Path, named: Collection[Any]) -> None:
-    for path in folder.glob("*.ckpt"):
-        if str(path) in named:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Troubles(Callback):
-    """Does what ``FOLDER/SEED`` says, if it is there: ``slow SECONDS``, ``raise``, ``eat MEGABYTES``.
+    """Does what ``FOLDER/SEED`` says, if it is there: ``slow SECONDS ATTEMPTS``, ``raise``, ``eat MEGABYTES``.
 
     Args:
         folder: where the files are.
@@ -25,7 +25,7 @@ class Troubles(Callback):
 
     def on_train_batch_start(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
         words = self.order.read_text().split() if self.order.exists() else ["calm"]
-        if words[0] == "slow":
+        if words[0] == "slow" and int(os.environ["TRIDENT_ATTEMPT"]) < int(words[2]):
             time.sleep(float(words[1]))
         if trainer.global_step < self.step:
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -36,12 +35,16 @@ ROWS = (
     "module.scheduler=null",
 )
 SHUFFLED = (*ROWS, f"+{TRAIN}.preprocessing.method.shuffle={{buffer_size: 7, seed: 3}}")
-BOTH = (
-    "module._target_=toyproject.toy.Both",
-    "+datamodule.train.more={dataset: {_target_: toyproject.trace.Noisy, size: 10}, dataloader: "
-    f"{{_target_: torch.utils.data.DataLoader, batch_size: {4 // WORLD_SIZE}, shuffle: true}}}}",
+MORE = (
+    "datamodule.train.more={dataset: {_target_: toyproject.trace.Noisy, size: 10}, dataloader: "
+    f"{{_target_: torch.utils.data.DataLoader, batch_size: {4 // WORLD_SIZE}, shuffle: true}}}}"
 )
-MODES = ("max_size_cycle", "min_size", "max_size")
+BOTH = ("module._target_=toyproject.toy.Both", f"+{MORE}")
+STOPPED_EARLY = (
+    "callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, "
+    "monitor: odd/val/acc, mode: max, patience: 1}"
+)
+MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 
 RUNS = {
     "plain": (),
@@ -54,26 +57,34 @@ RUNS = {
     "stream_workers": (*STREAM, *WORKERS),
     "rows": ROWS,
     "rows_shuffled": SHUFFLED,
-    **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES if mode != "max_size"},
+    **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES},
+    "validated_each": ("+trainer.val_check_interval=1",),
+    "averaged": ("module._target_=toyproject.toy.Averaged",),
+    "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
-STOPS = (2, 7, 12, 13)
+STOPS = (2, 5, 7, 12, 13) if WORLD_SIZE == 1 else (5, 7, 12)
 """Batches after which a run is told to stop; an epoch has six, a run three epochs."""
+
+
+def attempt(name: str, overrides: tuple[str, ...], number: int, trace: str) -> Path:
+    """One attempt of a run. Returns where it left what it left."""
+    folder = ROOT / name
+    place = folder / "attempts" / str(number)
+    place.mkdir(parents=True, exist_ok=True)
+    os.environ["TRIDENT_MEMBER_DIR"] = str(folder)
+    os.environ.update(TRIDENT_ATTEMPT=str(number), TRIDENT_ATTEMPT_DIR=str(place))
+    where = f"path: {ROOT}/{name}.trace, {trace}"
+    traced = f"+callbacks.trace={{_target_: toyproject.trace.Trace, {where}}}"
+    if code := call(folder, *COMMON, *overrides, traced):
+        (ROOT / f"{name}.failed.{RANK}").write_text(f"attempt {number}: {code}")
+    return place
 
 
 def member(name: str, overrides: tuple[str, ...], stops: tuple[int, ...]) -> None:
     """A run to its end, over as many attempts as that takes."""
-    folder = ROOT / name
-    os.environ["TRIDENT_MEMBER_DIR"] = str(folder)
-    where = f"path: {ROOT}/{name}.trace, stop_after: {list(stops)}"
-    trace = f"+callbacks.trace={{_target_: toyproject.trace.Trace, {where}}}"
-    for attempt in range(len(stops) + 1):
-        place = folder / "attempts" / str(attempt)
-        place.mkdir(parents=True, exist_ok=True)
-        os.environ.update(TRIDENT_ATTEMPT=str(attempt), TRIDENT_ATTEMPT_DIR=str(place))
-        code = call(folder, *COMMON, *overrides, trace)
-        if code:
-            (ROOT / f"{name}.failed.{RANK}").write_text(f"attempt {attempt}: {code}")
+    for number in range(len(stops) + 1):
+        place = attempt(name, overrides, number, f"stop_after: {list(stops)}")
         if not (place / STOPPED).exists():
             return
 
@@ -83,12 +94,16 @@ COMMON = (
     "module.model.dropout=0.3",
     "+trainer.deterministic=true",
     "callbacks.early_stopping=null",
-    "logger.csv=null",
+    "datamodule.test=null",
+    "+print_config=false",
 )
 trident.resuming.CHECK_S = 0.0  # asked after each batch, which takes no time here
 for name in CHOSEN:
+    if len(sys.argv) > 3:  # one attempt, in which it kills itself
+        saved = (*RUNS[name], "+run.resume_steps=2")
+        attempt(f"{name}-killed", saved, int(sys.argv[3]), "kill_after: [5, 11]")
+        continue
     member(f"{name}-calm", RUNS[name], ())
     member(f"{name}-told", RUNS[name], STOPS)
-    shutil.rmtree(ROOT / f"{name}-calm", ignore_errors=True)
 
 os._exit(0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -12,18 +14,19 @@ import pytest
 import torch
 from support import finish, start
 
+from trident.checkpoints import Place
 from trident.records import RESUME, write_json
-from trident.resuming import Place
 
 HERE = Path(__file__).parent
 NAMES = (
     *("plain", "noisy", "workers", "persistent", "accumulated", "validated", "stream"),
-    *("stream_workers", "rows", "rows_shuffled", "max_size_cycle", "min_size"),
+    *("stream_workers", "rows", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
+    *("sequential", "validated_each", "averaged", "stopped_early"),
 )
 SIZES = {
     1: NAMES,
-    2: ("workers", "accumulated", "stream_workers", "rows_shuffled", "max_size_cycle"),
-    4: ("plain", "accumulated"),
+    2: ("workers", "accumulated", "stream_workers", "rows_shuffled", "max_size_cycle", "averaged"),
+    4: ("plain", "accumulated", "stream"),
 }
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
@@ -61,6 +64,53 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
     assert len(list((root / f"{name}-told").glob("attempts/*/stop.json"))) >= 2
+    calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
+    assert calm == told and any("train/loss" in row for row in calm)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_killed_run_is_equal_too(size: int, ran: Callable[[int], Path]) -> None:
+    """All ranks kill themselves, twice, between two checkpoints."""
+    root = ran(size)
+    for attempt, ends in enumerate((-9, -9, 0)):
+        argv = [str(HERE / "resume_ranks.py"), str(root), "averaged", str(attempt)]
+        codes, said = finish(start(argv, world_size=size, PYTHONPATH=str(HERE)))
+        assert codes == [ends] * size, said[-3000:]
+    for rank in range(size):
+        lines = {
+            how: [json.loads(line) for line in path.read_text().splitlines()]
+            for how in ("calm", "killed")
+            if (path := root / f"averaged-{how}.trace.{rank}")
+        }
+        assert 0 < len(lines["killed"]) - len(lines["calm"]) <= 8, "it went on, or began anew"
+        calm, killed = ({(kind, at): rest for kind, at, *rest in lines[how]} for how in lines)
+        assert calm == killed
+
+
+def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
+    attempt_of(tmp_path, 0, 1, "stop_after: [2]")
+    for rank in range(2):
+        (tmp_path / f"run{rank}" / "attempts" / "1").mkdir(parents=True)
+    shutil.copy(tmp_path / "run" / RESUME, tmp_path / "run0")
+    script = (
+        'import os; where = f\'{os.environ["HERE"]}/run{os.environ["RANK"]}\'; '
+        "os.environ.update(TRIDENT_MEMBER_DIR=where, TRIDENT_ATTEMPT_DIR=f'{where}/attempts/1'); "
+        "import trident.run; trident.run.main()"
+    )
+    argv = ["-c", script, f"hydra.run.dir={tmp_path}/run"]
+    codes, said = finish(start(argv, world_size=2, HERE=str(tmp_path), TRIDENT_ATTEMPT="1"))
+    assert all(codes)
+    path = json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    assert f"would go on from different checkpoints: rank 0 from {path}, rank 1 from none" in said
+
+
+def logged(run: Path) -> list[dict[str, str]]:
+    """What a logger was told by all attempts, in order."""
+    rows = []
+    for version in sorted((run / "csv").iterdir()):
+        with (version / "metrics.csv").open(newline="") as file:
+            rows += [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return rows
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
@@ -99,10 +149,10 @@ def test_the_checkpoint_that_a_run_went_on_from_outlives_the_damaged_one(tmp_pat
     assert "passed over for the one before" in said
     assert records == [(4, None), (8, 4), (8, 4)]
     kept = sorted(path.name for path in (tmp_path / "run" / "resume").iterdir())
-    assert kept == ["attempt0-step4-0.ckpt", "attempt2-step8-0.ckpt"]
+    assert kept == ["attempt0-step4-batch.ckpt", "attempt2-step8-batch.ckpt"]
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 4)])
 def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_path: Path) -> None:
     """Stopped after two batches a rank; two epochs in all."""
     attempt_of(tmp_path, 0, first, "stop_after: [2]")

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from trident import TridentModule
 
@@ -110,9 +111,42 @@ class Both(TridentModule):
     """Trains on a batch of each training set at once."""
 
     def training_step(self, batch, batch_idx):
-        loss = sum(self(part)["loss"] for part in batch.values())
+        loss = sum(self(part)["loss"] for part in batch.values() if part is not None)
         self.log("train/loss", loss)
         return {"loss": loss}
+
+
+class Averaged(TridentModule):
+    """Logs what an epoch of training comes to, in all ways that there are."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.right = MulticlassAccuracy(CLASSES)
+        self.score = MulticlassAUROC(CLASSES)  # its states are lists
+        self.batches = 0
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        self.right(outputs["preds"], batch["labels"])
+        self.score(outputs["logits"].detach().softmax(-1), batch["labels"])
+        self.log("train/right", self.right, on_step=False, on_epoch=True)
+        self.log("train/score", self.score, on_step=False, on_epoch=True)
+        for reduce in ("mean", "sum", "max", "min"):
+            told = {"on_step": False, "on_epoch": True, "sync_dist": True, "reduce_fx": reduce}
+            self.log(f"train/{reduce}", outputs["loss"], **told)
+        if batch_idx % 4 == 0:
+            self.log("train/seldom", outputs["loss"], on_step=True, on_epoch=True)
+        return outputs
+
+    def on_train_batch_end(self, *args):
+        self.batches += 1
+        self.log("train/batches", float(self.batches))
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["batches"] = self.batches
+
+    def on_load_checkpoint(self, checkpoint):
+        self.batches = checkpoint["batches"]
 
 
 class Half(TridentModule):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,14 @@ class Trace(Callback):
 
     Args:
         stop_after: batches, counted over all epochs and attempts, after which rank 0 is told to stop.
+        kill_after: batches after which every rank kills itself, one of them an attempt.
     """
 
-    def __init__(self, path: str, stop_after: list[int]) -> None:
-        self.path, self.stop_after = Path(f"{path}.{os.environ.get('RANK', '0')}"), stop_after
+    def __init__(
+        self, path: str, stop_after: Sequence[int] = (), kill_after: Sequence[int] = ()
+    ) -> None:
+        self.path = Path(f"{path}.{os.environ.get('RANK', '0')}")
+        self.stop_after, self.kill_after = stop_after, kill_after
 
     def tell(self, *what) -> None:
         with self.path.open("a") as file:
@@ -40,6 +46,9 @@ class Trace(Callback):
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         if trainer.is_global_zero and done + 1 in self.stop_after:
             STOP.requested = True
+        killed = int(os.environ.get("TRIDENT_ATTEMPT", "0"))
+        if killed < len(self.kill_after) and done + 1 == self.kill_after[killed]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
