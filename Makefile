@@ -35,8 +35,9 @@ lint: install  ## ruff (lint and format) and mypy
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 20
 
-campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## 12 members on a SLURM, 5 of them disturbed, against 12 that are not (10 min)
+campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## on a SLURM: 12 members, 5 of them disturbed, against 12 that are not; one killed three times (30 min)
 	$(VENV)/bin/python tests/cluster/campaign.py
+	$(VENV)/bin/python tests/cluster/killed.py
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table

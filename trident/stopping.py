@@ -6,13 +6,14 @@ step that all ranks agree on.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["STOP", "Stop", "StoppedToGoOn", "Terminated"]
+__all__ = ["STOP", "Stop", "StoppedToGoOn", "Terminated", "leave_to_parent"]
 
 
 class Terminated(SystemExit):
@@ -33,6 +34,19 @@ class StoppedToGoOn(SystemExit):
 
     def __str__(self) -> str:
         return "stopped, to go on"
+
+
+def leave_to_parent() -> None:
+    """Heed SIGTERM from now on only where this process's parent sends it."""
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def watch() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Stop:

@@ -72,6 +72,25 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
     assert told["metrics"] == pytest.approx(calm["metrics"], abs=1e-6)
 
 
+def test_loader_workers_outlive_the_signal_of_a_preemption(toys, cluster):
+    """SLURM sends TERM to every process of a step. The run still reads on to its stop, and loses no step."""
+    words = ["hydra/launcher=trident_slurm", *TWO, f"trainer.max_epochs={EPOCHS}"]
+    words += [
+        "hydra.launcher.partition=low",
+        "callbacks.early_stopping=null",
+        "hydra.launcher.mem_gb=3",
+    ]
+    words += ["+module.model.delay=0.15", "+datamodule.train.toy.dataloader.num_workers=2"]
+    toys("submit", "--name", "s", *words)
+    metrics = toys.sweep("s") / "members/0000/metrics.jsonl"
+    until(lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 90)
+    cluster.run("sbatch", "-phigh", "-N3", "--exclusive", "-o/dev/null", "--wrap=sleep 1")
+    toys.until("s", lambda members: members[0]["state"] in ("COMPLETED", "FAILED"), 120)
+    (member,) = toys.members("s")
+    assert (member["state"], member["attempt"]) == ("COMPLETED", 1), member
+    assert [(p["cause"], p["lost_steps"]) for p in member["earlier"]] == [("preempted", 0)]
+
+
 def test_a_preempted_member_goes_on(cli, cluster):
     cli("submit", *SLURM, *TWO, "--name", "s", "sleep=4", "hydra.launcher.partition=low")
     until((cli.sweep("s") / "members/0000/attempts/0/ranks/0001.json").exists, 30)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import trident.run
 from trident.ranks import VARIABLES, Ranks
@@ -79,10 +83,62 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PATH": active, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | extra
 
 
+class Forked:
+    """What `subprocess.Popen` is to a test, forked from a process that has imported the engine and no more."""
+
+    _warm = multiprocessing.get_context("forkserver")
+
+    def __init__(self, argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
+        self._warm.set_forkserver_preload(["trident.engine", "datasets", "transformers"])
+        handle, said = tempfile.mkstemp(prefix="said-")
+        os.close(handle)
+        self._said = Path(said)
+        self._process = self._warm.Process(target=_become, args=(list(argv), cwd, env, said))
+        self._process.start()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise subprocess.TimeoutExpired(["forked"], timeout or 0)
+        said = self._said.read_text()
+        self._said.unlink()
+        return said, None
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+
+def _become(argv: list[str], cwd: Path, env: dict[str, str], said: str) -> None:
+    """Run ``python ARGV`` from here on."""
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of a shell's
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    log = os.open(said, os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.path[:0] = env.get("PYTHONPATH", "").split(os.pathsep)
+    if argv[0] == "-m":
+        sys.path.insert(0, str(cwd))
+        sys.argv = argv[1:]
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(argv[0]).parent))
+        sys.argv = argv
+        runpy.run_path(argv[0], run_name="__main__")
+
+
 def start(
-    argv: Sequence[str], *, world_size: int = 1, project: Path = PROJECT, **extra: str
-) -> list[subprocess.Popen[str]]:
-    """One process, or as many as ranks, running ``python ARGV`` in a project."""
+    argv: Sequence[str],
+    *,
+    world_size: int = 1,
+    project: Path = PROJECT,
+    warm: bool = False,
+    **extra: str,
+) -> list[Any]:
+    """One process, or as many as ranks, running ``python ARGV`` in a project; `warm` saves importing the engine."""
     port, processes = free_port(), []
     for rank in range(world_size):
         ranks = Ranks(
@@ -96,10 +152,14 @@ def start(
             source="environment",
         )
         wired = ranks.environment() if world_size > 1 else {}
+        env = environment(**wired, **extra)
+        if warm:
+            processes.append(Forked(argv, project, env))
+            continue
         process = subprocess.Popen(
             [sys.executable, *argv],
             cwd=project,
-            env=environment(**wired, **extra),
+            env=env,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -108,9 +168,7 @@ def start(
     return processes
 
 
-def finish(
-    processes: Sequence[subprocess.Popen[str]], timeout: float = 300
-) -> tuple[list[int], str]:
+def finish(processes: Sequence[Any], timeout: float = 300) -> tuple[list[int], str]:
     """Exit codes in order of rank, and all that was printed."""
     outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     return [process.returncode for process in processes], "\n".join(outputs)

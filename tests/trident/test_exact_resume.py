@@ -41,7 +41,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
             folders[size] = root = tmp_path_factory.mktemp(f"ranks{size}")
             argv = [str(HERE / "resume_ranks.py"), str(root), ",".join(SIZES[size])]
             # Many runs in one process each: on a busy machine, starting one costs seconds.
-            ranks = start(argv, world_size=size, PYTHONPATH=str(HERE))
+            ranks = start(argv, world_size=size, warm=True, PYTHONPATH=str(HERE))
             codes, said = finish(ranks, timeout=400)
             assert not any(codes), said[-4000:]
         return folders[size]
@@ -74,7 +74,7 @@ def test_a_killed_run_is_equal_too(size: int, ran: Callable[[int], Path]) -> Non
     root = ran(size)
     for attempt, ends in enumerate((-9, -9, 0)):
         argv = [str(HERE / "resume_ranks.py"), str(root), "averaged", str(attempt)]
-        codes, said = finish(start(argv, world_size=size, PYTHONPATH=str(HERE)))
+        codes, said = finish(start(argv, world_size=size, warm=True, PYTHONPATH=str(HERE)))
         assert codes == [ends] * size, said[-3000:]
     for rank in range(size):
         lines = {
@@ -92,13 +92,9 @@ def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
     for rank in range(2):
         (tmp_path / f"run{rank}" / "attempts" / "1").mkdir(parents=True)
     shutil.copy(tmp_path / "run" / RESUME, tmp_path / "run0")
-    script = (
-        'import os; where = f\'{os.environ["HERE"]}/run{os.environ["RANK"]}\'; '
-        "os.environ.update(TRIDENT_MEMBER_DIR=where, TRIDENT_ATTEMPT_DIR=f'{where}/attempts/1'); "
-        "import trident.run; trident.run.main()"
-    )
-    argv = ["-c", script, f"hydra.run.dir={tmp_path}/run"]
-    codes, said = finish(start(argv, world_size=2, HERE=str(tmp_path), TRIDENT_ATTEMPT="1"))
+    argv = [str(HERE / "apart.py"), f"hydra.run.dir={tmp_path}/run"]
+    ranks = start(argv, world_size=2, warm=True, APART=f"{tmp_path}/run", TRIDENT_ATTEMPT="1")
+    codes, said = finish(ranks)
     assert all(codes)
     path = json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     assert f"would go on from different checkpoints: rank 0 from {path}, rank 1 from none" in said
@@ -178,6 +174,6 @@ def attempt_of(folder: Path, number: int, size: int, trace: str) -> str:
         "TRIDENT_ATTEMPT": str(number),
         "TRIDENT_ATTEMPT_DIR": str(place),
     }
-    codes, said = finish(start(argv, world_size=size, **environment))
+    codes, said = finish(start(argv, world_size=size, warm=True, **environment))
     assert not any(codes), said[-3000:]
     return said

@@ -16,6 +16,7 @@ from trident.core.dataspec import TridentDataspec
 from trident.core.loaders import (
     AsItIs,
     Sequential,
+    heedless,
     length_of,
     limited,
     sampler_of,
@@ -267,7 +268,8 @@ class TridentDataModule(LightningDataModule):
         found = {}
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
-            found[name] = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+            loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+            found[name] = heedless(loader)
         self._require_coverage(self._described(split, found))
         if train:
             found = {name: self._replayed(loader) for name, loader in found.items()}

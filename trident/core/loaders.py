@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
+from lightning.fabric.utilities.seed import pl_worker_init_function
+from torch.utils.data import DataLoader
+
 from trident.sharding import TrainBatches
+from trident.stopping import leave_to_parent
 
 __all__ = [
     "AsItIs",
     "Sequential",
     "Skipping",
+    "heedless",
     "length_of",
     "limited",
     "sampler_of",
@@ -76,6 +84,49 @@ class Skipping:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+
+class _Worker(ForkProcess):
+    """A loader's worker, deaf to SIGTERM from its first moment on."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # which it inherits
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Workers(ForkContext):
+    Process = _Worker
+
+
+class _Begin:
+    """What a worker does first: ``worker_init_fn``, or the seeding that Lightning gives to who has none."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner or pl_worker_init_function
+
+    def __call__(self, worker: int) -> None:
+        leave_to_parent()
+        self.inner(worker)
+
+
+def heedless(loader: Any) -> Any:
+    """The dataloader, whose workers outlive a signal that a scheduler sends to every process of a job.
+
+    A rank that is told to stop reads on to the step that all ranks agree on; torch's workers would be gone by then.
+    """
+    if isinstance(loader, DataLoader) and loader.num_workers:
+        loader.worker_init_fn = _Begin(loader.worker_init_fn)
+        how = multiprocessing.get_start_method(allow_none=True)
+        if loader.multiprocessing_context is None and (how or _default_start_method()) == "fork":
+            loader.multiprocessing_context = _Workers()
+    return loader
+
+
+def _default_start_method() -> str:
+    return multiprocessing.get_all_start_methods()[0]
 
 
 def skipping(loader: Any, count: int) -> Any:
