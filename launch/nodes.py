@@ -76,7 +76,7 @@ def _judged(probe: Probe) -> Iterator[Check]:
         means=""
         if len(hosts) == probe.resources.nodes
         else f"nothing was left in {probe.folder.parent}: do all nodes see it, and this Python?"
-        f" {_last_line(probe)}".rstrip(),
+        f" {_last_words(probe)}".rstrip(),
     )
     for host in hosts:
         yield from _of_node(host, probe)
@@ -100,8 +100,9 @@ def _judged(probe: Probe) -> Iterator[Check]:
         )
 
 
-def _last_line(probe: Probe) -> str:
-    return probe.words.splitlines()[-1] if probe.words else ""
+def _last_words(probe: Probe) -> str:
+    """The end of what the job has said: srun's own last line names no reason."""
+    return " / ".join(probe.words.splitlines()[-6:])
 
 
 def _of_node(host: str, probe: Probe) -> Iterator[Check]:

@@ -182,6 +182,11 @@ def test_one_module_knows_the_sweep_directory() -> None:
     assert holders(LAUNCH, any_of(SWEEP_FILES)) == {"launch/store.py"}
 
 
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_fits_in_the_head(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
 def test_the_launcher_folder_is_flat() -> None:
     folders = {path.parent for path in (ROOT / "launch").rglob("*.py")}
     plugins = ROOT / "launch" / "hydra_plugins" / "trident"

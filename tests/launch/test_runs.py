@@ -276,7 +276,7 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
     cli = Cli(project)
     words = (
         "experiment=digits",
-        "run.seed=1,2,3",
+        "run.seed=1,2",
         "trainer.max_epochs=2",
         "hydra.launcher.tasks_per_node=2",
     )
@@ -298,14 +298,14 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
     ]
     os.kill(pid_of(job), signal.SIGKILL)
     cli("resume", "rough", "--wait")  # at once: the ranks of the killed launcher may still die
-    assert cli.states("rough") == ["COMPLETED"] * 3
+    assert cli.states("rough") == ["COMPLETED"] * 2
     calm, rough = (json.loads(cli("results", name, "--json").stdout) for name in ("calm", "rough"))
     assert [row["metrics"] for row in rough] == [row["metrics"] for row in calm]
     assert all(row["metrics"]["digits/test/acc"] > 0.5 for row in calm)
     (group,) = json.loads(cli("results", "calm", "--grouped", "--json").stdout)
-    assert group["metrics"]["digits/test/acc"]["n"] == 3
+    assert group["metrics"]["digits/test/acc"]["n"] == 2
     assert "low95,high95" in cli("results", "calm", "--grouped", "--format", "csv").stdout
-    assert len(cli("results", "calm", "--format", "csv").stdout.splitlines()) == 4
+    assert len(cli("results", "calm", "--format", "csv").stdout.splitlines()) == 3
     assert [sweep["sweep"] for sweep in json.loads(cli("list", "--json").stdout)] == [
         "rough",
         "calm",
@@ -320,7 +320,7 @@ def cleaned(cli: Cli, name: str) -> None:
     folder = cli.sweep(name)
     assert "nothing is freed" in cli("clean", name).stderr
     assert "hint: --yes" in cli("clean", name, "--logs").stderr
-    assert len(list(folder.rglob("*.log"))) > 9 and list(folder.glob("members/*/resume"))
+    assert len(list(folder.rglob("*.log"))) > 7 and list(folder.glob("members/*/resume"))
     rules = ("--resume-files", "--checkpoints", "--logs", "--code")
     freed = json.loads(cli("clean", name, *rules, "--yes", "--json").stdout)
     assert {rule["rule"]: rule["files"] > 0 for rule in freed} == {

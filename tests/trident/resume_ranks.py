@@ -40,6 +40,7 @@ MORE = (
     f"{{_target_: torch.utils.data.DataLoader, batch_size: {4 // WORLD_SIZE}, shuffle: true}}}}"
 )
 BOTH = ("module._target_=toyproject.toy.Both", f"+{MORE}")
+DEEP = ("~module.model", "+module.model={_target_: toyproject.toy.Deep}")
 STOPPED_EARLY = (
     "callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, "
     "monitor: odd/val/acc, mode: max, patience: 1}"
@@ -61,6 +62,7 @@ RUNS = {
     "validated_each": ("+trainer.val_check_interval=1",),
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
+    **{name: (*DEEP, f"+trainer/strategy={name}") for name in ("fsdp", "deepspeed_zero2")},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
 STOPS = (2, 5, 7, 12, 13) if WORLD_SIZE == 1 else (5, 7, 12)

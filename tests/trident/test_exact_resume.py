@@ -25,7 +25,15 @@ NAMES = (
 )
 SIZES = {
     1: NAMES,
-    2: ("workers", "accumulated", "stream_workers", "rows_shuffled", "max_size_cycle", "averaged"),
+    2: (
+        "workers",
+        "accumulated",
+        "stream_workers",
+        "rows_shuffled",
+        "averaged",
+        "fsdp",
+        "deepspeed_zero2",
+    ),
     4: ("plain", "accumulated", "stream"),
 }
 CASES = [(size, name) for size, names in SIZES.items() for name in names]

@@ -58,7 +58,8 @@ class Trace(Callback):
     def on_fit_end(self, trainer, pl_module):
         digest = hashlib.sha256()
         for name, tensor in sorted(pl_module.state_dict().items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
+            whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            digest.update(name.encode() + whole.numpy().tobytes())
         self.tell("end", trainer.global_step, digest.hexdigest())
 
 
