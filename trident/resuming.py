@@ -117,15 +117,10 @@ class Resumable(Checkpoint):
     def _give_back(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, within_epoch: bool
     ) -> None:
-        if self._held is None:
-            return
-        if not within_epoch and self._held["behind"] == "batch":
-            # For what is done to the first batch on its way here; the rest waits for the batch.
-            randomness.restore(self._held["random_before"])
-            return
-        randomness.restore(self._held["random"])
-        logged.restore(self._held["logged"], trainer, pl_module, within_epoch=within_epoch)
-        self._held = None
+        if self._held is not None:
+            randomness.restore(self._held["random"])
+            logged.restore(self._held["logged"], trainer, pl_module, within_epoch=within_epoch)
+            self._held = None
 
     # -- hooks -----------------------------------------------------------------------------------
 
@@ -142,6 +137,9 @@ class Resumable(Checkpoint):
         self._saved_at = self._asked_at = time.monotonic()
         self._saved_step = trainer.global_step
         self.stop.waits()
+        if self._held is not None and self._held["behind"] == "batch":
+            # For what is done to the first batch on its way here. No epoch begins before it.
+            randomness.restore(self._held["random_before"])
 
     def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._give_back(trainer, pl_module, within_epoch=False)

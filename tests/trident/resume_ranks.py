@@ -60,12 +60,13 @@ RUNS = {
     "rows_shuffled": SHUFFLED,
     **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES},
     "validated_each": ("+trainer.val_check_interval=1",),
+    "augmented": ("module._target_=toyproject.toy.Augmented", "+trainer.val_check_interval=3"),
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     **{name: (*DEEP, f"+trainer/strategy={name}") for name in ("fsdp", "deepspeed_zero2")},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
-STOPS = (2, 5, 7, 12, 13) if WORLD_SIZE == 1 else (5, 7, 12)
+STOPS = (2, 5, 7, 12, 18) if WORLD_SIZE == 1 else (5, 7, 12)
 """Batches after which a run is told to stop; an epoch has six, a run three epochs."""
 
 

@@ -105,6 +105,9 @@ class Forked:
         self._said.unlink()
         return said, None
 
+    def kill(self) -> None:
+        self._process.kill()
+
     @property
     def returncode(self) -> int | None:
         return self._process.exitcode

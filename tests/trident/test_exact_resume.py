@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -21,7 +23,7 @@ HERE = Path(__file__).parent
 NAMES = (
     *("plain", "noisy", "workers", "persistent", "accumulated", "validated", "stream"),
     *("stream_workers", "rows", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
-    *("sequential", "validated_each", "averaged", "stopped_early"),
+    *("sequential", "validated_each", "augmented", "averaged", "stopped_early"),
 )
 SIZES = {
     1: NAMES,
@@ -93,6 +95,42 @@ def test_a_killed_run_is_equal_too(size: int, ran: Callable[[int], Path]) -> Non
         assert 0 < len(lines["killed"]) - len(lines["calm"]) <= 8, "it went on, or began anew"
         calm, killed = ({(kind, at): rest for kind, at, *rest in lines[how]} for how in lines)
         assert calm == killed
+
+
+def test_a_kill_at_any_moment_leaves_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One is written after every step, from a copy, while the run goes on."""
+    moments, steps = random.Random(0), [0]
+    for number in range(6):
+        place = tmp_path / "run" / "attempts" / str(number)
+        place.mkdir(parents=True)
+        argv = ["-m", "trident.run", f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=-1"]
+        argv += ["+run.resume_steps=1", "datamodule.test=null", "module.scheduler=null"]
+        environment = {
+            "TRIDENT_MEMBER_DIR": f"{tmp_path}/run",
+            "TRIDENT_ATTEMPT": str(number),
+            "TRIDENT_ATTEMPT_DIR": str(place),
+        }
+        (run,) = start([*argv, "callbacks.early_stopping=null"], warm=True, **environment)
+        until_step(tmp_path / "run" / RESUME, steps[-1] + 3)
+        time.sleep(moments.uniform(0, 0.2))
+        run.kill()
+        codes, said = finish([run])
+        assert codes == [-9], said[-3000:]
+        found = Place(tmp_path / "run", place, number).latest()
+        assert found is not None and "passed over" not in caplog.text
+        assert torch.load(found["checkpoint"], weights_only=True)["global_step"] == found["step"]
+        steps.append(found["step"])
+    assert steps == sorted(set(steps))
+    assert len(list((tmp_path / "run" / "resume").iterdir())) <= 4, "two, one that begins, one torn"
+
+
+def until_step(record: Path, step: int) -> None:
+    limit = time.monotonic() + 60
+    while not record.exists() or json.loads(record.read_text())["step"] < step:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:

@@ -149,6 +149,13 @@ class Averaged(TridentModule):
         self.batches = checkpoint["batches"]
 
 
+class Augmented(TridentModule):
+    """Draws for batches on their way to the model, as augmentation on a GPU does."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return {**batch, "x": batch["x"] + torch.randn(4)}
+
+
 class Half(TridentModule):
     """Has weights in half precision, as a checkpoint may."""
 
