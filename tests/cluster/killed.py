@@ -28,11 +28,12 @@ KILLS = (8, 20, 32)
 WORDS = (
     "experiment=sentiment",
     "datamodule.train.movies.dataloader.batch_size=8",
-    "+trainer.deterministic=true",
+    "trainer.deterministic=true",
     "+run.resume_steps=5",
     "hydra/launcher=trident_slurm",
     "hydra.launcher.nodes=2",
     "hydra.launcher.tasks_per_node=2",
+    "hydra.launcher.mem_gb=3.5",
 )
 
 
