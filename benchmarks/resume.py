@@ -65,6 +65,7 @@ def _run(example: str, world_size: int, *words: str) -> list[dict[str, Any]]:
                 | ({**wired, "RANK": str(rank), "LOCAL_RANK": str(rank)} if world_size > 1 else {}),
                 text=True,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
             for rank in range(world_size)
         ]
