@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import pytest
@@ -254,6 +254,34 @@ def test_hooks_of_an_evaluation(tmp_path):
     assert result(tmp_path)["metrics"]["bare/test/count"] == 2  # steps
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["spec.evaluation.metrics.order=null"], {"preds", "labels"}),
+        ([], {"preds", "labels", "ids", "right", "ragged"}),
+        (
+            [
+                "spec.evaluation.metrics.order=null",
+                "+spec.evaluation.prepare.step_outputs={_partial_: true, _target_: toyproject.toy.unchanged}",
+            ],
+            {"preds", "labels", "ids", "right", "ragged"},
+        ),
+    ],
+    ids=["what is read", "all is read", "a hook may read all"],
+)
+def test_what_no_metric_reads_is_not_gathered(overrides, expected, tmp_path, monkeypatch):
+    gathered = []
+
+    def gather(steps):
+        gathered.extend(set(step) for step in steps)
+        return [steps]
+
+    monkeypatch.setattr("trident.core.evaluation.gather", gather)
+    only = ("trainer.limit_train_batches=0.0", "datamodule.val=null", *NOT_JUDGED)
+    assert call(tmp_path, *only, *overrides) == 0
+    assert gathered and all(keys == expected for keys in gathered)
+
+
 def test_an_attempt_has_its_own_record(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIDENT_ATTEMPT", "2")
     monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path / "attempts/2"))
@@ -261,6 +289,27 @@ def test_an_attempt_has_its_own_record(tmp_path, monkeypatch):
     assert result(tmp_path / "attempts/2")["state"] == "completed"
     assert not (tmp_path / "result.json").exists()
     assert read_metrics(tmp_path / METRICS)[0]["attempt"] == 2
+
+
+def test_a_sized_stream_is_read_whole_whatever_its_workers_make_of_it(tmp_path, capsys):
+    """20 samples, 4 a batch: five batches of one process, and six of three workers."""
+    data = "{_target_: toyproject.trace.SizedStream, size: 20}"
+    for workers, steps in ((0, 5), (3, 6)):
+        loader = f"{{_target_: torch.utils.data.DataLoader, batch_size: 4, num_workers: {workers}}}"
+        overrides = [
+            *replaced("datamodule.train", f"{{s: {{dataset: {data}, dataloader: {loader}}}}}"),
+            *NO_CALLBACKS,
+            f"module.model.log={tmp_path}/seen{workers}",
+            "trainer.max_epochs=1",
+        ]
+        if workers:
+            assert call(tmp_path, *overrides) == 2
+            assert "set trainer.max_steps" in capsys.readouterr().err
+            overrides.append("module.scheduler=null")
+        assert call(tmp_path, *overrides) == 0
+        assert result(tmp_path)["steps"] == steps
+        lines = (tmp_path / f"seen{workers}.0").read_text().splitlines()
+        assert sorted(chain.from_iterable(map(json.loads, lines))) == list(range(20))
 
 
 def test_iterable_data_with_any_schedule(tmp_path):

@@ -149,8 +149,8 @@ def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
 def logged(run: Path) -> list[dict[str, str]]:
     """What a logger was told by all attempts, in order."""
     rows = []
-    for version in sorted((run / "csv").iterdir()):
-        with (version / "metrics.csv").open(newline="") as file:
+    for path in sorted(run.glob("csv/version_*/metrics.csv")):
+        with path.open(newline="") as file:
             rows += [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
     return rows
 

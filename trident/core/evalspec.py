@@ -12,7 +12,7 @@ from omegaconf import ListConfig
 from trident.errors import ConfigError
 from trident.utils.access import deepgetitem, get_dict_by_glob_pattern
 
-__all__ = ["Evaluation", "MetricSpec", "chosen", "resolve"]
+__all__ = ["Evaluation", "MetricSpec", "chosen", "resolve", "root_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,22 @@ class Evaluation:
     def collects(self) -> bool:
         """Whether anything reads the outputs of an epoch."""
         return bool(self.at("epoch_end")) or callable(self.prepare.get("step_outputs"))
+
+    @property
+    def read(self) -> frozenset[str] | None:
+        """Of what `step_outputs` keeps, the keys that metrics read; None where all of it may be."""
+        whole = self.step_outputs is None or not self.prepare.get("flatten_outputs", True)
+        if whole or callable(self.prepare.get("step_outputs")):
+            return None
+        paths = [path for spec in self.at("epoch_end").values() for path in spec.kwargs.values()]
+        if "outputs" in paths:
+            return None
+        return frozenset(root_of(path[8:]) for path in paths if path.startswith("outputs."))
+
+
+def root_of(path: str) -> str:
+    """What a path such as ``hidden_states.0`` begins with."""
+    return path.partition(".")[0]
 
 
 def resolve(key: str, path: str, sources: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from lightning import LightningModule
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from trident.core.evalspec import Evaluation, MetricSpec, chosen, resolve
+from trident.core.evalspec import Evaluation, MetricSpec, chosen, resolve, root_of
 from trident.core.metrics import StepMetric, batch_size, scalars
 from trident.errors import ConfigError
 from trident.gather import all_gather, broadcast, gather
@@ -87,7 +87,8 @@ class EvalMixin(LightningModule):
                 kwargs, batch=batch, device=self.device, filler=filler
             )
         if evaluation.collects and not filler:
-            self._keep(name, self._collect_step_output(outputs, batch, evaluation.step_outputs))
+            kept = self._collect_step_output(outputs, batch, evaluation.step_outputs)
+            self._keep(name, _read(kept, evaluation.read))
 
     def _keep(self, name: str, step: StepOutput) -> None:
         self._eval_outputs.setdefault(name, []).append(_to_cpu(step))
@@ -264,6 +265,16 @@ class EvalMixin(LightningModule):
 def _prepared(evaluation: Evaluation, key: str, value: Any, **context: Any) -> Any:
     hook = evaluation.prepare.get(key)
     return hook(**{key: value}, **context) if callable(hook) else value
+
+
+def _read(kept: StepOutput, keys: frozenset[str] | None) -> StepOutput:
+    """Without what no metric reads, which then needs no memory and is never gathered.
+
+    Where a metric reads what is not there, all is kept, so that its error can name what is.
+    """
+    if keys is None or not keys <= {root_of(key) for key in kept}:
+        return kept
+    return {key: value for key, value in kept.items() if root_of(key) in keys}
 
 
 def _to_cpu(value: Any) -> Any:

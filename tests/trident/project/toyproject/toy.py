@@ -186,6 +186,10 @@ def add_to_steps(step_outputs, trident_module, split, dataset_name):
     return {"rest": step_outputs["rest"] + 1}
 
 
+def unchanged(step_outputs, trident_module, split, dataset_name):
+    return step_outputs
+
+
 def count(rest, epoch):
     return float(len(rest)) + epoch
 

@@ -81,3 +81,10 @@ class NoisyStream(IterableDataset):
         worker = torch.utils.data.get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         return iter([self.rows[index] for index in range(first, len(self.rows), step)])
+
+
+class SizedStream(NoisyStream):
+    """One that knows its length, which is not that of its workers' batches."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
