@@ -270,7 +270,7 @@ def test_hooks_of_an_evaluation(tmp_path):
     ids=["what is read", "all is read", "a hook may read all"],
 )
 def test_what_no_metric_reads_is_not_gathered(overrides, expected, tmp_path, monkeypatch):
-    gathered = []
+    gathered: list[set[str]] = []
 
     def gather(steps):
         gathered.extend(set(step) for step in steps)
