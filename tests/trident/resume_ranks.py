@@ -34,6 +34,10 @@ ROWS = (
     f"~{TRAIN}.preprocessing",
     "module.scheduler=null",
 )
+UNEVEN = (  # on two ranks 13 samples and 12, or seven batches and six
+    f"{TRAIN}.dataset={{_target_: toyproject.toy.rows, size: 25, stream: true}}",
+    *ROWS[1:],
+)
 SHUFFLED = (*ROWS, f"+{TRAIN}.preprocessing.method.shuffle={{buffer_size: 7, seed: 3}}")
 MORE = (
     "datamodule.train.more={dataset: {_target_: toyproject.trace.Noisy, size: 10}, dataloader: "
@@ -57,6 +61,7 @@ RUNS = {
     "stream": STREAM,
     "stream_workers": (*STREAM, *WORKERS),
     "rows": ROWS,
+    "uneven": UNEVEN,
     "rows_shuffled": SHUFFLED,
     **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES},
     "validated_each": ("+trainer.val_check_interval=1",),
@@ -66,7 +71,7 @@ RUNS = {
     **{name: (*DEEP, f"+trainer/strategy={name}") for name in ("fsdp", "deepspeed_zero2")},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
-STOPS = (2, 5, 7, 12, 18) if WORLD_SIZE == 1 else (5, 7, 12)
+STOPS = (2, 5, 7, 12, 18) if WORLD_SIZE == 1 else (5, 6, 9)
 """Batches after which a run is told to stop; an epoch has six, a run three epochs."""
 
 

@@ -36,7 +36,7 @@ SIZES = {
         "fsdp",
         "deepspeed_zero2",
     ),
-    4: ("plain", "accumulated", "stream"),
+    4: ("plain", "accumulated", "stream", "workers", "max_size_cycle"),
 }
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
