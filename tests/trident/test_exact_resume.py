@@ -21,8 +21,8 @@ from trident.records import RESUME, write_json
 
 HERE = Path(__file__).parent
 NAMES = (
-    *("plain", "noisy", "workers", "persistent", "accumulated", "validated", "stream"),
-    *("stream_workers", "rows", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
+    *("plain", "workers", "persistent", "accumulated", "validated", "stream"),
+    *("stream_workers", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
     *("sequential", "validated_each", "augmented", "averaged", "stopped_early"),
 )
 SIZES = {
@@ -36,7 +36,7 @@ SIZES = {
         "fsdp",
         "deepspeed_zero2",
     ),
-    4: ("plain", "accumulated", "stream", "workers", "max_size_cycle"),
+    4: ("accumulated", "stream", "workers", "max_size_cycle"),
 }
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
@@ -73,7 +73,8 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
         for one, other in zip(calm, told, strict=False):
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
-    assert len(list((root / f"{name}-told").glob("attempts/*/stop.json"))) >= 2
+    stops = list((root / f"{name}-told").glob("attempts/*/stop.json"))
+    assert len(stops) >= (1 if name in ("fsdp", "deepspeed_zero2") else 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
 
