@@ -6,7 +6,6 @@ So that a kill at any moment leaves one to go on from, and a damaged one the one
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import threading
 import time
@@ -21,7 +20,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
-from trident.records import RESUME, read_json, write_json
+from trident.records import RESUME, read_json, write_atomic, write_json
 from trident.utils.logging import get_logger
 
 __all__ = ["Checkpoints", "Place"]
@@ -170,14 +169,8 @@ def _copy(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    """A file that is there as a whole, also after the machine's end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")  # of this attempt alone: the name has its number
-    with temporary.open("wb") as file:
-        torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomic(path, lambda file: torch.save(checkpoint, file))
 
 
 def _size(path: Path) -> int:
@@ -188,15 +181,15 @@ def _size(path: Path) -> int:
 def _damage(path: Path, size: int | None) -> str | None:
     """What is wrong with a checkpoint; None if nothing is to be seen.
 
-    A single file is read whole: torch's format has a checksum of each of its parts.
+    Files are read whole: torch's format, also in the folders of DeepSpeed's, has a checksum of each of its parts.
     """
     if not path.exists():
         return "is gone"
     if size is not None and (found := _size(path)) != size:
         return f"has {found} bytes, and had {size}"
-    if path.is_file():
+    for file in sorted(path.rglob("*.pt")) if path.is_dir() else [path]:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(file) as archive:
                 part = archive.testzip()
         except (zipfile.BadZipFile, OSError) as error:
             return f"cannot be read: {error}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 __all__ = ["Drawn", "Draws", "Replayed", "drawn_by_batch", "restore", "state"]
 
@@ -148,10 +148,6 @@ class Replayed:
         self.loader, self.seed, self.epoch = loader, seed, epoch
 
     def __len__(self) -> int:
-        streams = isinstance(getattr(self.loader, "dataset", None), IterableDataset)
-        if streams and getattr(self.loader, "num_workers", 0) > 1:
-            # Each worker's last batch may be a short one, and what is beyond a length is not read.
-            raise TypeError("how many batches a stream has hangs on how its workers share it")
         return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:

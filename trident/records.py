@@ -10,10 +10,10 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = [
     "METRICS",
@@ -58,12 +58,12 @@ def lower_is_better(metric: str) -> bool:
     return bool(words & _LOWER_IS_BETTER)
 
 
-def write_atomic(path: Path, text: str | Iterable[str]) -> None:
-    """Write a whole file: a reader sees the old text or the new one, and a crash leaves one of them.
+def write_atomic(path: Path, content: str | Iterable[str] | Callable[[IO[bytes]], object]) -> None:
+    """Write a whole file: a reader sees the old one or the new one, and a crash leaves one of them.
 
-    Text that is large is given piece by piece.
+    Text that is large is given piece by piece; what is no text, by a function that writes it.
     """
-    with _beside(path, text) as temporary:
+    with _beside(path, content) as temporary:
         temporary.replace(path)
 
 
@@ -87,13 +87,19 @@ def _as_text(record: Record) -> str:
 
 
 @contextmanager
-def _beside(path: Path, text: str | Iterable[str]) -> Iterator[Path]:
-    """The text in a file of its own in the same directory, on disk, for as long as it is needed."""
+def _beside(
+    path: Path, content: str | Iterable[str] | Callable[[IO[bytes]], object]
+) -> Iterator[Path]:
+    """The content in a file of its own in the same directory, on disk, for as long as it is needed."""
     # Host and random part: two hosts of a shared file system can have the same pid.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
+        with temporary.open("wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                pieces = [content] if isinstance(content, str) else content
+                file.writelines(piece.encode() for piece in pieces)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

@@ -177,7 +177,6 @@ class Resumable(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._next = self._next[0], True
         self._act(trainer, "training")
-        self._checkpoints.wait()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -230,7 +229,7 @@ class Resumable(Checkpoint):
         """Save and stop, where that was agreed on. To be called on all ranks."""
         (stops, saves), self._next = self._next, (False, False)
         if stops or saves:
-            self._save(trainer, behind, waits=stops)
+            self._save(trainer, behind, waits=stops or behind == "training")
         if stops:
             self._end(trainer)
 

@@ -301,6 +301,8 @@ def test_a_sized_stream_is_read_whole_whatever_its_workers_make_of_it(tmp_path, 
             *NO_CALLBACKS,
             f"module.model.log={tmp_path}/seen{workers}",
             "trainer.max_epochs=1",
+            f"+datamodule.val.s={{dataset: {data}, dataloader: {loader}, evaluation: ${{spec.evaluation}}}}",
+            "spec.evaluation.metrics.order=null",  # three workers have their own
         ]
         if workers:
             assert call(tmp_path, *overrides) == 2
@@ -308,6 +310,8 @@ def test_a_sized_stream_is_read_whole_whatever_its_workers_make_of_it(tmp_path, 
             overrides.append("module.scheduler=null")
         assert call(tmp_path, *overrides) == 0
         assert result(tmp_path)["steps"] == steps
+        metrics = result(tmp_path)["metrics"]
+        assert metrics["s/val/right"] + metrics["s/val/wrong"] == 20
         lines = (tmp_path / f"seen{workers}.0").read_text().splitlines()
         assert sorted(chain.from_iterable(map(json.loads, lines))) == list(range(20))
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,28 +104,27 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(
 ) -> None:
     """One is written after every step, from a copy, while the run goes on."""
     moments, steps = random.Random(0), [0]
+    words = ("trainer.max_epochs=-1", "+run.resume_steps=1", "module.scheduler=null")
     for number in range(6):
-        place = tmp_path / "run" / "attempts" / str(number)
-        place.mkdir(parents=True)
-        argv = ["-m", "trident.run", f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=-1"]
-        argv += ["+run.resume_steps=1", "datamodule.test=null", "module.scheduler=null"]
-        environment = {
-            "TRIDENT_MEMBER_DIR": f"{tmp_path}/run",
-            "TRIDENT_ATTEMPT": str(number),
-            "TRIDENT_ATTEMPT_DIR": str(place),
-        }
-        (run,) = start([*argv, "callbacks.early_stopping=null"], warm=True, **environment)
+        (run,) = begun(tmp_path, number, 1, *words, "callbacks.early_stopping=null")
         until_step(tmp_path / "run" / RESUME, steps[-1] + 3)
         time.sleep(moments.uniform(0, 0.2))
         run.kill()
         codes, said = finish([run])
         assert codes == [-9], said[-3000:]
-        found = Place(tmp_path / "run", place, number).latest()
+        found = Place(tmp_path / "run", tmp_path, number).latest()
         assert found is not None and "passed over" not in caplog.text
         assert torch.load(found["checkpoint"], weights_only=True)["global_step"] == found["step"]
         steps.append(found["step"])
     assert steps == sorted(set(steps))
     assert len(list((tmp_path / "run" / "resume").iterdir())) <= 4, "two, one that begins, one torn"
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "resume").write_text("in the way")
+    codes, said = finish(begun(tmp_path, 0, 1, "+run.resume_steps=1"))
+    assert codes == [1] and "FileExistsError" in said and f"{tmp_path}/run/resume" in said
 
 
 def until_step(record: Path, step: int) -> None:
@@ -156,16 +156,22 @@ def logged(run: Path) -> list[dict[str, str]]:
     return rows
 
 
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: str, folder: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A folder is DeepSpeed's, with files of torch's format in it."""
     record = None
     for step in (1, 2):
-        path = tmp_path / f"{step}.ckpt"
+        whole_path = path = tmp_path / f"{step}.ckpt"
+        if folder:
+            path = whole_path / "checkpoint" / "states.pt"
+            path.parent.mkdir(parents=True)
+            (whole_path / "latest").write_text("checkpoint")
         torch.save({"weights": torch.rand(1000)}, path)
-        size = path.stat().st_size
-        record = {"checkpoint": str(path), "bytes": size, "step": step, "before": record}
+        size = path.stat().st_size + (len("checkpoint") if folder else 0)
+        record = {"checkpoint": str(whole_path), "bytes": size, "step": step, "before": record}
         write_json(tmp_path / RESUME, record)
     place = Place(tmp_path, tmp_path / "attempts" / "1", 1)
     assert place.latest() == record
@@ -177,7 +183,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     found = place.latest()
     assert found is not None and found["step"] == 1
     assert "2.ckpt" in caplog.text and "passed over for the one before" in caplog.text
-    Path(found["checkpoint"]).write_bytes(b"nothing")
+    shutil.rmtree(tmp_path / "1.ckpt") if folder else (tmp_path / "1.ckpt").write_bytes(b"nothing")
     assert place.latest() is None
 
 
@@ -211,16 +217,21 @@ def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_p
 
 def attempt_of(folder: Path, number: int, size: int, trace: str) -> str:
     """One attempt of a member with two epochs of 12 batches in all, and what its ranks said."""
+    where = f"_target_: toyproject.trace.Trace, path: {folder}/trace, {trace}"
+    words = ("datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2")
+    codes, said = finish(begun(folder, number, size, f"+callbacks.trace={{{where}}}", *words))
+    assert not any(codes), said[-3000:]
+    return said
+
+
+def begun(folder: Path, number: int, size: int, *words: str) -> list[Any]:
+    """The ranks of an attempt."""
     place = folder / "run" / "attempts" / str(number)
     place.mkdir(parents=True)
-    where = f"_target_: toyproject.trace.Trace, path: {folder}/trace, {trace}"
-    argv = ["-m", "trident.run", f"hydra.run.dir={folder}/run", f"+callbacks.trace={{{where}}}"]
-    argv += ["datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2"]
     environment = {
         "TRIDENT_MEMBER_DIR": f"{folder}/run",
         "TRIDENT_ATTEMPT": str(number),
         "TRIDENT_ATTEMPT_DIR": str(place),
     }
-    codes, said = finish(start(argv, world_size=size, warm=True, **environment))
-    assert not any(codes), said[-3000:]
-    return said
+    argv = ["-m", "trident.run", f"hydra.run.dir={folder}/run", *words]
+    return start(argv, world_size=size, warm=True, **environment)

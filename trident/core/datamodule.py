@@ -22,6 +22,7 @@ from trident.core.loaders import (
     sampler_of,
     skipping,
     tell_epoch,
+    to_its_end,
 )
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
@@ -269,7 +270,7 @@ class TridentDataModule(LightningDataModule):
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
             loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
-            found[name] = heedless(loader)
+            found[name] = to_its_end(heedless(loader))
         self._require_coverage(self._described(split, found))
         if train:
             found = {name: self._replayed(loader) for name, loader in found.items()}

@@ -10,7 +10,7 @@ from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from trident.sharding import TrainBatches
 from trident.stopping import leave_to_parent
@@ -19,12 +19,14 @@ __all__ = [
     "AsItIs",
     "Sequential",
     "Skipping",
+    "Unsized",
     "heedless",
     "length_of",
     "limited",
     "sampler_of",
     "skipping",
     "tell_epoch",
+    "to_its_end",
 ]
 
 
@@ -84,6 +86,25 @@ class Skipping:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+
+class Unsized:
+    """A dataloader that is read to its end: what is beyond a length, Lightning does not read."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def to_its_end(loader: Any) -> Any:
+    """The dataloader, without the length of a stream that several workers share: each one's last batch may be short."""
+    streams = isinstance(getattr(loader, "dataset", None), IterableDataset)
+    return Unsized(loader) if streams and getattr(loader, "num_workers", 0) > 1 else loader
 
 
 class _Worker(ForkProcess):
