@@ -155,7 +155,7 @@ def _behind_split(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]])
 
 
 def _counted(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str | None:
-    if not any(one.counts and one.by_shards for one in ranks):
+    if not any(one.counts and one.own_shards for one in ranks):
         return None
     return (
         "its shards are split, and `take`, `skip` or `interleave_datasets` count in each rank's own shards: some "
@@ -175,15 +175,19 @@ def _same_data(ranks: Sequence[Description]) -> bool:
 
 def _reading(ranks: Sequence[Description]) -> Iterator[Finding]:
     one, count = ranks[0], len(ranks)
-    if one.kind == "stream" and one.shards and one.splits and not one.by_shards:
+    if one.kind == "stream" and one.shards and one.splits and not one.own_shards:
+        if one.counts:
+            hint = "put `take`, `skip` and `interleave_datasets` where the files are made"
+        elif one.shards % count:
+            hint = f"a number of shards that {count} divides; `reshard()`, or more files"
+        else:
+            hint = "leave `shuffle` out: what is evaluated is read in one order anyway"
         yield Finding(
             name=one.name,
             refused=False,
             text=f"{_shards(one.shards)} on {count} ranks: each rank reads and prepares all samples and keeps one of "
             f"{count}, which is {count} times the reading",
-            hint="put `take`, `skip` and `interleave_datasets` where the files are made"
-            if one.counts
-            else f"a number of shards that {count} divides; `reshard()`, or more files",
+            hint=hint,
         )
 
 
@@ -191,7 +195,7 @@ def _workers(ranks: Sequence[Description]) -> list[Finding]:
     one = ranks[0]
     if one.kind != "stream" or not one.shards or not one.workers:
         return []
-    own = one.shards // len(ranks) if one.by_shards else one.shards
+    own = len(one.own_shards) or one.shards
     if one.workers <= own:
         return []
     return [
@@ -214,9 +218,10 @@ def _reads(one: Description) -> str:
     if len(one.splits) > 1:
         return "a part of a part"
     split = one.splits[0]
-    if one.shards and one.by_shards:
-        own = [str(shard) for shard in range(one.shards) if shard % split.world_size == split.rank]
-        return f"shard{'s' * (len(own) > 1)} {', '.join(own)}"
+    if one.own_shards:
+        return f"shard{'s' * (len(one.own_shards) > 1)} {_listed(one.own_shards)}"
+    if one.block > 1:
+        return f"1 in {split.world_size} batches of {one.block}, from {split.rank} on"
     if one.kind != "map":
         return f"1 in {split.world_size} samples, from {split.rank} on"
     return f"part {split.rank} of {split.world_size}"

@@ -11,6 +11,7 @@ from trident import hf
 from trident.sharding import (
     EvalBatches,
     Part,
+    RankShards,
     RankSlice,
     RankStride,
     TrainBatches,
@@ -45,7 +46,8 @@ class Description:
         splits: in the order in which they were made.
         after: steps behind a split whose meaning depends on it.
         shards: of a stream, before the split.
-        by_shards: whether the rank reads whole shards of it.
+        own_shards: those that the rank reads whole, where it does not read all and keep its samples.
+        block: samples that are kept together where it does.
         counts: whether it is made by steps that count, which count otherwise in a part of the shards.
     """
 
@@ -60,7 +62,8 @@ class Description:
     seeds: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     shards: int | None = None
-    by_shards: bool = False
+    own_shards: tuple[int, ...] = ()
+    block: int = 1
     counts: bool = False
     workers: int = 0
 
@@ -86,8 +89,9 @@ def describe(
     stages = list(hf.stages(dataset)) if stream else []
     sampler = _sampler(loader)
     found = [*splits, *_visible(dataset, splits), *_of_sampler(sampler)]
-    own = hf.node(getattr(loader, "dataset", None))
-    if own is not None and hf.node(dataset) is None:
+    read = getattr(loader, "dataset", None)
+    own = read.part if isinstance(read, RankShards | RankStride) else hf.node(read)
+    if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
         found.append(Split(by="trident", rank=own.rank, world_size=own.world_size))
     known = stream or (not is_iterable(dataset) and hasattr(loader, "batch_sampler"))
     behind = [type(stage).__name__ for stage in stages if hf.is_behind_split(stage)]
@@ -108,10 +112,20 @@ def describe(
             *(word for word in ("skip", "take") for one in behind if word in one.lower()),
         ),
         shards=shards,
-        by_shards=own is not None and own.takes_shards(shards),
+        own_shards=_own_shards(read, shards),
+        block=read.block if isinstance(read, RankStride) else 1,
         counts=stream and hf.counts(dataset),
         workers=int(getattr(loader, "num_workers", 0)),
     )
+
+
+def _own_shards(stream: Any, count: int | None) -> tuple[int, ...]:
+    if isinstance(stream, RankShards):
+        return stream.shards
+    own = hf.node(stream)
+    if own is None or not own.takes_shards(count):
+        return ()
+    return tuple(range(own.rank, count or 0, own.world_size))
 
 
 def _visible(dataset: Any, known: Sequence[Split]) -> Iterator[Split]:

@@ -15,7 +15,9 @@ __all__ = [
     "is_iterable",
     "node",
     "shards",
+    "shuffles",
     "stages",
+    "unsplit",
 ]
 
 
@@ -48,6 +50,15 @@ def node(dataset: Any) -> Node | None:
     return Node(rank=int(config.rank), world_size=int(config.world_size), strategy=strategy)
 
 
+def unsplit(stream: Any) -> Any:
+    """The stream without the split that it carries."""
+    whole = object.__new__(
+        type(stream)
+    )  # `copy` would give it the same attributes, to be changed together
+    vars(whole).update(vars(stream), _distributed=None)
+    return whole
+
+
 def stages(stream: Any) -> Iterator[Any]:
     """What a stream is made of, from its end to its sources."""
     waiting = [getattr(stream, "_ex_iterable", None)]
@@ -67,6 +78,11 @@ def shards(stream: Any) -> int | None:
 def counts(stream: Any) -> bool:
     """Whether a stream is made by a step that counts samples, which counts otherwise in a part of the shards."""
     return any(_counts(stage) for stage in stages(stream))
+
+
+def shuffles(stream: Any) -> bool:
+    """Whether a stream's order is drawn."""
+    return any(generator_state(stage) is not None for stage in stages(stream))
 
 
 def is_behind_split(stage: Any) -> bool:

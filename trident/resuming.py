@@ -171,6 +171,8 @@ class Resumable(Checkpoint):
             self._drawn = randomness.state(cuda=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning leaves out a plateau schedule's step in the epoch that it goes on in, for want of what was logged.
+        trainer.fit_loop._restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)
         self._next = self._agree(trainer, is_cheap)
 

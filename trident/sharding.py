@@ -1,8 +1,9 @@
 """Which samples a process reads: every sample is read by exactly one rank.
 
 Training data is dealt out by one permutation an epoch, so that one process with twice the batch
-size and two processes see the same samples at each step. Evaluation data is cut into contiguous,
-unpadded slices, so that the outputs of all ranks, in order of rank, are in the data set's order.
+size and two processes see the same samples at each step. Evaluation data is cut without padding, so
+that the data set's order can be had from what ranks keep of each step (:func:`in_order`): into
+contiguous slices, or batch by batch where a stream's length is not known.
 """
 
 from __future__ import annotations
@@ -10,26 +11,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, zip_longest
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, Subset
 
 from trident.errors import ConfigError
-from trident.hf import counts, node
+from trident.hf import counts, node, shards, shuffles, unsplit
 from trident.hf import is_iterable as is_hf_iterable
 
 __all__ = [
     "EvalBatches",
     "Part",
+    "RankShards",
     "RankSlice",
     "RankStride",
     "TrainBatches",
+    "in_order",
     "slice_of",
     "split_by_rank",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +222,8 @@ class RankSlice(Subset[Any]):
         self.part = part
 
 
-class RankStride(IterableDataset[Any]):
-    """Every ``world_size``-th sample of an iterable data set, which every rank reads whole."""
-
-    def __init__(self, dataset: IterableDataset[Any], part: Part) -> None:
+class _RankStream(IterableDataset[Any]):
+    def __init__(self, dataset: Any, part: Part) -> None:
         self.dataset, self.part = dataset, part
 
     def set_epoch(self, epoch: int) -> None:
@@ -227,7 +231,28 @@ class RankStride(IterableDataset[Any]):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self.dataset), self.part.rank, None, self.part.world_size)
+        return iter(self.dataset)
+
+
+class RankStride(_RankStream):
+    """Every ``world_size``-th `block` of samples of an iterable data set, which each rank reads whole."""
+
+    def __init__(self, dataset: Any, part: Part, block: int = 1) -> None:
+        super().__init__(dataset, part)
+        self.block = block
+
+    def __iter__(self) -> Iterator[Any]:
+        for at, sample in enumerate(self.dataset):
+            if at // self.block % self.part.world_size == self.part.rank:
+                yield sample
+
+
+class RankShards(_RankStream):
+    """A rank's contiguous run of the shards of a stream of `datasets`, whose number its ranks divide."""
+
+    def __init__(self, stream: Any, part: Part) -> None:
+        super().__init__(stream.shard(num_shards=part.world_size, index=part.rank), part)
+        self.shards = tuple(slice_of(shards(stream) or 0, part))
 
 
 def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
@@ -260,6 +285,35 @@ def split_keeping_type(dataset: Any, part: Part) -> Any:
         with suppress(TypeError):  # before datasets 5, which only splits by shards where it can
             return split_dataset_by_node(dataset, **own, strategy="examples")
     return split_dataset_by_node(dataset, **own)
+
+
+def split_to_evaluate(stream: Any, part: Part, batch_size: int) -> Any:
+    """The same part of a stream, so cut that :func:`in_order` can bring back the data set's order.
+
+    One that was split by hand is cut anew. Batches of `batch_size` are those of one process, unless
+    whole shards are read; a stream that is counted or shuffled is another one in a part of its shards.
+    """
+    if isinstance(stream, RankStride):
+        return RankStride(stream.dataset, stream.part, batch_size)
+    if not is_hf_iterable(stream):
+        return stream
+    if (own := node(stream)) is not None:
+        if (own.rank, own.world_size) != (part.rank, part.world_size):
+            return stream
+        stream = unsplit(stream)
+    count = shards(stream)
+    if not count or count % part.world_size or counts(stream) or shuffles(stream):
+        return RankStride(stream, part, batch_size)
+    return RankShards(stream, part)
+
+
+def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:
+    """What ranks have of each batch, by rank, in the order of the data set, of which `dataset` is one's part."""
+    if isinstance(dataset, RankStride):
+        missing: Any = object()
+        steps = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
+        return [step for step in steps if step is not missing]
+    return list(chain.from_iterable(parts))
 
 
 def current_part() -> Part:

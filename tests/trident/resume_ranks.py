@@ -50,6 +50,11 @@ STOPPED_EARLY = (
     "callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, "
     "monitor: odd/val/acc, mode: max, patience: 1}"
 )
+PLATEAU = (  # lower in the third epoch: nothing is better by so much
+    "~module.scheduler",
+    "+module.scheduler={monitor: odd/val/acc, interval: epoch, scheduler: {patience: 0, threshold: 9.0, "
+    "_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode: abs, mode: max}}",
+)
 MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 
 RUNS = {
@@ -67,6 +72,7 @@ RUNS = {
     "augmented": ("module._target_=toyproject.toy.Augmented", "+trainer.val_check_interval=3"),
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
+    "plateau": PLATEAU,
     **{name: (*DEEP, f"+trainer/strategy={name}") for name in SHARDED},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)

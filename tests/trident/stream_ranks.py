@@ -1,7 +1,7 @@
 """Ranks that read streams by a datamodule, forked by one process that has imported what they need.
 
 ``stream_ranks.py ROOT WORLD_SIZE…`` writes ``ROOT/W.RANK.json``: for each of :data:`CASES` the batches of ids by epoch,
-and how many of them are the rank's own.
+and which of them are the rank's own; of what is evaluated, rank 0 also writes all ranks' in order.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
 
 from trident.core.datamodule import TridentDataModule
+from trident.gather import gather
 from trident.utils.enums import Split
 
 EPOCHS = 2
@@ -38,6 +39,8 @@ class Case:
     persistent: bool = False
     uneven: str = "join"
     train: bool = True
+    drop_last: bool = False
+    by_hand: bool = False
 
 
 def drawn() -> list[Case]:
@@ -67,6 +70,14 @@ CASES = [
     Case(size=17, shards=4, workers=2, shuffle=True, persistent=True),
     Case(size=17, kind="map", workers=2, shuffle=True, persistent=True),
     Case(size=3, shards=3, train=False),
+    Case(size=17, shards=12, train=False, batch_size=2),
+    Case(size=17, shards=12, train=False, batch_size=2, shuffle=True),
+    Case(size=17, shards=12, train=False, batch_size=2, by_hand=True),
+    Case(size=17, shards=5, train=False, by_hand=True),
+    Case(size=17, shards=5, train=False, drop_last=True),
+    Case(size=17, kind="torch", train=False, shuffle=True),
+    Case(size=17, shards=8, train=False, workers=2),
+    Case(size=17, kind="torch", train=False, workers=2),
     Case(size=3, shards=3),
     Case(size=1, kind="torch"),
     Case(size=41, shards=4, batch_size=2, uneven="pad"),
@@ -106,6 +117,7 @@ def numbers(kind: str, size: int, shards: int, shuffle: bool):
 def config(case: Case) -> dict:
     dataset = {key: getattr(case, key) for key in ("kind", "size", "shards", "shuffle")}
     loader: dict[str, Any] = {"batch_size": case.batch_size, "num_workers": case.workers}
+    loader["drop_last"] = case.drop_last
     if case.workers:
         loader["persistent_workers"] = case.persistent
         loader["multiprocessing_context"] = "fork"
@@ -114,7 +126,7 @@ def config(case: Case) -> dict:
     split = {"split": {"_target_": "trident.sharding.split_by_rank"}}
     return {
         "dataset": {"_target_": "stream_ranks.numbers", **dataset},
-        "preprocessing": {"apply": split if case.kind == "torch" else None},
+        "preprocessing": {"apply": split if case.kind == "torch" or case.by_hand else None},
         "dataloader": {"_target_": "torch.utils.data.DataLoader", **loader},
     }
 
@@ -133,11 +145,12 @@ def read(case: Case, rank: int, world_size: int) -> dict:
     data.trainer = trainer
     data.setup("fit" if case.train else "test")
     loader = data.train_dataloader() if case.train else data.test_dataloader()
-    epochs = []
+    epochs: list[dict[str, Any]] = []
     for epoch in range(EPOCHS):
         trainer.current_epoch = epoch
         batches, own = [], []
-        tell(loader, epoch)
+        if case.train:  # as Lightning does: what is evaluated is the same each time
+            tell(loader, epoch)
         for index, batch in enumerate(loader):
             if not case.train:
                 batch, index, _ = batch
@@ -149,6 +162,9 @@ def read(case: Case, rank: int, world_size: int) -> dict:
             batches.append(batch["id"].tolist())
             own.append(not filler)
         epochs.append({"batches": batches, "own": own})
+        if not case.train:
+            parts = gather([batch for batch, mine in zip(batches, own, strict=True) if mine])
+            epochs[-1]["in_order"] = data.in_order(split, "it", parts) if parts else None
     return {"case": asdict(case), "epochs": epochs}
 
 

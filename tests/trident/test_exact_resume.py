@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 NAMES = (
     *("plain", "workers", "persistent", "accumulated", "validated", "stream"),
     *("stream_workers", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
-    *("sequential", "validated_each", "augmented", "averaged", "stopped_early"),
+    *("sequential", "validated_each", "augmented", "averaged", "stopped_early", "plateau"),
 )
 SIZES = {
     1: NAMES,

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from stream_ranks import numbers
 from support import finish, start
 
 from trident.streams import InStep
@@ -65,12 +66,40 @@ def test_each_epoch_is_the_data_set(world_size, ranks):
 
 
 @pytest.mark.parametrize("world_size", WORLDS)
+def test_what_is_evaluated_comes_in_the_order_of_one_process(world_size, ranks):
+    seen: Counter[tuple[str, int]] = Counter()
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["train"] or case["workers"]:
+            continue
+        alone = numbers(*(case[key] for key in ("kind", "size", "shards", "shuffle")))
+        for epoch in epochs(of_ranks):
+            found = list(chain.from_iterable(epoch[0]["in_order"]))
+            assert found == [int(row["id"]) for row in alone], case
+            assert all(rank["in_order"] is None for rank in epoch[1:])
+        seen[case["kind"], case["shuffle"]] += 1
+    assert min(seen[kind, shuffled] for kind in ("datasets", "torch") for shuffled in (0, 1)) > 0
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_ranks_evaluate_the_batches_of_one_process_unless_they_read_whole_shards(world_size, ranks):
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["train"] or case["workers"] or case["kind"] == "map" or case["shuffle"]:
+            continue
+        size, step = case["size"], case["batch_size"]
+        found = of_ranks[0]["epochs"][0]["in_order"]
+        if case["kind"] == "torch" or case["shards"] % world_size:
+            assert found == [list(range(size))[at : at + step] for at in range(0, size, step)], case
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
 def test_a_shuffled_epoch_is_not_the_last_one_again(world_size, ranks):
     """Also where loader workers live from epoch to epoch."""
     seen = 0
     for of_ranks in ranks[world_size]:
         case = of_ranks[0]["case"]
-        if case["shuffle"] and case["size"] >= 16 and (case["train"] or case["kind"] != "map"):
+        if case["shuffle"] and case["size"] >= 16 and case["train"]:
             first, second = ([ids(rank) for rank in epoch] for epoch in epochs(of_ranks))
             assert first != second, case
             seen += case["persistent"]

@@ -164,7 +164,20 @@ def test_predictions_of_two_ranks_are_in_the_data_sets_order(both):
     assert path == both / "predict/predictions/seven.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["ids"] for line in lines] == list(range(7))
-    assert [len(path.read_text()) for path in path.parent.iterdir()] == [len(path.read_text())]
+    written = {"seven.jsonl", "even.jsonl", "uneven.jsonl", "in_turn.jsonl"}
+    assert {path.name for path in path.parent.iterdir()} == written
+
+
+def test_predictions_of_a_stream_are_in_its_order_unless_workers_take_turns(both):
+    found = {}
+    for name in ("even", "uneven", "in_turn"):
+        lines = (both / f"predict/predictions/{name}.jsonl").read_text().splitlines()
+        found[name] = [json.loads(line)["ids"] for line in lines]
+    assert found["even"] == found["uneven"] == list(range(17))
+    assert sorted(found["in_turn"]) == list(range(17))
+    said = (both / "output.txt").read_text()
+    assert said.count("loader workers read this stream in turn") == 1
+    assert "in_turn: 2 loader workers read this stream in turn" in said
 
 
 def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone):

@@ -66,6 +66,12 @@ RUNS = {
         *(f"~datamodule.{key}" for key in ("_recursive_", "misc", "train", "val", "test")),
     ],
     "predict": [
+        *(
+            f"+datamodule.predict.{name}={{dataset: {{_target_: toyproject.toy.rows, size: 17, stream: true, "
+            f"shards: {shards}}}, dataloader: {{num_workers: {workers}, _target_: torch.utils.data.DataLoader, "
+            "batch_size: 3}, evaluation: {step_outputs: {batch: [ids]}}}"
+            for name, shards, workers in (("even", 4, 0), ("uneven", 3, 0), ("in_turn", 4, 2))
+        ),
         *NO_EVALUATION,
         "trainer.limit_train_batches=0.0",
         f"run.ckpt_path='{CHECKPOINT}'",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
@@ -28,7 +28,7 @@ from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
 from trident.randomness import Replayed
-from trident.sharding import EvalBatches, Part, TrainBatches, is_iterable, run_seed
+from trident.sharding import EvalBatches, Part, TrainBatches, in_order, is_iterable, run_seed
 from trident.streams import InStep, Uneven
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
@@ -39,6 +39,8 @@ __all__ = ["TridentDataModule"]
 log = get_logger(__name__)
 
 Specs = DictConfig | Mapping[str, Any] | None
+
+T = TypeVar("T")
 
 Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
@@ -208,7 +210,19 @@ class TridentDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """The sets to predict one after the other, in order of declaration; no sample on two ranks."""
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
-        return self._sequence(Split.PREDICT, AsItIs)
+        found = self._sequence(Split.PREDICT, AsItIs)
+        for name, loader in self._loaders.get(Split.PREDICT, {}).items():
+            workers = getattr(loader, "num_workers", 0)
+            if (
+                workers > 1
+                and is_iterable(getattr(loader, "dataset", None))
+                and self._rank().rank == 0
+            ):
+                log.warning(
+                    f"{name}: {workers} loader workers read this stream in turn, and its predictions come in another "
+                    "order than its samples\nhint: num_workers=1 keeps it"
+                )
+        return found
 
     def train_batches(self, limit: float | None = None) -> int | None:
         """Batches of one training epoch on each rank, at most `limit` (a number, or a fraction if a
@@ -246,6 +260,17 @@ class TridentDataModule(LightningDataModule):
                 return isinstance(loader, InStep) and loader.is_filler(batch_idx)
             batch_idx -= loader.count if isinstance(loader, InStep) else len(loader)
         return False
+
+    def in_order(self, split: Split, name: str, parts: Sequence[Sequence[T]]) -> list[T]:
+        """What all ranks have of each batch of a data set that is evaluated, in the data set's order.
+
+        Several loader workers of a rank read a stream in turn, and so in another order.
+
+        Args:
+            parts: by rank, and by batch of the rank; without fillers.
+        """
+        loader = self._loaders.get(split, {}).get(name)
+        return in_order(parts, getattr(loader, "dataset", None))
 
     def is_empty(self, split: Split, name: str) -> bool:
         """Whether this rank's part of a data set has no samples."""

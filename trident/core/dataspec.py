@@ -20,6 +20,7 @@ from trident.randomness import Drawn, drawn_by_batch
 from trident.sharding import (
     EvalBatches,
     Part,
+    RankStride,
     TrainBatches,
     current_part,
     is_iterable,
@@ -27,6 +28,7 @@ from trident.sharding import (
     run_seed,
     split_by_rank,
     split_keeping_type,
+    split_to_evaluate,
 )
 from trident.streams import TellsWorkers
 from trident.utils.access import plain_config
@@ -118,8 +120,8 @@ class TridentDataspec:
                 seen to be split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
-        if factory.keywords.get("persistent_workers") and _is_told_epochs(self.dataset):
-            self.dataset = TellsWorkers(self.dataset)
+        if factory.keywords.get("persistent_workers"):
+            self.dataset = _telling_workers(self.dataset)
         if self.sampler is not None:
             if part is not None:
                 self._require_own_part(self.sampler, part, train)
@@ -128,7 +130,7 @@ class TridentDataspec:
         if part is None:
             return factory(dataset=self.dataset)
         if is_iterable(self.dataset):
-            return factory(dataset=self._part_of_iterable(part))
+            return self._streamed(factory, part, train)
         if not _samples_itself(factory):
             chooses = factory.keywords.get("sampler") or factory.keywords.get("batch_sampler")
             self._require_own_part(chooses or factory.func, part, train)
@@ -160,12 +162,23 @@ class TridentDataspec:
                 "`datamodule.sharding=manual` if it does"
             )
 
-    def _part_of_iterable(self, part: Part) -> Any:
-        if part.world_size == 1 or self.split:
-            return self.dataset
-        if is_hf_iterable(self.dataset):
-            return split_by_rank(self.dataset, part)
-        raise ConfigError(
+    def _streamed(self, factory: Any, part: Part, train: bool) -> Any:
+        """The dataloader of a rank's part of a stream; one that is evaluated is read to its last sample, in order."""
+        if part.world_size > 1 and not self.split and not is_hf_iterable(self.dataset):
+            raise ConfigError(self._unseen(part))
+        if train:
+            own = part.world_size == 1 or self.split
+            return factory(dataset=self.dataset if own else split_by_rank(self.dataset, part))
+        given = factory.keywords
+        dataset = self.dataset
+        if part.world_size > 1:
+            dataset = split_to_evaluate(dataset, part, given.get("batch_size", 1) or 1)
+        if isinstance(factory.func, type) and issubclass(factory.func, DataLoader):
+            given = _without(given, ("drop_last",))
+        return factory.func(*factory.args, dataset=dataset, **given)
+
+    def _unseen(self, part: Part) -> str:
+        return (
             f"{self.name}: whether an iterable {type(self.dataset).__name__} splits itself over "
             f"{part.world_size} ranks cannot be seen\n"
             "hint: end its preprocessing with "
@@ -237,10 +250,13 @@ def _data_source(name: str, sampler: Sampler[Any]) -> Any:
     )
 
 
-def _is_told_epochs(dataset: Any) -> bool:
-    """Whether this is a torch stream that draws by epoch; those of `datasets` reach their workers."""
+def _telling_workers(dataset: Any) -> Any:
+    """A torch stream that draws by epoch so that its workers are told; those of `datasets` reach theirs."""
+    if isinstance(dataset, RankStride):
+        return RankStride(_telling_workers(dataset.dataset), dataset.part)
     own = isinstance(dataset, IterableDataset) and not is_hf_iterable(dataset)
-    return own and hasattr(dataset, "set_epoch") and not isinstance(dataset, TellsWorkers)
+    told = isinstance(dataset, TellsWorkers) or not hasattr(dataset, "set_epoch")
+    return dataset if told or not own else TellsWorkers(dataset)
 
 
 def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

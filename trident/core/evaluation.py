@@ -117,7 +117,7 @@ class EvalMixin(LightningModule):
         self, path: Path, parts: list[list[StepOutput]], evaluation: Evaluation, name: str
     ) -> bool:
         """Runs on rank 0; False when there is nothing to write."""
-        steps = [step for part in parts for step in part]
+        steps = self._trident_datamodule.in_order(Split.PREDICT, name, parts)
         if not steps:
             log.warning(f"{name}/predict has no samples: no file is written")
             return False
@@ -165,7 +165,7 @@ class EvalMixin(LightningModule):
         self, split: Split, parts: list[list[StepOutput]], evaluation: Evaluation, dataset_name: str
     ) -> dict[str, Any]:
         """The values of ``compute_on: epoch_end``, from the steps of all ranks. Runs on rank 0."""
-        steps = [step for part in parts for step in part]
+        steps = self._trident_datamodule.in_order(split, dataset_name, parts)
         if not steps:
             log.warning(f"{dataset_name}/{split.value} has no samples: its metrics are left out")
             return {}
