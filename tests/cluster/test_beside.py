@@ -7,21 +7,20 @@ import pty
 import subprocess
 import sys
 
-import pytest
 from slurm_cluster import until
 from typed import SLURM, Cli
 
 
-@pytest.fixture
-def running(cli) -> Cli:
-    """A sweep `s` of one member of two ranks on two nodes, both of which have started."""
-    cli("submit", *SLURM, "--name", "s", "hydra.launcher.nodes=2", "sleep=12")
+def begin(cli: Cli, sleep: int) -> Cli:
+    """A sweep `s` of one member of two ranks on two nodes, both of which have started, for so many seconds."""
+    cli("submit", *SLURM, "--name", "s", "hydra.launcher.nodes=2", f"sleep={sleep}")
     until((cli.sweep("s") / "members/0000/attempts/0/ranks/0001.log").exists, 30)
     cli.until("s", lambda members: (cli.sweep("s") / "members/0000/attempts/0/ranks/0001.json").exists())  # fmt: skip
     return cli
 
 
-def test_a_command_and_a_shell_run_beside_a_rank(running, login):
+def test_a_command_and_a_shell_run_beside_a_rank(cli, login):
+    running = begin(cli, 90)
     hosts = running.attempt("s", 0)["hosts"]
     for rank in (0, 1):
         done = running("attach", "s", "0", "--rank", str(rank), "--", "sh", "-c", "hostname; pwd")
@@ -51,7 +50,8 @@ def test_a_command_and_a_shell_run_beside_a_rank(running, login):
     assert "member 0 is CANCELLED" in running("attach", "0", code=2).stderr
 
 
-def test_a_log_is_followed_into_the_next_attempt(running, login):
+def test_a_log_is_followed_into_the_next_attempt(cli, login):
+    running = begin(cli, 12)
     following = subprocess.Popen(
         login.command(
             sys.executable, "-m", "trident.launch.cli", "logs", "s", "0", "--follow", "--rank", "1",

@@ -16,10 +16,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without rank variables, and offline."""
+    """This process's environment without rank variables."""
     dropped = ("RANK", "WORLD_SIZE", "LOCAL_", "NODE_RANK", "SLURM_", "TRIDENT_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-    return {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
 
 
 def python(example: str, *arguments: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import call
+from support import call, sharded
 
 import trident.resuming
 from trident.records import STOPPED
@@ -73,7 +73,7 @@ RUNS = {
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     "plateau": PLATEAU,
-    **{name: (*DEEP, f"+trainer/strategy={name}") for name in SHARDED},
+    **{name: (*DEEP, *sharded(name)) for name in SHARDED},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
 STOPS = (5, 8, 12, 18) if WORLD_SIZE == 1 else (5, 6, 9)

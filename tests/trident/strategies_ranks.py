@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import call
+from support import call, sharded
 
 ROOT, WORLD_SIZE = Path(sys.argv[1]), int(os.environ.get("WORLD_SIZE", "1"))
 CHECKPOINTS = dict(word.split("@") for word in sys.argv[3:])
@@ -45,9 +45,9 @@ def resume(name: str, *overrides: str) -> None:
 
 
 for strategy in filter(None, sys.argv[2].split(",")):
-    run(strategy, f"+trainer/strategy={strategy}")
+    run(strategy, *sharded(strategy))
     if WORLD_SIZE > 1:
-        resume(strategy, f"+trainer/strategy={strategy}")
+        resume(strategy, *sharded(strategy))
 for strategy, path in CHECKPOINTS.items():
     only = ("trainer.limit_train_batches=0.0", "callbacks.checkpoint=null")
     run(
@@ -55,13 +55,13 @@ for strategy, path in CHECKPOINTS.items():
         *only,
         "run.optimized_metric=null",
         f"run.ckpt_path='{path}'",
-        f"+trainer/strategy={strategy}",
+        *sharded(strategy),
     )
 if WORLD_SIZE > 1:
     run("stateless", "+trainer/strategy=fsdp", STATELESS)
     resume("stateless", "+trainer/strategy=fsdp", STATELESS)
     # 3 batches an epoch, 2 to accumulate
-    run("rest", "+trainer/strategy=deepspeed_zero1", "trainer.limit_train_batches=3")
+    run("rest", *sharded("deepspeed_zero1"), "trainer.limit_train_batches=3")
     run("outside", "+trainer/strategy=fsdp", "module._target_=toyproject.toy.Half")
 
 os._exit(0)

@@ -26,6 +26,8 @@ from trident.gather import gather
 from trident.utils.enums import Split
 
 EPOCHS = 2
+KEPT: list[TridentDataModule] = []
+"""Kept, since torch waits seconds for persistent workers whose dataloader is garbage in a cycle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,7 @@ def read(case: Case, rank: int, world_size: int) -> dict:
     split = Split.TRAIN if case.train else Split.TEST
     data = TridentDataModule(**{split.value: {"it": config(case)}}, uneven=case.uneven)
     data.trainer = trainer
+    KEPT.append(data)
     data.setup("fit" if case.train else "test")
     loader = data.train_dataloader() if case.train else data.test_dataloader()
     epochs: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ SCRIPT = str(Path(__file__).parent / "strategies_ranks.py")
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("alone")
-    _, output = finish(start([SCRIPT, str(root), "auto"]))
+    _, output = finish(start([SCRIPT, str(root), "auto"], warm=True))
     assert (root / "auto.exit.0").read_text() == "0", output[-4000:]
     return root / "auto"
 
@@ -23,7 +23,7 @@ def alone(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("both")
-    _, output = finish(start([SCRIPT, str(root), ",".join(STRATEGIES)], world_size=2))
+    _, output = finish(start([SCRIPT, str(root), ",".join(STRATEGIES)], world_size=2, warm=True))
     trained = [*STRATEGIES, "stateless"]
     for name in (*trained, *(f"{name}-resumed" for name in trained), "rest", "outside"):
         for rank in range(2):
@@ -62,7 +62,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(run, both):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_one_checkpoint_on_one_and_on_two_processes(strategy, both, tmp_path):
     path = result(both / strategy)["checkpoint"]["best"]
-    _, output = finish(start([SCRIPT, str(tmp_path), "", f"auto@{path}"]))
+    _, output = finish(start([SCRIPT, str(tmp_path), "", f"auto@{path}"], warm=True))
     assert (tmp_path / "test-auto.exit.0").read_text() == "0", output[-4000:]
     one = result(tmp_path / "test-auto")["metrics"]
     two = {k: v for k, v in result(both / strategy)["metrics"].items() if "/test/" in k}

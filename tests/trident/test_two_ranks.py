@@ -53,7 +53,7 @@ def both(tmp_path_factory, alone) -> Path:
     best = result(alone)["checkpoint"]["best"]
     lines = [{"ids": i, "labels": i % 3, "x": [i % 2, 1.0, 0.0, 2.0]} for i in range(24)]
     (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
-    codes, output = finish(start([script, str(root), best], world_size=2))
+    codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
     (root / "output.txt").write_text(output)
