@@ -33,7 +33,7 @@ lint: install  ## ruff (lint and format) and mypy
 	$(VENV)/bin/python -m mypy
 
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --durations 20
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## on a SLURM: 12 members, 5 of them disturbed, against 12 that are not; one killed three times (30 min)
 	$(VENV)/bin/python tests/cluster/campaign.py

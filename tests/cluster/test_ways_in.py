@@ -34,7 +34,7 @@ def sbatch(login, folder: Path, line: str, *options: str) -> str:
     ("line", "options", "recipe", "ranks"),
     [
         (f"srun {RUN}", ("-N2", "--ntasks-per-node=1"), (BY_NODE,), (2, 2)),
-        (f"srun {TORCHRUN}", ("-N2", "--ntasks-per-node=1", "--mem=2500"), (), (2, 2)),
+        (f"srun {TORCHRUN}", ("-N2", "--ntasks-per-node=1", "--mem=2500"), (BY_NODE,), (2, 2)),
         (RUN, (), (), (1, 1)),
     ],
     ids=["srun", "torchrun", "one-task"],

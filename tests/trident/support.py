@@ -15,6 +15,10 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 
 import trident.run
 from trident.ranks import VARIABLES, Ranks
@@ -202,7 +206,8 @@ def call(directory: Path, *overrides: str, project: Path = PROJECT) -> int:
     before = sys.argv, Path.cwd(), sys.path[:]
     sys.argv = ["trident", f"hydra.run.dir={directory}", *overrides]
     os.chdir(project)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), patch.object(Hydra, "get_mode", lambda *_, **__: RunMode.RUN):
+        # Hydra would compose everything twice, to see whether this is a sweep.
         warnings.simplefilter("ignore")  # Lightning's advice on workers, intervals and the like
         try:
             trident.run.main()

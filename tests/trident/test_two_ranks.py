@@ -16,7 +16,6 @@ from support import (
     STREAMS,
     call,
     finish,
-    free_port,
     logged,
     result,
     samples_read,
@@ -130,18 +129,6 @@ def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
     many, one = result(both / "streams")["metrics"], result(tmp_path)["metrics"]
     assert {"one/test/auroc", "other/test/order"} < set(one)
     assert many == pytest.approx(one, abs=1e-6)
-
-
-def test_torchrun_with_one_task_a_node(tmp_path):
-    """Two agents, as on two nodes; torchrun itself sets no NODE_RANK."""
-    agent = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
-    agent += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    run = ["-m", "trident.run", f"hydra.run.dir={tmp_path}", *ONE_EPOCH, BY_NODE, logged(tmp_path)]
-    agents = [start([*agent, f"--node-rank={at}", *run])[0] for at in range(2)]
-    codes, output = finish(agents)
-    assert codes == [0, 0], output[-5000:]
-    assert result(tmp_path)["ranks"]["num_nodes"] == 2
-    assert samples_read(tmp_path) == list(range(24))
 
 
 def test_a_sweep_with_one_task_a_node(tmp_path):
