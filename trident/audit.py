@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from trident.descriptions import Description, Split
+from trident.errors import ConfigError
+from trident.utils.logging import get_logger
 
-__all__ = ["Finding", "audit", "table"]
+__all__ = ["Finding", "audit", "require", "table"]
+
+log = get_logger(__name__)
 
 RECIPE = (
     "leave every split out of the config: with datamodule.sharding=auto each rank gets its own part"
@@ -43,6 +47,24 @@ def audit(ranks: Sequence[Description]) -> list[Finding]:
             hint = f"{RECIPE}; to split by hand, {BY_RANK}"
             return [Finding(name=ranks[0].name, refused=True, text=text, hint=hint)]
     return [*_reading(ranks), *_workers(ranks)]
+
+
+def require(by_rank: Sequence[Sequence[Description]], *, says: bool) -> None:
+    """Refuse what would train on wrong data, and warn of what costs if this rank `says` it.
+
+    Args:
+        by_rank: what each rank was given of each data set.
+
+    Raises:
+        ConfigError: some samples would be read twice, or by no one.
+    """
+    for ranks in zip(*by_rank, strict=True):
+        for finding in audit(ranks):
+            said = f"{finding.name}: {finding.text}"
+            if finding.refused:
+                raise ConfigError(f"{said}\n{table(ranks)}\nhint: {finding.hint}")
+            if says:
+                log.warning(f"{said}\nhint: {finding.hint}")
 
 
 def table(ranks: Sequence[Description]) -> str:

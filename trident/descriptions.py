@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trident import hf
+from trident.batches import EvalBatches, TrainBatches
 from trident.sharding import (
-    EvalBatches,
     Part,
     RankShards,
     RankSlice,
     RankStride,
-    TrainBatches,
     is_iterable,
 )
 

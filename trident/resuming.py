@@ -104,15 +104,11 @@ class Resumable(Checkpoint):
         if (before := len(held["by_rank"])) == trainer.world_size:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
             return
-        twice = _count_by_new_ranks(checkpoint, before, trainer.world_size)
         log.warning(
-            f"goes on with {trainer.world_size} ranks, and was stopped with {before}: dropout and the like draw anew, "
-            + (
-                f"and {twice} batches of the epoch are read again"
-                if twice
-                else "and what is left of the epoch is read"
-            )
+            f"goes on with {trainer.world_size} ranks, and was stopped with {before}: dropout and the like draw anew"
         )
+        if held["behind"] == "batch":
+            _count_by_new_ranks(checkpoint, before, trainer)
 
     def _give_back(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, within_epoch: bool
@@ -291,13 +287,11 @@ def _as_lightning_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
-def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, now: int) -> int:
-    """Let the epoch's batches count as so many ranks read them. Returns how many will be read twice.
-
-    Ranks are dealt samples in turn, so that full batches of all ranks are the epoch's next ones, however many ranks.
-    """
+def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, trainer: pl.Trainer) -> None:
+    """Let the epoch's batches count as those of the ranks that there are now, which read what is left of it."""
     current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
     read = int(current["ready"])
+    deal_anew = getattr(trainer.datamodule, "deal_anew", None)  # type: ignore[attr-defined]
+    now = read * before // trainer.world_size if deal_anew is None else deal_anew(before, read)
     for key, batches in current.items():
-        current[key] = read * before // now - (read - batches)
-    return read * before % now
+        current[key] = now - (read - batches)

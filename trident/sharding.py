@@ -12,23 +12,19 @@ from collections.abc import Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from math import ceil
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import Dataset, IterableDataset, Sampler, Subset
+from torch.utils.data import Dataset, IterableDataset, Subset
 
-from trident.errors import ConfigError
 from trident.hf import counts, node, shards, shuffles, unsplit
 from trident.hf import is_iterable as is_hf_iterable
 
 __all__ = [
-    "EvalBatches",
     "Part",
     "RankShards",
     "RankSlice",
     "RankStride",
-    "TrainBatches",
     "in_order",
     "slice_of",
     "split_by_rank",
@@ -54,162 +50,6 @@ def slice_of(size: int, part: Part) -> range:
     """The indices of `part` when `size` samples are cut contiguously, as evenly as they can be."""
     first, last = (rank * size // part.world_size for rank in (part.rank, part.rank + 1))
     return range(first, last)
-
-
-class TrainBatches(Sampler[list[int]]):
-    """The batches of indices that one rank trains on in an epoch.
-
-    All ranks have the same number of batches, none of them empty, and every index is in one batch
-    of one rank. Where the sizes of the ranks differ and the last batch would be missing on some,
-    these make their last full batch smaller instead; with a batch size of 1 they cannot, and the
-    other ranks' last batch holds two.
-
-    Args:
-        size: samples of the whole data set.
-        batch_size: samples per rank and step.
-        shuffle: one permutation an epoch, drawn from ``seed + epoch``, the same on all ranks.
-        drop_last: leave out what does not fill a batch on every rank.
-        sizes: given when the data set is this rank's part already: those of all ranks' parts.
-
-    Raises:
-        ConfigError: there are fewer samples than ranks, or none that fill a batch, or ranks' own
-            parts are too different in size for equally many batches.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        *,
-        batch_size: int,
-        part: Part,
-        shuffle: bool = True,
-        seed: int = 0,
-        drop_last: bool = False,
-        sizes: Sequence[int] | None = None,
-    ) -> None:
-        self.size, self.batch_size, self.part = size, batch_size, part
-        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
-        self.local = sizes is not None
-        self.epoch = 0
-        self.shared_epoch = torch.zeros((), dtype=torch.int64)
-        self.shared_epoch.share_memory_()  # type: ignore[no-untyped-call]
-        """The same for loader workers, which have copies of everything else."""
-        self.skip = 0
-        """Batches that an earlier attempt has read of the epoch: left out once."""
-        all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
-        self._length = self._count(sizes or all_sizes)
-
-    def _count(self, sizes: Sequence[int]) -> int:
-        if not min(sizes):
-            raise ConfigError(
-                f"{sum(sizes)} training samples cannot be split over {len(sizes)} ranks: "
-                "each needs one at least"
-            )
-        if self.drop_last:
-            count = min(sizes) // self.batch_size
-            if not count:
-                raise ConfigError(
-                    f"drop_last leaves nothing: {sum(sizes)} training samples do not fill one "
-                    f"batch of {self.batch_size} on each of {len(sizes)} ranks\n"
-                    "hint: a smaller batch_size, or drop_last=false"
-                )
-            return count
-        count = min(ceil(max(sizes) / self.batch_size), min(sizes))
-        if max(sizes) > count * self.batch_size + (self.batch_size == 1):
-            raise ConfigError(
-                f"the ranks' own parts have {', '.join(map(str, sizes))} training samples, too "
-                "different for equally many batches\n"
-                "hint: split after the last step that drops samples, or leave the split out"
-            )
-        return count
-
-    @property
-    def sampler(self) -> TrainBatches:
-        """Lightning calls ``set_epoch`` on a batch sampler's sampler."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.shared_epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[list[int]]:
-        indices, skip = self._indices(), self.skip
-        self.skip = 0
-        for number, size in enumerate(self.batch_sizes(len(indices))):
-            if number >= skip:
-                yield indices[:size]
-            indices = indices[size:]
-
-    def _indices(self) -> list[int]:
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order: list[int] = torch.randperm(self.size, generator=generator).tolist()
-        else:
-            order = list(range(self.size))
-        return (
-            order
-            if self.local
-            else [order[i] for i in _dealt(self.size, self.part.rank, self.part)]
-        )
-
-    def batch_sizes(self, samples: int) -> list[int]:
-        """How many of this rank's `samples` are in each batch: full ones first, none empty."""
-        if self.drop_last:
-            return [self.batch_size] * self._length
-        sizes = []
-        for later in reversed(range(self._length)):
-            sizes.append(min(self.batch_size, samples - later))
-            samples -= sizes[-1]
-        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may be a step ahead
-        return sizes
-
-
-class EvalBatches(Sampler[list[int]]):
-    """The batches of indices that one rank evaluates, in order, each index on one rank.
-
-    All ranks take the same number of steps, because a model's forward may be a collective
-    operation. A rank that has fewer batches repeats its data's first sample: from :attr:`real` on,
-    batches are fillers whose outputs do not count.
-
-    Args:
-        size: samples of the whole data set, or of this rank's part.
-        batch_size: samples per rank and step.
-        sizes: given when the data set is this rank's part already: those of all ranks' parts.
-
-    Raises:
-        ConfigError: a rank's own part is empty while others' are not.
-    """
-
-    def __init__(
-        self, size: int, *, batch_size: int, part: Part, sizes: Sequence[int] | None = None
-    ) -> None:
-        if sizes and max(sizes) and not min(sizes):
-            raise ConfigError(
-                f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"
-                "hint: leave the split out: every rank gets its own part anyway"
-            )
-        self.batch_size, self.part, self.local = batch_size, part, sizes is not None
-        self.indices = slice_of(size, part) if sizes is None else range(size)
-        longest = max(sizes) if sizes else ceil(size / part.world_size)
-        self._length = ceil(longest / batch_size)
-        self.real = ceil(len(self.indices) / batch_size)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.real):
-            yield list(self.indices[step * self.batch_size : (step + 1) * self.batch_size])
-        for _ in range(self.real, self._length):
-            yield [0]
-
-
-def _dealt(size: int, rank: int, part: Part) -> range:
-    """The positions in a permutation of `size` samples that are dealt to `rank`."""
-    return range(rank, size, part.world_size)
 
 
 class RankSlice(Subset[Any]):
@@ -285,6 +125,13 @@ def split_keeping_type(dataset: Any, part: Part) -> Any:
         with suppress(TypeError):  # before datasets 5, which only splits by shards where it can
             return split_dataset_by_node(dataset, **own, strategy="examples")
     return split_dataset_by_node(dataset, **own)
+
+
+def whole(stream: Any) -> Any:
+    """The stream that a rank's part is of, or that it is itself."""
+    if isinstance(stream, RankStride):
+        return stream.dataset
+    return unsplit(stream) if node(stream) is not None else stream
 
 
 def split_to_evaluate(stream: Any, part: Part, batch_size: int) -> Any:

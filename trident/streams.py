@@ -43,13 +43,14 @@ class InStep:
     Attributes:
         real: batches of this rank's own in the current pass; None while that is not known.
         count: batches that the current pass has given.
+        begins_at: which batch of the epoch the next pass begins with; those behind it begin with the first.
     """
 
     def __init__(self, loader: Any, uneven: Uneven, name: str) -> None:
         self.loader, self.uneven, self.name = loader, uneven, name
         self.real: int | None = None
-        self.count = 0
-        self._taken = 0
+        self.count = self.begins_at = 0
+        self._first = self._taken = 0
         self._source: Iterator[Any] = iter(())
         self._filler: Any = None
 
@@ -59,11 +60,13 @@ class InStep:
         return getattr(self.loader, name)
 
     def is_filler(self, batch_idx: int) -> bool:
-        """Whether a batch, counted from the beginning of the pass, is there to keep in step and must not count."""
-        return self.uneven == "join" and self.real is not None and batch_idx >= self.real
+        """Whether a batch of the epoch is there to keep in step and must not count."""
+        known = self.uneven == "join" and self.real is not None
+        return known and batch_idx - self._first >= (self.real or 0)
 
     def __iter__(self) -> Iterator[Any]:
         self.real, self.count, self._taken, self._filler = None, 0, 0, None
+        self._first, self.begins_at = self.begins_at, 0
         self._source = iter(self.loader)
         asked, batches = 1, self._take(1)
         while True:

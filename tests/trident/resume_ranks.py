@@ -8,7 +8,6 @@ from pathlib import Path
 
 from support import call, sharded
 
-import trident.resuming
 from trident.records import STOPPED
 
 ROOT, WORLD_SIZE = Path(sys.argv[1]), int(os.environ.get("WORLD_SIZE", "1"))
@@ -110,7 +109,6 @@ COMMON = (
     "datamodule.test=null",
     "+print_config=false",
 )
-trident.resuming.CHECK_S = 0.0  # asked after each batch, which takes no time here
 for name in CHOSEN:
     if len(sys.argv) > 3:  # one attempt, in which it kills itself
         saved = (*RUNS[name], "+run.resume_steps=2")

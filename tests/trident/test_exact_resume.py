@@ -33,7 +33,9 @@ SIZES = {
         "accumulated",
         "stream_workers",
         "rows_shuffled",
+        "uneven",
         "averaged",
+        "stopped_early",
         "fsdp",
         "deepspeed_zero2",
     ),
@@ -74,10 +76,19 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
         for one, other in zip(calm, told, strict=False):
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
+    decided = [validated(root / f"{name}-told.trace.{rank}") for rank in range(size)]
+    assert all(one == decided[0] for one in decided), "ranks stop early and keep the best alike"
     stops = list((root / f"{name}-told").glob("attempts/*/stop.json"))
     assert len(stops) >= (1 if name in ("fsdp", "deepspeed_zero2") else 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
+
+
+def validated(trace: Path) -> list[dict[str, str]]:
+    """The metrics of each validation, as one rank has them."""
+    lines = map(json.loads, trace.read_text().splitlines())
+    logged = [line[2] for line in lines if line[0] == "metrics"]
+    return [{key: value for key, value in one.items() if "/val/" in key} for one in logged]
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -201,24 +212,73 @@ def test_the_checkpoint_that_a_run_went_on_from_outlives_the_damaged_one(tmp_pat
     assert kept == ["attempt0-step4-batch.ckpt", "attempt2-step8-batch.ckpt"]
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 4)])
-def test_other_ranks_read_what_is_left_of_the_epoch(first: int, then: int, tmp_path: Path) -> None:
+TRAIN = "datamodule.train.toy"
+TOY = f"{TRAIN}.dataset={{_target_: toyproject.toy.Toy, size: SIZE}}"
+ROWS = f"{TRAIN}.dataset={{_target_: toyproject.toy.rows, size: SIZE, stream: true, shards: 4}}"
+STREAM = (f"~{TRAIN}.dataloader.shuffle", f"~{TRAIN}.preprocessing", "module.scheduler=null")
+WORKERS = f"+{TRAIN}.dataloader.num_workers=2"
+BY_HAND = f"+{TRAIN}.preprocessing.apply.split._target_=trident.sharding.split_by_rank"
+TORCH = f"{TRAIN}.dataset={{_target_: toyproject.trace.NoisyStream, size: SIZE}}"
+SECOND = (
+    "module._target_=toyproject.toy.Both",
+    "+datamodule.mode=sequential",
+    "+datamodule.train.more={dataset: {_target_: toyproject.toy.Toy, size: 10, first: 100}, dataloader: "
+    "{_target_: torch.utils.data.DataLoader, batch_size: 4}}",
+)
+OTHERS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
+    # ranks before and then, samples, and what else is set
+    "fewer": (2, 1, 24, (TOY,)),
+    "more": (1, 2, 24, (TOY,)),
+    "many more": (2, 4, 24, (TOY,)),
+    "not divisible": (2, 1, 25, (TOY, WORKERS)),
+    "whole shards": (2, 1, 24, (ROWS, *STREAM)),
+    "whole shards, then samples": (2, 3, 25, (ROWS, *STREAM)),
+    "samples, then whole shards": (3, 2, 25, (ROWS, *STREAM, WORKERS)),
+    "a stream split by hand": (2, 1, 25, (TORCH, *STREAM, BY_HAND)),
+    "several sets": (2, 1, 24, (TOY, *SECOND)),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -> None:
     """Stopped after two batches a rank; two epochs in all."""
-    attempt_of(tmp_path, 0, first, "stop_after: [2]")
-    said = attempt_of(tmp_path, 1, then, "stop_after: []")
-    assert (tmp_path / "run" / "attempts" / "0" / "stop.json").exists()
+    first, then, size, more = OTHERS[case]
+    words = [word.replace("SIZE", str(size)) for word in more]
+    attempt_of(tmp_path, 0, first, "stop_after: [2]", *words)
+    assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    said = attempt_of(tmp_path, 1, then, "stop_after: []", *words)
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
-    lines = [
-        json.loads(t) for path in tmp_path.glob("trace.*") for t in path.read_text().splitlines()
-    ]
-    read = chain.from_iterable(chain.from_iterable(line[4] for line in lines if line[0] == "step"))
-    assert Counter(read) == Counter(dict.fromkeys(range(24), 2))
+    whole = [*range(size), *(range(100, 110) if case == "several sets" else ())]
+    assert trained_on(tmp_path) == Counter(dict.fromkeys(whole, 2))
 
 
-def attempt_of(folder: Path, number: int, size: int, trace: str) -> str:
+def test_a_stop_between_epochs_leaves_other_ranks_whole_epochs(tmp_path: Path) -> None:
+    attempt_of(tmp_path, 0, 2, "stop_after: [6]")
+    assert "-epoch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    attempt_of(tmp_path, 1, 1, "stop_after: []")
+    assert trained_on(tmp_path) == Counter(dict.fromkeys(range(24), 2))
+
+
+def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(tmp_path: Path) -> None:
+    attempt_of(tmp_path, 0, 2, "stop_after: [2]", BY_HAND)
+    codes, said = finish(begun(tmp_path, 1, 1, BY_HAND))
+    assert codes == [2], said[-3000:]
+    assert (
+        "toy: what 2 ranks have left of the epoch in which they were stopped cannot be told" in said
+    )
+    assert "hint: go on with 2 ranks, or begin anew: trident-sweep resume --fresh" in said
+
+
+def trained_on(folder: Path) -> Counter[int]:
+    texts = [path.read_text() for path in folder.glob("trace.*")]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    return Counter(chain.from_iterable(chain.from_iterable(x[4] for x in lines if x[0] == "step")))
+
+
+def attempt_of(folder: Path, number: int, size: int, trace: str, *more: str) -> str:
     """One attempt of a member with two epochs of 12 batches in all, and what its ranks said."""
     where = f"_target_: toyproject.trace.Trace, path: {folder}/trace, {trace}"
-    words = ("datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2")
+    words = ("datamodule.train.toy.dataloader.batch_size=2", "trainer.max_epochs=2", *more)
     codes, said = finish(begun(folder, number, size, f"+callbacks.trace={{{where}}}", *words))
     assert not any(codes), said[-3000:]
     return said

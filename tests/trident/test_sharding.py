@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import pytest
 import torch
 from datasets import Dataset, interleave_datasets
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import IterableDataset, TensorDataset
 
+from trident.batches import EvalBatches, TrainBatches
 from trident.errors import ConfigError
 from trident.sharding import (
-    EvalBatches,
     Part,
     RankSlice,
-    TrainBatches,
     is_split,
     split_by_rank,
     split_keeping_type,
@@ -69,6 +68,44 @@ def test_training_reads_every_sample_once(size, batch_size, world_size, shuffle,
         slices = own_parts(size, world_size)
         read = [[own[i] for i in indices] for own, indices in zip(slices, read, strict=True)]
     assert Counter(chain.from_iterable(read)) == Counter(range(size))
+
+
+@given(
+    size=st.integers(1, 80),
+    before=worlds,
+    now=worlds,
+    batch_size=batch_sizes,
+    shuffle=st.booleans(),
+    drop_last=st.booleans(),
+    data=st.data(),
+)
+def test_other_ranks_read_what_is_left_of_an_epoch(
+    size, before, now, batch_size, shuffle, drop_last, data
+):
+    kind = {"batch_size": batch_size, "shuffle": shuffle, "seed": 3, "drop_last": drop_last}
+    try:
+        earlier = [TrainBatches(size, part=part, **kind) for part in parts(before)]
+        later = [TrainBatches(size, part=part, **kind) for part in parts(now)]
+    except ConfigError:
+        assume(False)
+    read = data.draw(st.integers(0, len(earlier[0]) - 1))
+    first = [index for one in earlier for batch in islice(one, read) for index in batch]
+    lengths = {one.go_on_after(before, read) for one in later}
+    batches = [list(one) for one in later]
+    assert {len(one) for one in batches} == lengths and 0 < max(lengths) <= len(later[0])
+    assert all(
+        batch and len(batch) <= batch_size + (batch_size == 1) for one in batches for batch in one
+    )
+    rest = Counter(index for one in batches for batch in one for index in batch)
+    left = set(range(size)) - set(first)
+    assert set(rest) <= left
+    if not drop_last:
+        assert set(rest) == left
+        assert rest.total() == max(len(left), now), "twice only where ranks outnumber samples"
+    again = [index for one in later for batch in one for index in batch]
+    assert len(set(again)) == len(again) and (drop_last or len(again) == size), (
+        "the next epoch is whole"
+    )
 
 
 @given(st.integers(1, 80), st.integers(1, 5), st.integers(1, 4), st.booleans())

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
-from trident.audit import audit, table
+from trident.audit import require
+from trident.batches import EvalBatches, TrainBatches
 from trident.core.dataspec import TridentDataspec
 from trident.core.loaders import (
     AsItIs,
-    Sequential,
+    FirstPass,
     heedless,
+    is_read_in_turn,
+    left_by_ranks,
     length_of,
     limited,
     sampler_of,
@@ -24,11 +28,13 @@ from trident.core.loaders import (
     tell_epoch,
     to_its_end,
 )
+from trident.core.modes import Mode, batches, combined, read_of_each
+from trident.core.modes import left as left_of
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
 from trident.randomness import Replayed
-from trident.sharding import EvalBatches, Part, TrainBatches, in_order, is_iterable, run_seed
+from trident.sharding import Part, in_order, is_iterable, run_seed
 from trident.streams import InStep, Uneven
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
@@ -41,8 +47,6 @@ log = get_logger(__name__)
 Specs = DictConfig | Mapping[str, Any] | None
 
 T = TypeVar("T")
-
-Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
 STAGES = {
     "fit": (Split.TRAIN, Split.VAL),
@@ -102,6 +106,7 @@ class TridentDataModule(LightningDataModule):
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
         self._training: dict[str, Any] = {}
+        self._dealt_anew = False
 
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
@@ -164,19 +169,17 @@ class TridentDataModule(LightningDataModule):
         Raises:
             ConfigError: there is no training data, or an iterable that nobody is seen to split.
         """
-        loaders = self._loaders.pop(Split.TRAIN, None) or self._build(Split.TRAIN)
-        self._training = loaders
+        loaders = self._training = self._train_loaders()
+        del self._loaders[Split.TRAIN]
         epoch = self._epoch()
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
             tell_epoch(loader, epoch)
-        if (read := self._batches_read()) > 0:
-            loaders = self._behind(loaders, read)
-        if len(loaders) == 1:
-            return next(iter(loaders.values()))
-        if self.mode == "sequential":
-            return Sequential(loaders)
-        return CombinedLoader(loaders, self.mode)
+        read, self._dealt_anew = 0 if self._dealt_anew else self._batches_read(), False
+        if read > 0:
+            behind = read_of_each(self.mode, _lengths(loaders), read)
+            loaders = {name: skipping(loader, behind[name]) for name, loader in loaders.items()}
+        return combined(self.mode, loaders)
 
     def _batches_read(self) -> int:
         """How many batches of the current epoch a checkpoint's run has trained on before it stopped."""
@@ -185,19 +188,46 @@ class TridentDataModule(LightningDataModule):
             return 0
         return int(fit.epoch_loop.batch_progress.current.ready)
 
-    def _behind(self, loaders: dict[str, Any], read: int) -> dict[str, Any]:
-        """The dataloaders, once without the batches that were read of each, by the mode in which they are combined."""
-        found = {}
+    def deal_anew(self, world_size: int, read: int) -> int:
+        """Have the next training pass read what other ranks have left of an epoch, each after `read` batches.
+
+        To be called on all ranks, when the data is set up.
+
+        Args:
+            world_size: how many these were.
+
+        Returns:
+            How many batches of the epoch count as read on each of the ranks that there are now.
+
+        Raises:
+            ConfigError: what they have left cannot be told.
+        """
+        loaders, ranks = self._train_loaders(), self._rank()
+        specs, samplers = self[Split.TRAIN], {n: sampler_of(one) for n, one in loaders.items()}
+        dealt = {n for n, one in samplers.items() if isinstance(one, TrainBatches)}
+        dealt -= {name for name, spec in specs.items() if spec.split}
+        before = {n: len(samplers[n].of(world_size)) if n in dealt else None for n in loaders}
+        behind = read_of_each(self.mode, before, read)
+        about, rest = read * world_size // ranks.world_size, dict[str, int | None].fromkeys(loaders)
         for name, loader in loaders.items():
-            length = length_of(loader)
-            mine = read
-            if length is not None:
-                cycles = self.mode == "max_size_cycle" and len(loaders) > 1
-                mine = read % length if cycles and length else min(read, length)
+            if name in dealt:
+                rest[name] = samplers[name].go_on_after(world_size, behind[name])
+                continue
             if self.mode == "sequential" and len(loaders) > 1:
-                read -= mine
-            found[name] = skipping(loader, mine)
-        return found
+                raise specs[name].cannot_be_told(world_size)
+            parts = specs[name].loaders_of(world_size)
+            parts = [self._replayed(to_its_end(heedless(part))) for part in parts]
+            first = partial(left_by_ranks, parts, behind[name], ranks, self._epoch)
+            if isinstance(loader, InStep):
+                loader.loader, loader.begins_at = FirstPass(loader.loader, first), about
+            else:
+                loaders[name] = FirstPass(loader, first)
+        self._dealt_anew = True
+        limit = getattr(self.trainer, "limit_train_batches", None)
+        length, left = self.train_batches(limit), left_of(self.mode, _lengths(loaders), rest)
+        if length is None or left is None or length != self.train_batches():
+            return about if length is None else min(about, length - 1)
+        return length - left
 
     def val_dataloader(self) -> Any:
         """The validation sets one after the other, in order of declaration; no sample on two ranks."""
@@ -212,15 +242,10 @@ class TridentDataModule(LightningDataModule):
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
         found = self._sequence(Split.PREDICT, AsItIs)
         for name, loader in self._loaders.get(Split.PREDICT, {}).items():
-            workers = getattr(loader, "num_workers", 0)
-            if (
-                workers > 1
-                and is_iterable(getattr(loader, "dataset", None))
-                and self._rank().rank == 0
-            ):
+            if is_read_in_turn(loader) and self._rank().rank == 0:
                 log.warning(
-                    f"{name}: {workers} loader workers read this stream in turn, and its predictions come in another "
-                    "order than its samples\nhint: num_workers=1 keeps it"
+                    f"{name}: {loader.num_workers} loader workers read this stream in turn, and its predictions come "
+                    "in another order than its samples\nhint: num_workers=1 keeps it"
                 )
         return found
 
@@ -230,15 +255,16 @@ class TridentDataModule(LightningDataModule):
 
         None when the length is not known.
         """
-        loaders = self._loaders.setdefault(Split.TRAIN, self._build(Split.TRAIN))
-        lengths = [limited(length_of(loader), limit) for loader in loaders.values()]
-        known = [length for length in lengths if length is not None]
-        if len(known) < len(lengths) or not known:
-            return None
+        lengths = _lengths(self._train_loaders())
         if self.mode == "sequential":
             # Lightning limits the whole, and not each of them.
-            return limited(sum(length_of(loader) or 0 for loader in loaders.values()), limit)
-        return min(known) if self.mode == "min_size" else max(known)
+            return limited(batches(self.mode, lengths), limit)
+        return batches(self.mode, {name: limited(one, limit) for name, one in lengths.items()})
+
+    def _train_loaders(self) -> dict[str, Any]:
+        if Split.TRAIN not in self._loaders:
+            self._loaders[Split.TRAIN] = self._build(Split.TRAIN)
+        return self._loaders[Split.TRAIN]
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
         """Whether a batch only keeps this rank in step with the others, which have more of them."""
@@ -332,13 +358,7 @@ class TridentDataModule(LightningDataModule):
         """Raises ConfigError on all ranks where some samples would be read twice, or by no one."""
         if self.trainer is None or self.trainer.world_size == 1:
             return
-        for ranks in zip(*all_gather(own), strict=True):
-            for finding in audit(ranks):
-                said = f"{finding.name}: {finding.text}"
-                if finding.refused:
-                    raise ConfigError(f"{said}\n{table(ranks)}\nhint: {finding.hint}")
-                if self.trainer.is_global_zero:
-                    log.warning(f"{said}\nhint: {finding.hint}")
+        require(all_gather(own), says=self.trainer.is_global_zero)
 
     def _replayed(self, loader: Any) -> Any:
         by_batch = isinstance(sampler_of(loader), TrainBatches)  # each batch can be drawn by itself
@@ -372,3 +392,7 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
+
+
+def _lengths(loaders: Mapping[str, Any]) -> dict[str, int | None]:
+    return {name: length_of(loader) for name, loader in loaders.items()}

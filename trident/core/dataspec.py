@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sampler
 
+from trident.batches import EvalBatches, TrainBatches
 from trident.core.evalspec import Evaluation
 from trident.descriptions import Split
 from trident.errors import ConfigError
@@ -18,10 +19,8 @@ from trident.gather import all_gather
 from trident.hf import is_iterable as is_hf_iterable
 from trident.randomness import Drawn, drawn_by_batch
 from trident.sharding import (
-    EvalBatches,
     Part,
     RankStride,
-    TrainBatches,
     current_part,
     is_iterable,
     is_split,
@@ -29,6 +28,7 @@ from trident.sharding import (
     split_by_rank,
     split_keeping_type,
     split_to_evaluate,
+    whole,
 )
 from trident.streams import TellsWorkers
 from trident.utils.access import plain_config
@@ -176,6 +176,27 @@ class TridentDataspec:
         if isinstance(factory.func, type) and issubclass(factory.func, DataLoader):
             given = _without(given, ("drop_last",))
         return factory.func(*factory.args, dataset=dataset, **given)
+
+    def loaders_of(self, world_size: int) -> list[Any]:
+        """The training dataloaders of all ranks, if there were `world_size`, of a stream.
+
+        Raises:
+            ConfigError: it is no stream, or not split in a way that trident knows for other ranks.
+        """
+        stream = whole(self.dataset)
+        own = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
+        if self.sampler is not None or not own or len(self.splits) > 1:
+            raise self.cannot_be_told(world_size)
+        factory = instantiate(self.cfg.dataloader, _partial_=True)
+        parts = [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
+        return [factory(dataset=split_by_rank(stream, part)) for part in parts]
+
+    def cannot_be_told(self, world_size: int) -> ConfigError:
+        return ConfigError(
+            f"{self.name}: what {world_size} ranks have left of the epoch in which they were stopped cannot be told: "
+            "it is not trident alone that has dealt it out\n"
+            f"hint: go on with {world_size} ranks, or begin anew: trident-sweep resume --fresh"
+        )
 
     def _unseen(self, part: Part) -> str:
         return (

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from trident.sharding import TrainBatches
+from trident.batches import TrainBatches
+from trident.sharding import Part, is_iterable
 from trident.stopping import leave_to_parent
 
 __all__ = [
     "AsItIs",
+    "FirstPass",
     "Sequential",
-    "Skipping",
     "Unsized",
     "heedless",
+    "is_read_in_turn",
+    "left_by_ranks",
     "length_of",
     "limited",
     "sampler_of",
@@ -70,19 +74,20 @@ class Sequential:
             tell_epoch(loader, epoch)
 
 
-class Skipping:
-    """A dataloader whose first pass leaves out batches, by reading them: what it samples by cannot be told to."""
+class FirstPass:
+    """A dataloader whose first pass is another one, over what an earlier attempt has left of the epoch."""
 
-    def __init__(self, loader: Any, count: int) -> None:
-        self.loader, self.count = loader, count
+    def __init__(self, loader: Any, first: Callable[[], Iterator[Any]]) -> None:
+        self.loader = loader
+        self._first: Callable[[], Iterator[Any]] | None = first
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
-        count, self.count = self.count, 0
-        yield from islice(iter(self.loader), count, None)
+        first, self._first = self._first, None
+        yield from self.loader if first is None else first()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
@@ -103,8 +108,7 @@ class Unsized:
 
 def to_its_end(loader: Any) -> Any:
     """The dataloader, without the length of a stream that several workers share: each one's last batch may be short."""
-    streams = isinstance(getattr(loader, "dataset", None), IterableDataset)
-    return Unsized(loader) if streams and getattr(loader, "num_workers", 0) > 1 else loader
+    return Unsized(loader) if is_read_in_turn(loader) else loader
 
 
 class _Worker(ForkProcess):
@@ -146,19 +150,38 @@ def heedless(loader: Any) -> Any:
     return loader
 
 
+def is_read_in_turn(loader: Any) -> bool:
+    """Whether several workers read a stream, which then comes in another order than its own."""
+    return getattr(loader, "num_workers", 0) > 1 and is_iterable(getattr(loader, "dataset", None))
+
+
 def _default_start_method() -> str:
     return multiprocessing.get_all_start_methods()[0]
 
 
 def skipping(loader: Any, count: int) -> Any:
-    """The dataloader, whose next pass leaves out its first `count` batches."""
+    """The dataloader, whose next pass leaves out its first `count` batches.
+
+    By reading them where it does not sample as trident does.
+    """
     sampler = sampler_of(loader)
     if not count:
         return loader
     if isinstance(sampler, TrainBatches):
         sampler.skip = count
         return loader
-    return Skipping(loader, count)
+    return FirstPass(loader, partial(left_by_ranks, [loader], count, Part()))
+
+
+def left_by_ranks(
+    loaders: Sequence[Any], read: int, part: Part, epoch: Callable[[], int] | None = None
+) -> Iterator[Any]:
+    """A rank's part of the batches that other ranks, whose dataloaders these are, left after `read` batches each."""
+    if epoch is not None:
+        for loader in loaders:
+            tell_epoch(loader, epoch())
+    left = chain.from_iterable(islice(iter(loader), read, None) for loader in loaders)
+    return islice(left, part.rank, None, part.world_size)
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:
