@@ -197,6 +197,14 @@ def _same_data(ranks: Sequence[Description]) -> bool:
 
 def _reading(ranks: Sequence[Description]) -> Iterator[Finding]:
     one, count = ranks[0], len(ranks)
+    if one.repeated:
+        times = f"{one.repeated} sample{'s' * (one.repeated > 1)}"
+        yield Finding(
+            name=one.name,
+            refused=False,
+            text=f"its {one.splits[0].by} gives {times} twice an epoch, as {count} ranks do not divide their number",
+            hint="leave the sampler out: trident reads every sample once, with as many steps on each rank",
+        )
     if one.kind == "stream" and one.shards and one.splits and not one.own_shards:
         if one.counts:
             hint = "put `take`, `skip` and `interleave_datasets` where the files are made"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Description:
         shards: of a stream, before the split.
         own_shards: those that the rank reads whole, where it does not read all and keep its samples.
         block: samples that are kept together where it does.
+        repeated: samples that a sampler gives twice in an epoch, so that ranks have equally many.
         counts: whether it is made by steps that count, which count otherwise in a part of the shards.
     """
 
@@ -65,6 +66,7 @@ class Description:
     block: int = 1
     counts: bool = False
     workers: int = 0
+    repeated: int = 0
 
 
 def describe(
@@ -115,6 +117,7 @@ def describe(
         block=read.block if isinstance(read, RankStride) else 1,
         counts=stream and hf.counts(dataset),
         workers=int(getattr(loader, "num_workers", 0)),
+        repeated=_repeated(sampler),
     )
 
 
@@ -162,6 +165,13 @@ def _of_sampler(sampler: Any) -> Iterator[Split]:
             yield Split(by="trident", rank=sampler.part.rank, world_size=sampler.part.world_size)
     elif (replicas := getattr(sampler, "num_replicas", 1)) > 1:
         yield Split(by=type(sampler).__name__, rank=sampler.rank, world_size=replicas)
+
+
+def _repeated(sampler: Any) -> int:
+    if getattr(sampler, "num_replicas", 1) == 1:
+        return 0
+    given, data = getattr(sampler, "total_size", None), getattr(sampler, "dataset", None)
+    return max(0, given - len(data)) if isinstance(given, int) and isinstance(data, Sized) else 0
 
 
 def _seeds_of(sampler: Any) -> tuple[str, ...]:

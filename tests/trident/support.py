@@ -72,6 +72,21 @@ def samples_read(folder: Path) -> list[int]:
     return sorted(chain.from_iterable(lines))
 
 
+F1 = "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3}"
+KINDS = (
+    *("trainer.limit_train_batches=0.0", "datamodule.val=null"),
+    f"+spec.evaluation.metrics.at_end={{metric: {F1}, kwargs: {{preds: outputs.preds, target: outputs.labels}}}}",
+    "+spec.evaluation.metrics.both={compute_on: eval_step, metric: {_convert_: all, _target_: "
+    f"torchmetrics.MetricCollection, metrics: {{one: {F1}, two: {F1}}}}}, kwargs: {{preds: outputs.preds, target: batch.labels}}}}",
+    "+spec.evaluation.metrics.rates={compute_on: eval_step, metric: {_partial_: true, _target_: "
+    "toyproject.toy.rates}, kwargs: {preds: outputs.preds, target: batch.labels}}",
+    "+spec.evaluation.prepare.step_outputs={_partial_: true, _target_: toyproject.toy.ids_and_more}",
+    "+spec.evaluation.metrics.more={metric: {_partial_: true, _target_: toyproject.toy.count}, "
+    "kwargs: {rest: outputs.more, epoch: trident_module.trainer.current_epoch}}",
+)
+"""More kinds of metrics than all runs have."""
+
+
 def sharded(strategy: str) -> list[str]:
     """Overrides for it; deepspeed's buffers, hundreds of megabytes, are made as small as these models."""
     sizes = {"reduce_bucket_size": 10000, "allgather_bucket_size": 10000}

@@ -77,9 +77,11 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
     decided = [validated(root / f"{name}-told.trace.{rank}") for rank in range(size)]
-    assert all(one == decided[0] for one in decided), "ranks stop early and keep the best alike"
+    assert decided[0] and all(one == decided[0] for one in decided), (
+        "ranks stop early and keep the best alike"
+    )
     stops = list((root / f"{name}-told").glob("attempts/*/stop.json"))
-    assert len(stops) >= (1 if name in ("fsdp", "deepspeed_zero2") else 2)
+    assert len(stops) >= {"fsdp": 1, "deepspeed_zero2": 1, "plain": 18}.get(name, 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
 
@@ -129,6 +131,26 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(
         steps.append(found["step"])
     assert steps == sorted(set(steps))
     assert len(list((tmp_path / "run" / "resume").iterdir())) <= 4, "two, one that begins, one torn"
+
+
+def test_a_checkpoint_is_due_by_the_clock_within_an_epoch(tmp_path: Path) -> None:
+    slow = ("+module.model.delay=0.05", "trainer.max_epochs=1", "callbacks.early_stopping=null")
+    (run,) = begun(
+        tmp_path,
+        0,
+        1,
+        "+run.resume_minutes=0.001",
+        "datamodule.train.toy.dataloader.batch_size=1",
+        *slow,
+    )
+    record, seen = tmp_path / "run" / RESUME, set()
+    while run.returncode is None:
+        if record.exists():
+            seen.add(json.loads(record.read_text())["checkpoint"])
+        time.sleep(0.02)
+    codes, said = finish([run])
+    assert codes == [0], said[-3000:]
+    assert len([path for path in seen if path.endswith("-batch.ckpt")]) >= 3, seen
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(tmp_path: Path) -> None:

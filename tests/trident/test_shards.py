@@ -121,6 +121,30 @@ REFUSED = {
         ],
         "`interleave_datasets` count in each rank's own shards",
     ),
+    "skip behind a split": (
+        "2",
+        [*STREAM, *steps("apply", a=SPLIT), *steps("method", skip="{n: 3}")],
+        "skip after a split count on each rank",
+    ),
+    "a rank that there is not": (
+        "2",
+        [
+            *STREAM,
+            "+spec.dataset.shards=3",
+            *steps("apply", a=f"{{_target_: toyproject.toy.next_ranks, rank: {var('RANK')}}}"),
+        ],
+        "split_dataset_by_node is given rank 2 of 2, which there is not",
+    ),
+    "a torch stream that nobody splits": (
+        "2",
+        [
+            *ROWS,
+            "spec.dataset._target_=toyproject.toy.Stream",
+            "+spec.dataset.log=/dev/null",
+            f"~{TOY}.dataloader.shuffle",
+        ],
+        "whether an iterable Stream splits itself over 2 ranks cannot be seen",
+    ),
     "a sampler on a split": (
         "2",
         [*ROWS, *steps("apply", a=SPLIT, b=SAMPLER)],
@@ -186,6 +210,15 @@ def test_the_table_for_any_number_of_ranks(shards):
         in printed
     )
     assert "4 loader workers for a rank's 2 shards: 2 of them have nothing to read" in printed
+
+
+def test_what_a_sampler_repeats_is_said(shards):
+    code, printed = shards("3", *ROWS, "spec.dataset.size=25", *steps("apply", b=SAMPLER))
+    assert code == 0
+    assert (
+        "its DistributedSampler gives 2 samples twice an epoch, as 3 ranks do not divide" in printed
+    )
+    assert "twice an epoch" not in shards("3", *ROWS, *steps("apply", b=SAMPLER))[1]
 
 
 def test_as_json(shards):

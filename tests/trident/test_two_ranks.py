@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import (
     BY_NODE,
+    KINDS,
     ONE_EPOCH,
     PROJECT,
     STREAMS,
@@ -56,7 +57,17 @@ def both(tmp_path_factory, alone) -> Path:
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
     (root / "output.txt").write_text(output)
-    for name in ("fit", "test", "predict", "foreign", "uneven", "streams", *SPLITS, *wrong):
+    for name in (
+        "fit",
+        "test",
+        "predict",
+        "foreign",
+        "uneven",
+        "streams",
+        "kinds",
+        *SPLITS,
+        *wrong,
+    ):
         for rank in range(2):
             assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
     assert codes == [0, 0]
@@ -129,6 +140,17 @@ def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
     many, one = result(both / "streams")["metrics"], result(tmp_path)["metrics"]
     assert {"one/test/auroc", "other/test/order"} < set(one)
     assert many == pytest.approx(one, abs=1e-6)
+
+
+def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
+    best = result(alone)["checkpoint"]["best"]
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    assert call(tmp_path, *KINDS, *bare) == 0
+    many, one = result(both / "kinds")["metrics"], result(tmp_path)["metrics"]
+    kinds = {"at_end", "one", "two", "hit", "miss", "more"}
+    assert {f"other/test/{name}" for name in kinds} < set(one)
+    assert many == pytest.approx(one, abs=1e-6) and one["other/test/more"] == 13
 
 
 def test_a_sweep_with_one_task_a_node(tmp_path):

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import BY_NODE, STREAMS, call
+from support import BY_NODE, KINDS, STREAMS, call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -52,6 +52,7 @@ RUNS = {
     "stream": [*ROWS, *STREAM, "module.scheduler=null"],
     "uneven": [*ROWS, *STREAM, "module.scheduler=null", "spec.dataset.size=17"],
     "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],
+    "kinds": [*BARE, *KINDS, f"run.ckpt_path='{CHECKPOINT}'"],
     "unsplit": [*ROWS, "+datamodule.sharding=manual"],
     "sampler": [*ROWS, SAMPLER],
     "lightning": [*ROWS, "+datamodule.sharding=manual", "+trainer.use_distributed_sampler=true"],

@@ -186,6 +186,10 @@ def add_to_steps(step_outputs, trident_module, split, dataset_name):
     return {"rest": step_outputs["rest"] + 1}
 
 
+def ids_and_more(step_outputs, trident_module, split, dataset_name):
+    return {**step_outputs, "more": step_outputs["ids"] + 1}
+
+
 def unchanged(step_outputs, trident_module, split, dataset_name):
     return step_outputs
 
@@ -196,6 +200,11 @@ def count(rest, epoch):
 
 def accuracy(preds, target):
     return (preds == target).float().mean()
+
+
+def rates(preds, target):
+    right = accuracy(preds, target)
+    return {"hit": right, "miss": 1 - right}
 
 
 def several(preds, target):
@@ -239,6 +248,13 @@ def rows(size: int, first: int = 0, stream: bool = False, shards: int = 2):
 def loader(dataset, batch_size):
     """A dataloader that is no class."""
     return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+
+
+def next_ranks(stream, rank: int):
+    """The part of the next rank, of which the last has none."""
+    from datasets.distributed import split_dataset_by_node
+
+    return split_dataset_by_node(stream, rank + 1, world_size=2)
 
 
 def interleaved(size: int, stream: bool, rank: int):
