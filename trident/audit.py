@@ -180,7 +180,8 @@ def _counted(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> s
     if not any(one.counts and one.own_shards for one in ranks):
         return None
     return (
-        "its shards are split, and `take`, `skip` or `interleave_datasets` count in each rank's own shards: some "
+        "its shards are split, and `take`, `skip`, `with_indices`, `drop_last_batch` or `interleave_datasets` count "
+        "in each rank's own shards: some "
         "samples that one process reads are read by no one, and others in their place"
     )
 
@@ -205,13 +206,13 @@ def _reading(ranks: Sequence[Description]) -> Iterator[Finding]:
             text=f"its {one.splits[0].by} gives {times} twice an epoch, as {count} ranks do not divide their number",
             hint="leave the sampler out: trident reads every sample once, with as many steps on each rank",
         )
-    if one.kind == "stream" and one.shards and one.splits and not one.own_shards:
+    if one.kind == "stream" and one.shards and one.reads_all:
         if one.counts:
-            hint = "put `take`, `skip` and `interleave_datasets` where the files are made"
+            hint = "put what counts samples where the files are made"
         elif one.shards % count:
             hint = f"a number of shards that {count} divides; `reshard()`, or more files"
         else:
-            hint = "leave `shuffle` out: what is evaluated is read in one order anyway"
+            hint = "leave what shuffles, repeats or mixes out of what is evaluated, and a `strategy` out of a split"
         yield Finding(
             name=one.name,
             refused=False,

@@ -45,7 +45,8 @@ class Description:
         splits: in the order in which they were made.
         after: steps behind a split whose meaning depends on it.
         shards: of a stream, before the split.
-        own_shards: those that the rank reads whole, where it does not read all and keep its samples.
+        own_shards: those that the rank reads whole.
+        reads_all: whether it reads all and keeps its samples.
         block: samples that are kept together where it does.
         repeated: samples that a sampler gives twice in an epoch, so that ranks have equally many.
         counts: whether it is made by steps that count, which count otherwise in a part of the shards.
@@ -63,6 +64,7 @@ class Description:
     after: tuple[str, ...] = ()
     shards: int | None = None
     own_shards: tuple[int, ...] = ()
+    reads_all: bool = False
     block: int = 1
     counts: bool = False
     workers: int = 0
@@ -98,6 +100,7 @@ def describe(
     behind = [type(stage).__name__ for stage in stages if hf.is_behind_split(stage)]
     states = [state for stage in stages if (state := hf.generator_state(stage)) is not None]
     shards = hf.shards(dataset) if stream else None
+    own_shards = _own_shards(read, shards)
     return Description(
         name=name,
         part=part,
@@ -113,7 +116,8 @@ def describe(
             *(word for word in ("skip", "take") for one in behind if word in one.lower()),
         ),
         shards=shards,
-        own_shards=_own_shards(read, shards),
+        own_shards=own_shards,
+        reads_all=own is not None and not own_shards,
         block=read.block if isinstance(read, RankStride) else 1,
         counts=stream and hf.counts(dataset),
         workers=int(getattr(loader, "num_workers", 0)),

@@ -13,9 +13,9 @@ __all__ = [
     "generator_state",
     "is_behind_split",
     "is_iterable",
+    "is_made_of_shards",
     "node",
     "shards",
-    "shuffles",
     "stages",
     "unsplit",
 ]
@@ -80,9 +80,16 @@ def counts(stream: Any) -> bool:
     return any(_counts(stage) for stage in stages(stream))
 
 
-def shuffles(stream: Any) -> bool:
-    """Whether a stream's order is drawn."""
-    return any(generator_state(stage) is not None for stage in stages(stream))
+def is_made_of_shards(stream: Any) -> bool:
+    """Whether the samples of its shards, one shard after the other, are a stream: nothing counts, draws or mixes."""
+    if counts(stream):
+        return False
+    return not any(
+        generator_state(stage) is not None
+        or hasattr(stage, "ex_iterables")
+        or type(stage).__name__.startswith(("Repeat", "Interleaved"))
+        for stage in stages(stream)
+    )
 
 
 def is_behind_split(stage: Any) -> bool:
@@ -100,4 +107,5 @@ def _counts(stage: Any) -> bool:
     name = type(stage).__name__
     if "Cycling" in name:  # interleaves
         return "without_replacement" not in str(getattr(stage, "stopping_strategy", ""))
-    return name.startswith(("Skip", "Take"))
+    by_number = getattr(stage, "with_indices", False) or getattr(stage, "drop_last_batch", False)
+    return by_number or name.startswith(("Skip", "Take"))

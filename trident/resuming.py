@@ -79,6 +79,7 @@ class Resumable(Checkpoint):
         """While a checkpoint of ours is written: what it follows."""
         self._held: Mapping[str, Any] | None = None
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
+        self._is_given_back = False
 
     # -- what each rank has of its own -----------------------------------------------------------
 
@@ -101,6 +102,8 @@ class Resumable(Checkpoint):
         held = checkpoint.get(RANKS)
         if held is None or trainer.state.fn != TrainerFn.FITTING:
             return
+        # With `max_steps` Lightning would take a finished epoch for one to be ended again.
+        trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         if (before := len(held["by_rank"])) == trainer.world_size:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
             return
@@ -116,7 +119,7 @@ class Resumable(Checkpoint):
         if self._held is not None:
             randomness.restore(self._held["random"])
             logged.restore(self._held["logged"], trainer, pl_module, within_epoch=within_epoch)
-            self._held = None
+            self._held, self._is_given_back = None, True
 
     # -- hooks -----------------------------------------------------------------------------------
 
@@ -167,8 +170,9 @@ class Resumable(Checkpoint):
             self._drawn = randomness.state(cuda=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning leaves out a plateau schedule's step in the epoch that it goes on in, for want of what was logged.
-        trainer.fit_loop._restarting = False
+        if self._is_given_back:
+            # Lightning leaves out a plateau's step in the epoch that it goes on in, for want of what was logged.
+            trainer.fit_loop._restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)
         self._next = self._agree(trainer, is_cheap)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from trident.hf import counts, node, shards, shuffles, unsplit
+from trident.hf import counts, is_made_of_shards, node, shards, unsplit
 from trident.hf import is_iterable as is_hf_iterable
 
 __all__ = [
@@ -134,14 +134,14 @@ def whole(stream: Any) -> Any:
     return unsplit(stream) if node(stream) is not None else stream
 
 
-def split_to_evaluate(stream: Any, part: Part, batch_size: int) -> Any:
-    """The same part of a stream, so cut that :func:`in_order` can bring back the data set's order.
+def split_to_evaluate(stream: Any, part: Part) -> Any:
+    """A rank's part of a stream, so cut that :func:`in_order` can bring back the data set's order.
 
-    One that was split by hand is cut anew. Batches of `batch_size` are those of one process, unless
-    whole shards are read; a stream that is counted or shuffled is another one in a part of its shards.
+    One that was split by hand is cut anew. Whole shards are read where they make the stream one after
+    the other; else blocks of samples, of which the dataloader's batches should be: those of one process.
     """
     if isinstance(stream, RankStride):
-        return RankStride(stream.dataset, stream.part, batch_size)
+        return RankStride(stream.dataset, stream.part)
     if not is_hf_iterable(stream):
         return stream
     if (own := node(stream)) is not None:
@@ -149,9 +149,8 @@ def split_to_evaluate(stream: Any, part: Part, batch_size: int) -> Any:
             return stream
         stream = unsplit(stream)
     count = shards(stream)
-    if not count or count % part.world_size or counts(stream) or shuffles(stream):
-        return RankStride(stream, part, batch_size)
-    return RankShards(stream, part)
+    by_shards = count and count % part.world_size == 0 and is_made_of_shards(stream)
+    return RankShards(stream, part) if by_shards else RankStride(stream, part)
 
 
 def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:

@@ -72,6 +72,7 @@ RUNS = {
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     "plateau": PLATEAU,
+    "max_steps": (*PLATEAU, "+trainer.max_steps=15", "trainer.max_epochs=-1"),
     **{name: (*DEEP, *sharded(name)) for name in SHARDED},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)

@@ -80,6 +80,11 @@ CASES = [
     Case(size=17, shards=12, train=False, batch_size=2, by_hand=True),
     Case(size=17, shards=5, train=False, by_hand=True),
     Case(size=17, shards=5, train=False, drop_last=True),
+    *(
+        Case(size=17, kind=kind, shards=12, batch_size=2, train=train)
+        for kind in ("repeated", "by number", "mixed", "joined")
+        for train in (True, False)
+    ),
     Case(size=17, kind="torch", train=False, shuffle=True),
     Case(size=17, shards=8, train=False, workers=2),
     Case(size=17, kind="torch", train=False, workers=2),
@@ -116,6 +121,16 @@ def numbers(kind: str, size: int, shards: int, shuffle: bool):
     if kind == "map":
         return table.with_format("torch")
     stream = table.to_iterable_dataset(num_shards=shards)
+    other = datasets.Dataset.from_dict({"id": list(range(100, 105))}).to_iterable_dataset(5)
+    if kind == "repeated":
+        stream = stream.repeat(2)
+    elif kind == "by number":
+        stream = stream.map(lambda _, at: {"id": at}, with_indices=True)
+    elif kind == "mixed":
+        how: Any = "all_exhausted_without_replacement"
+        stream = datasets.interleave_datasets([stream, other], stopping_strategy=how)
+    elif kind == "joined":
+        stream = datasets.concatenate_datasets([stream, other])
     return (stream.shuffle(seed=1, buffer_size=5) if shuffle else stream).with_format("torch")
 
 

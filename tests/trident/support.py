@@ -73,13 +73,14 @@ def samples_read(folder: Path) -> list[int]:
 
 
 F1 = "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3}"
+COLLECTION = f"{{_convert_: all, _target_: torchmetrics.MetricCollection, metrics: {{one: {F1}, two: {F1}}}}}"
+INPUT = "{preds: outputs.preds, target: batch.labels}"
 KINDS = (
     *("trainer.limit_train_batches=0.0", "datamodule.val=null"),
     f"+spec.evaluation.metrics.at_end={{metric: {F1}, kwargs: {{preds: outputs.preds, target: outputs.labels}}}}",
-    "+spec.evaluation.metrics.both={compute_on: eval_step, metric: {_convert_: all, _target_: "
-    f"torchmetrics.MetricCollection, metrics: {{one: {F1}, two: {F1}}}}}, kwargs: {{preds: outputs.preds, target: batch.labels}}}}",
+    f"+spec.evaluation.metrics.both={{compute_on: eval_step, metric: {COLLECTION}, kwargs: {INPUT}}}",
     "+spec.evaluation.metrics.rates={compute_on: eval_step, metric: {_partial_: true, _target_: "
-    "toyproject.toy.rates}, kwargs: {preds: outputs.preds, target: batch.labels}}",
+    f"toyproject.toy.rates}}, kwargs: {INPUT}}}",
     "+spec.evaluation.prepare.step_outputs={_partial_: true, _target_: toyproject.toy.ids_and_more}",
     "+spec.evaluation.metrics.more={metric: {_partial_: true, _target_: toyproject.toy.count}, "
     "kwargs: {rest: outputs.more, epoch: trident_module.trainer.current_epoch}}",

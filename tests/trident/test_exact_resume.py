@@ -24,7 +24,15 @@ HERE = Path(__file__).parent
 NAMES = (
     *("plain", "workers", "persistent", "accumulated", "validated", "stream"),
     *("stream_workers", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
-    *("sequential", "validated_each", "augmented", "averaged", "stopped_early", "plateau"),
+    *(
+        "sequential",
+        "validated_each",
+        "augmented",
+        "averaged",
+        "stopped_early",
+        "plateau",
+        "max_steps",
+    ),
 )
 SIZES = {
     1: NAMES,

@@ -40,6 +40,12 @@ def epochs(of_ranks):
     return list(zip(*(rank["epochs"] for rank in of_ranks), strict=True))
 
 
+def alone(case) -> list[int]:
+    """What one process reads, in order."""
+    data = numbers(*(case[key] for key in ("kind", "size", "shards", "shuffle")))
+    return [int(row["id"]) for row in data]
+
+
 def ids(rank, own: bool = True) -> list[int]:
     batches = zip(rank["batches"], rank["own"], strict=True)
     return list(chain.from_iterable(batch for batch, is_own in batches if is_own or not own))
@@ -62,7 +68,7 @@ def test_each_epoch_is_the_data_set(world_size, ranks):
             continue
         for epoch in epochs(of_ranks):
             read = Counter(chain.from_iterable(ids(rank) for rank in epoch))
-            assert read == Counter(range(case["size"])), case
+            assert read == Counter(alone(case)), case
 
 
 @pytest.mark.parametrize("world_size", WORLDS)
@@ -72,10 +78,9 @@ def test_what_is_evaluated_comes_in_the_order_of_one_process(world_size, ranks):
         case = of_ranks[0]["case"]
         if case["train"] or case["workers"]:
             continue
-        alone = numbers(*(case[key] for key in ("kind", "size", "shards", "shuffle")))
         for epoch in epochs(of_ranks):
             found = list(chain.from_iterable(epoch[0]["in_order"]))
-            assert found == [int(row["id"]) for row in alone], case
+            assert found == alone(case), case
             assert all(rank["in_order"] is None for rank in epoch[1:])
         seen[case["kind"], case["shuffle"]] += 1
     assert min(seen[kind, shuffled] for kind in ("datasets", "torch") for shuffled in (0, 1)) > 0
@@ -87,10 +92,10 @@ def test_ranks_evaluate_the_batches_of_one_process_unless_they_read_whole_shards
         case = of_ranks[0]["case"]
         if case["train"] or case["workers"] or case["kind"] == "map" or case["shuffle"]:
             continue
-        size, step = case["size"], case["batch_size"]
+        ids, step = alone(case), case["batch_size"]
         found = of_ranks[0]["epochs"][0]["in_order"]
-        if case["kind"] == "torch" or case["shards"] % world_size:
-            assert found == [list(range(size))[at : at + step] for at in range(0, size, step)], case
+        if case["kind"] != "datasets" or case["shards"] % world_size:
+            assert found == [ids[at : at + step] for at in range(0, len(ids), step)], case
 
 
 @pytest.mark.parametrize("world_size", WORLDS)

@@ -73,6 +73,12 @@ RUNS = {
             "batch_size: 3}, evaluation: {step_outputs: {batch: [ids]}}}"
             for name, shards, workers in (("even", 4, 0), ("uneven", 3, 0), ("in_turn", 4, 2))
         ),
+        "+datamodule.predict.own={dataset: ${datamodule.predict.uneven.dataset}, evaluation: "
+        "${datamodule.predict.even.evaluation}, dataloader: {_target_: toyproject.toy.loader, batch_size: 3}}",
+        "+datamodule.predict.rebuilt={dataset: {_target_: toyproject.toy.rows, size: 17}, dataloader: "
+        "${datamodule.predict.even.dataloader}, evaluation: ${datamodule.predict.even.evaluation}, preprocessing: "
+        "{apply: {split: {_target_: trident.sharding.split_by_rank}}, "
+        "method: {to_iterable_dataset: {num_shards: 2}}}}",
         *NO_EVALUATION,
         "trainer.limit_train_batches=0.0",
         f"run.ckpt_path='{CHECKPOINT}'",

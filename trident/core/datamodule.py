@@ -295,8 +295,7 @@ class TridentDataModule(LightningDataModule):
         Args:
             parts: by rank, and by batch of the rank; without fillers.
         """
-        loader = self._loaders.get(split, {}).get(name)
-        return in_order(parts, getattr(loader, "dataset", None))
+        return in_order(parts, self[split][name].evaluated)
 
     def is_empty(self, split: Split, name: str) -> bool:
         """Whether this rank's part of a data set has no samples."""

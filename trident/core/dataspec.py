@@ -17,6 +17,7 @@ from trident.descriptions import Split
 from trident.errors import ConfigError
 from trident.gather import all_gather
 from trident.hf import is_iterable as is_hf_iterable
+from trident.hf import node
 from trident.randomness import Drawn, drawn_by_batch
 from trident.sharding import (
     Part,
@@ -57,6 +58,7 @@ class TridentDataspec:
         split: whether the data set is this rank's part already.
         splits: the steps that took it.
         after_split: steps behind these whose meaning depends on a split.
+        evaluated: this rank's part of a stream that several ranks evaluate, as it was cut to be in order again.
         fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
     """
 
@@ -69,6 +71,7 @@ class TridentDataspec:
         self.dataset = _data_source(name, result) if isinstance(result, Sampler) else result
         self.split = is_split(self.dataset) or _splits(steps)
         self.splits, self.after_split = _cuts(steps)
+        self.evaluated: Any = None
         self.fixed_order = False
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
 
@@ -171,11 +174,15 @@ class TridentDataspec:
             return factory(dataset=self.dataset if own else split_by_rank(self.dataset, part))
         given = factory.keywords
         dataset = self.dataset
-        if part.world_size > 1:
-            dataset = split_to_evaluate(dataset, part, given.get("batch_size", 1) or 1)
+        is_other = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
+        if part.world_size > 1 and not is_other:
+            dataset = self.evaluated = split_to_evaluate(dataset, part)
         if isinstance(factory.func, type) and issubclass(factory.func, DataLoader):
             given = _without(given, ("drop_last",))
-        return factory.func(*factory.args, dataset=dataset, **given)
+        loader = factory.func(*factory.args, dataset=dataset, **given)
+        if isinstance(dataset, RankStride):
+            dataset.block = getattr(loader, "batch_size", None) or 1
+        return loader
 
     def loaders_of(self, world_size: int) -> list[Any]:
         """The training dataloaders of all ranks, if there were `world_size`, of a stream.
