@@ -13,7 +13,7 @@ from support import PROJECT
 from typed import SLURM, Cli
 
 TWO = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1")
-EPOCHS = 24
+EPOCHS = 16
 
 
 def job_of(cli: Cli, name: str) -> str:
@@ -27,7 +27,7 @@ def toys(login, shared) -> Cli:
 
 
 def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared):
-    """Stopped twice at whatever step, over two nodes: every epoch reads every sample once, and metrics are equal."""
+    """Stopped at whatever step, over two nodes: every epoch reads every sample once, and metrics are equal."""
     words = [
         "hydra/launcher=trident_slurm",
         *TWO,
@@ -42,22 +42,20 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
     ]
     toys("submit", "--name", "s", *words)
     metrics = toys.sweep("s") / "members/0001/metrics.jsonl"
-    for attempt in range(2):
-        begun = f'"attempt": {attempt}, "stage": "fit", "step": '
-        until(lambda: metrics.exists() and metrics.read_text().count(begun) > 3, 90, every=0.2)  # noqa: B023
-        login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
-        until((toys.sweep("s") / f"members/0001/attempts/{attempt + 1}").exists, 60, every=0.2)
-        end = json.loads(
-            (toys.sweep("s") / f"members/0001/attempts/{attempt}/end.json").read_text()
-        )
-        assert (end["cause"], end["requeued"]) == ("timeout", True)
-        assert (toys.sweep("s") / f"members/0001/attempts/{attempt}/stop.json").exists()
+    until(
+        lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 90, every=0.2
+    )
+    login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
+    until((toys.sweep("s") / "members/0001/attempts/1").exists, 60, every=0.2)
+    end = toys.ended("s", 1)
+    assert (end["cause"], end["requeued"]) == ("timeout", True)
+    assert (toys.sweep("s") / "members/0001/attempts/0/stop.json").exists()
     toys.until("s", lambda members: all(m["state"] == "COMPLETED" for m in members), 120)
     calm, told = toys.members("s")
-    assert (calm["attempt"], calm["earlier"], told["attempt"]) == (0, [], 2)
+    assert (calm["attempt"], calm["earlier"], told["attempt"]) == (0, [], 1)
     ends = [(past["cause"], past["lost_steps"]) for past in told["earlier"]]
-    assert ends == [("timeout", 0)] * 2
-    assert "before: timeout, timeout" in toys("status", "s").stdout
+    assert ends == [("timeout", 0)]
+    assert "before: timeout" in toys("status", "s").stdout
     for name in ("calm", "told"):
         texts = (shared / f"{name}.seen.{rank}" for rank in range(2))
         read = chain.from_iterable(
@@ -65,7 +63,7 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
         )
         assert Counter(read) == Counter({index: EPOCHS for index in range(24)}), name
     results = [
-        toys.sweep("s") / f"members/000{i}/attempts/{n}/result.json" for i, n in ((0, 0), (1, 2))
+        toys.sweep("s") / f"members/000{i}/attempts/{n}/result.json" for i, n in ((0, 0), (1, 1))
     ]
     calm, told = (json.loads(path.read_text()) for path in results)
     assert told["steps"] == calm["steps"] and told["score"] == calm["score"]
