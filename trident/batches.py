@@ -54,8 +54,8 @@ class TrainBatches(Sampler[list[int]]):
         """The same for loader workers, which have copies of everything else."""
         self.skip = 0
         """Batches that an earlier attempt has read of the epoch: left out once."""
-        self._before: tuple[int, int] | None = None
-        """Likewise of an attempt with another number of ranks: that number, and the batches of each."""
+        self._legs: tuple[tuple[int, int], ...] = ()
+        """Likewise of attempts with another number of ranks: that number, and the batches of each."""
         all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
@@ -97,11 +97,11 @@ class TrainBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         indices, length, skip = self._indices(), self._length, self.skip
-        if self._before is not None:
-            left = self._left(*self._before)
+        if self._legs:
+            left = self._left()
             indices = left[self.part.rank :: self.part.world_size]
             length = self._batches_of(len(left))
-        self.skip, self._before = 0, None
+        self.skip, self._legs = 0, ()
         for number, size in enumerate(self.batch_sizes(len(indices), length)):
             if number >= skip:
                 yield indices[:size]
@@ -118,24 +118,27 @@ class TrainBatches(Sampler[list[int]]):
             drop_last=self.drop_last,
         )
 
-    def go_on_after(self, world_size: int, read: int) -> int:
-        """Have the next pass deal out what so many ranks have left of the epoch, after `read` batches each.
+    def go_on_after(self, legs: Sequence[tuple[int, int]]) -> int:
+        """Have the next pass deal out what other ranks have left of the epoch.
 
         Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of
         them are read twice.
-        """
-        self._before = world_size, read
-        return self._batches_of(len(self._left(world_size, read)))
 
-    def _left(self, world_size: int, read: int) -> list[int]:
+        Args:
+            legs: how many ranks there were, and how many batches each has read, one after the other.
+        """
+        self._legs = tuple(legs)
+        return self._batches_of(len(self._left()))
+
+    def _left(self) -> list[int]:
         """In the order of the epoch."""
-        before = self.of(world_size)
-        done = [
-            sum(before.batch_sizes(len(_dealt(self.size, rank, before.part)))[:read])
-            for rank in range(world_size)
-        ]
-        order = self._order()
-        left = [order[i] for i in range(self.size) if i // world_size >= done[i % world_size]]
+        left = self._order()
+        for world_size, read in self._legs:
+            before, size = self.of(world_size), len(left)
+            sizes = [len(_dealt(size, rank, before.part)) for rank in range(world_size)]
+            count = before._batches_of(size)
+            done = [sum(before.batch_sizes(own, count)[:read]) for own in sizes]
+            left = [one for at, one in enumerate(left) if at // world_size >= done[at % world_size]]
         short = self.part.world_size - len(left)
         return left + (left * short)[: max(short, 0)]
 

@@ -80,6 +80,10 @@ class Resumable(Checkpoint):
         self._held: Mapping[str, Any] | None = None
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
         self._is_given_back = False
+        self._legs: list[tuple[int, int]] = []
+        """Of an epoch that was dealt anew: the attempts before this one, by ranks and batches of each."""
+        self._leg_began = 0
+        """The batch of the epoch that this attempt began with."""
 
     # -- what each rank has of its own -----------------------------------------------------------
 
@@ -93,7 +97,8 @@ class Resumable(Checkpoint):
             "random_before": self._drawn,
             "logged": logged.state(trainer, pl_module),
         }
-        checkpoint[RANKS] = {"behind": self._saving, "by_rank": all_gather(mine)}
+        dealt = {"legs": self._legs, "leg_began": self._leg_began}
+        checkpoint[RANKS] = {"behind": self._saving, "by_rank": all_gather(mine), **dealt}
         _as_lightning_saves(checkpoint, self._saving)
 
     def on_load_checkpoint(
@@ -104,14 +109,30 @@ class Resumable(Checkpoint):
             return
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
-        if (before := len(held["by_rank"])) == trainer.world_size:
+        before, now = len(held["by_rank"]), trainer.world_size
+        if before == now:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
-            return
-        log.warning(
-            f"goes on with {trainer.world_size} ranks, and was stopped with {before}: dropout and the like draw anew"
-        )
-        if held["behind"] == "batch":
-            _count_by_new_ranks(checkpoint, before, trainer)
+        else:
+            log.warning(
+                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
+            )
+        if held["behind"] == "batch" and (held["legs"] or before != now):
+            self._deal_anew(trainer, checkpoint, held["legs"], before, held["leg_began"])
+
+    def _deal_anew(
+        self, trainer: pl.Trainer, checkpoint: Mapping[str, Any], legs: Any, before: int, began: int
+    ) -> None:
+        """Let this attempt's ranks read what is left of the epoch, and count its batches as theirs."""
+        current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        read = int(current["ready"])
+        deal_anew = getattr(trainer.datamodule, "deal_anew", None)  # type: ignore[attr-defined]
+        if deal_anew is None:
+            counts = read * before // trainer.world_size
+        else:
+            self._legs = [*legs, (before, read - began)]
+            counts = self._leg_began = deal_anew(self._legs)
+        for key, batches in current.items():
+            current[key] = counts - (read - batches)
 
     def _give_back(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, within_epoch: bool
@@ -123,7 +144,8 @@ class Resumable(Checkpoint):
 
     # -- hooks -----------------------------------------------------------------------------------
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before anything is loaded: what is done with it takes all ranks."""
         found = all_gather((self._begins or {}).get("checkpoint"))
         if len(set(found)) > 1:
             raise ConfigError(
@@ -142,6 +164,7 @@ class Resumable(Checkpoint):
 
     def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._give_back(trainer, pl_module, within_epoch=False)
+        self._legs, self._leg_began = [], 0
         self._act(trainer, "epoch")
 
     def ahead_of_batch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -230,7 +253,9 @@ class Resumable(Checkpoint):
     def _act(self, trainer: pl.Trainer, behind: Behind) -> None:
         """Save and stop, where that was agreed on. To be called on all ranks."""
         (stops, saves), self._next = self._next, (False, False)
-        if stops or saves:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        can_save = not self._legs or behind != "batch" or datamodule.deals_again
+        if (stops or saves) and can_save:
             self._save(trainer, behind, waits=stops or behind == "training")
         if stops:
             self._end(trainer)
@@ -289,13 +314,3 @@ def _as_lightning_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
     if behind == "batch":
         batches["is_last_batch"] = False
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-
-
-def _count_by_new_ranks(checkpoint: Mapping[str, Any], before: int, trainer: pl.Trainer) -> None:
-    """Let the epoch's batches count as those of the ranks that there are now, which read what is left of it."""
-    current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-    read = int(current["ready"])
-    deal_anew = getattr(trainer.datamodule, "deal_anew", None)  # type: ignore[attr-defined]
-    now = read * before // trainer.world_size if deal_anew is None else deal_anew(before, read)
-    for key, batches in current.items():
-        current[key] = now - (read - batches)

@@ -43,7 +43,7 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
     toys("submit", "--name", "s", *words)
     metrics = toys.sweep("s") / "members/0001/metrics.jsonl"
     until(
-        lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 90, every=0.2
+        lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 180, every=0.2
     )
     login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
     until((toys.sweep("s") / "members/0001/attempts/1").exists, 60, every=0.2)
@@ -81,7 +81,7 @@ def test_a_preempted_run_goes_on_and_loses_no_step(toys, cluster):
     words += ["+module.model.delay=0.15", "+datamodule.train.toy.dataloader.num_workers=2"]
     toys("submit", "--name", "s", *words)
     metrics = toys.sweep("s") / "members/0000/metrics.jsonl"
-    until(lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 90)
+    until(lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 180)
     cluster.run("sbatch", "-phigh", "-N3", "--exclusive", "-o/dev/null", "--wrap=sleep 1")
     toys.until("s", lambda members: members[0]["state"] in ("COMPLETED", "FAILED"), 120)
     (member,) = toys.members("s")

@@ -191,7 +191,8 @@ def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
 def logged(run: Path) -> list[dict[str, str]]:
     """What a logger was told by all attempts, in order."""
     rows = []
-    for path in sorted(run.glob("csv/version_*/metrics.csv")):
+    files = run.glob("csv/version_*/metrics.csv")
+    for path in sorted(files, key=lambda path: int(path.parent.name.partition("_")[2])):
         with path.open(newline="") as file:
             rows += [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
     return rows
@@ -280,6 +281,17 @@ def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
     whole = [*range(size), *(range(100, 110) if case == "several sets" else ())]
     assert trained_on(tmp_path) == Counter(dict.fromkeys(whole, 2))
+
+
+@pytest.mark.parametrize("data", [TOY, ROWS], ids=["table", "stream"])
+def test_what_is_left_is_dealt_again_after_a_second_stop(data: str, tmp_path: Path) -> None:
+    words = [data.replace("SIZE", "25"), *(STREAM if data == ROWS else ())]
+    for attempt, (ranks, stop) in enumerate([(2, 2), (1, 6), (1, 8), (2, 0)]):
+        attempt_of(tmp_path, attempt, ranks, f"stop_after: [{stop}]", *words)
+        if stop:
+            record = json.loads((tmp_path / "run" / RESUME).read_text())
+            assert f"attempt{attempt}" in record["checkpoint"] and "-batch" in record["checkpoint"]
+    assert trained_on(tmp_path) == Counter(dict.fromkeys(range(25), 2))
 
 
 def test_a_stop_between_epochs_leaves_other_ranks_whole_epochs(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_other_ranks_read_what_is_left_of_an_epoch(
         assume(False)
     read = data.draw(st.integers(0, len(earlier[0]) - 1))
     first = [index for one in earlier for batch in islice(one, read) for index in batch]
-    lengths = {one.go_on_after(before, read) for one in later}
+    lengths = {one.go_on_after([(before, read)]) for one in later}
     batches = [list(one) for one in later]
     assert {len(one) for one in batches} == lengths and 0 < max(lengths) <= len(later[0])
     assert all(
@@ -102,6 +102,14 @@ def test_other_ranks_read_what_is_left_of_an_epoch(
     if not drop_last:
         assert set(rest) == left
         assert rest.total() == max(len(left), now), "twice only where ranks outnumber samples"
+    if lengths > {1}:  # stopped once more within the epoch
+        more = data.draw(st.integers(0, max(lengths) - 1))
+        first += [index for one in batches for batch in one[:more] for index in batch]
+        (last,) = (TrainBatches(size, part=part, **kind) for part in parts(1))
+        last.go_on_after([(before, read), (now, more)])
+        last_read = [index for batch in last for index in batch]
+        assert not set(last_read) & set(first) and len(set(last_read)) == len(last_read)
+        assert drop_last or set(last_read) | set(first) == set(range(size))
     again = [index for one in later for batch in one for index in batch]
     assert len(set(again)) == len(again) and (drop_last or len(again) == size), (
         "the next epoch is whole"

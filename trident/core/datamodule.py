@@ -19,11 +19,12 @@ from trident.core.loaders import (
     AsItIs,
     FirstPass,
     heedless,
-    is_read_in_turn,
     left_by_ranks,
     length_of,
+    lengths_of,
     limited,
     sampler_of,
+    say_what_is_read_in_turn,
     skipping,
     tell_epoch,
     to_its_end,
@@ -177,7 +178,7 @@ class TridentDataModule(LightningDataModule):
             tell_epoch(loader, epoch)
         read, self._dealt_anew = 0 if self._dealt_anew else self._batches_read(), False
         if read > 0:
-            behind = read_of_each(self.mode, _lengths(loaders), read)
+            behind = read_of_each(self.mode, lengths_of(loaders), read)
             loaders = {name: skipping(loader, behind[name]) for name, loader in loaders.items()}
         return combined(self.mode, loaders)
 
@@ -188,13 +189,18 @@ class TridentDataModule(LightningDataModule):
             return 0
         return int(fit.epoch_loop.batch_progress.current.ready)
 
-    def deal_anew(self, world_size: int, read: int) -> int:
-        """Have the next training pass read what other ranks have left of an epoch, each after `read` batches.
+    @property
+    def deals_again(self) -> bool:
+        """Whether what is left of an epoch that was dealt anew can be told again: of one data set."""
+        return len(self.configs.get(Split.TRAIN, ())) == 1
+
+    def deal_anew(self, legs: Sequence[tuple[int, int]]) -> int:
+        """Have the next training pass read what other ranks have left of an epoch.
 
         To be called on all ranks, when the data is set up.
 
         Args:
-            world_size: how many these were.
+            legs: how many these were, and how many batches each has read, one after the other.
 
         Returns:
             How many batches of the epoch count as read on each of the ranks that there are now.
@@ -203,28 +209,33 @@ class TridentDataModule(LightningDataModule):
             ConfigError: what they have left cannot be told.
         """
         loaders, ranks = self._train_loaders(), self._rank()
+        (world_size, read), *later = legs
         specs, samplers = self[Split.TRAIN], {n: sampler_of(one) for n, one in loaders.items()}
         dealt = {n for n, one in samplers.items() if isinstance(one, TrainBatches)}
         dealt -= {name for name, spec in specs.items() if spec.split}
         before = {n: len(samplers[n].of(world_size)) if n in dealt else None for n in loaders}
         behind = read_of_each(self.mode, before, read)
-        about, rest = read * world_size // ranks.world_size, dict[str, int | None].fromkeys(loaders)
+        gone = sum(count * each for count, each in later)
+        about, rest = (
+            (read * world_size + gone) // ranks.world_size,
+            dict[str, int | None].fromkeys(loaders),
+        )
         for name, loader in loaders.items():
             if name in dealt:
-                rest[name] = samplers[name].go_on_after(world_size, behind[name])
+                rest[name] = samplers[name].go_on_after([(world_size, behind[name]), *later])
                 continue
             if self.mode == "sequential" and len(loaders) > 1:
                 raise specs[name].cannot_be_told(world_size)
             parts = specs[name].loaders_of(world_size)
             parts = [self._replayed(to_its_end(heedless(part))) for part in parts]
-            first = partial(left_by_ranks, parts, behind[name], ranks, self._epoch)
+            first = partial(left_by_ranks, parts, behind[name], ranks, epoch=self._epoch, gone=gone)
             if isinstance(loader, InStep):
                 loader.loader, loader.begins_at = FirstPass(loader.loader, first), about
             else:
                 loaders[name] = FirstPass(loader, first)
         self._dealt_anew = True
         limit = getattr(self.trainer, "limit_train_batches", None)
-        length, left = self.train_batches(limit), left_of(self.mode, _lengths(loaders), rest)
+        length, left = self.train_batches(limit), left_of(self.mode, lengths_of(loaders), rest)
         if length is None or left is None or length != self.train_batches():
             return about if length is None else min(about, length - 1)
         return length - left
@@ -241,12 +252,8 @@ class TridentDataModule(LightningDataModule):
         """The sets to predict one after the other, in order of declaration; no sample on two ranks."""
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
         found = self._sequence(Split.PREDICT, AsItIs)
-        for name, loader in self._loaders.get(Split.PREDICT, {}).items():
-            if is_read_in_turn(loader) and self._rank().rank == 0:
-                log.warning(
-                    f"{name}: {loader.num_workers} loader workers read this stream in turn, and its predictions come "
-                    "in another order than its samples\nhint: num_workers=1 keeps it"
-                )
+        if self._rank().rank == 0:
+            say_what_is_read_in_turn(self._loaders.get(Split.PREDICT, {}))
         return found
 
     def train_batches(self, limit: float | None = None) -> int | None:
@@ -255,7 +262,7 @@ class TridentDataModule(LightningDataModule):
 
         None when the length is not known.
         """
-        lengths = _lengths(self._train_loaders())
+        lengths = lengths_of(self._train_loaders())
         if self.mode == "sequential":
             # Lightning limits the whole, and not each of them.
             return limited(batches(self.mode, lengths), limit)
@@ -391,7 +398,3 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
-
-
-def _lengths(loaders: Mapping[str, Any]) -> dict[str, int | None]:
-    return {name: length_of(loader) for name, loader in loaders.items()}

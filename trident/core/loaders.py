@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from trident.batches import TrainBatches
 from trident.sharding import Part, is_iterable
 from trident.stopping import leave_to_parent
+from trident.utils.logging import get_logger
 
 __all__ = [
     "AsItIs",
@@ -23,15 +24,18 @@ __all__ = [
     "Sequential",
     "Unsized",
     "heedless",
-    "is_read_in_turn",
     "left_by_ranks",
     "length_of",
+    "lengths_of",
     "limited",
     "sampler_of",
+    "say_what_is_read_in_turn",
     "skipping",
     "tell_epoch",
     "to_its_end",
 ]
+
+log = get_logger(__name__)
 
 
 class AsItIs:
@@ -155,6 +159,16 @@ def is_read_in_turn(loader: Any) -> bool:
     return getattr(loader, "num_workers", 0) > 1 and is_iterable(getattr(loader, "dataset", None))
 
 
+def say_what_is_read_in_turn(loaders: Mapping[str, Any]) -> None:
+    """Warn of predictions that will not be in their samples' order."""
+    for name, loader in loaders.items():
+        if is_read_in_turn(loader):
+            log.warning(
+                f"{name}: {loader.num_workers} loader workers read this stream in turn, and its predictions come in "
+                "another order than its samples\nhint: num_workers=1 keeps it"
+            )
+
+
 def _default_start_method() -> str:
     return multiprocessing.get_all_start_methods()[0]
 
@@ -174,14 +188,22 @@ def skipping(loader: Any, count: int) -> Any:
 
 
 def left_by_ranks(
-    loaders: Sequence[Any], read: int, part: Part, epoch: Callable[[], int] | None = None
+    loaders: Sequence[Any],
+    read: int,
+    part: Part,
+    *,
+    epoch: Callable[[], int] | None = None,
+    gone: int = 0,
 ) -> Iterator[Any]:
-    """A rank's part of the batches that other ranks, whose dataloaders these are, left after `read` batches each."""
+    """A rank's part of the batches that other ranks, whose dataloaders these are, left after `read` batches each.
+
+    But for `gone`, the first of these, which were read meanwhile.
+    """
     if epoch is not None:
         for loader in loaders:
             tell_epoch(loader, epoch())
     left = chain.from_iterable(islice(iter(loader), read, None) for loader in loaders)
-    return islice(left, part.rank, None, part.world_size)
+    return islice(left, gone + part.rank, None, part.world_size)
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:
@@ -202,6 +224,10 @@ def length_of(loader: Any) -> int | None:
         return len(loader)
     except (TypeError, NotImplementedError):  # an iterable data set has none
         return None
+
+
+def lengths_of(loaders: Mapping[str, Any]) -> dict[str, int | None]:
+    return {name: length_of(loader) for name, loader in loaders.items()}
 
 
 def limited(length: int | None, limit: float | None) -> int | None:
