@@ -116,8 +116,9 @@ class Resumable(Checkpoint):
             log.warning(
                 f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
             )
-        if held["behind"] == "batch" and (held["legs"] or before != now):
-            self._deal_anew(trainer, checkpoint, held["legs"], before, held["leg_began"])
+        legs = held.get("legs", [])
+        if held["behind"] == "batch" and (legs or before != now):
+            self._deal_anew(trainer, checkpoint, legs, before, held.get("leg_began", 0))
 
     def _deal_anew(
         self, trainer: pl.Trainer, checkpoint: Mapping[str, Any], legs: Any, before: int, began: int

@@ -301,9 +301,16 @@ def test_a_stop_between_epochs_leaves_other_ranks_whole_epochs(tmp_path: Path) -
     assert trained_on(tmp_path) == Counter(dict.fromkeys(range(24), 2))
 
 
-def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(tmp_path: Path) -> None:
-    attempt_of(tmp_path, 0, 2, "stop_after: [2]", BY_HAND)
-    codes, said = finish(begun(tmp_path, 1, 1, BY_HAND))
+@pytest.mark.parametrize(
+    "words",
+    [(BY_HAND,), (ROWS.replace("SIZE", "24"), *STREAM, BY_HAND, "+datamodule.sharding=manual")],
+    ids=["table", "stream"],
+)
+def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    attempt_of(tmp_path, 0, 2, "stop_after: [2]", *words)
+    codes, said = finish(begun(tmp_path, 1, 1, *words))
     assert codes == [2], said[-3000:]
     assert (
         "toy: what 2 ranks have left of the epoch in which they were stopped cannot be told" in said

@@ -216,15 +216,13 @@ class TridentDataModule(LightningDataModule):
         before = {n: len(samplers[n].of(world_size)) if n in dealt else None for n in loaders}
         behind = read_of_each(self.mode, before, read)
         gone = sum(count * each for count, each in later)
-        about, rest = (
-            (read * world_size + gone) // ranks.world_size,
-            dict[str, int | None].fromkeys(loaders),
-        )
+        about = (read * world_size + gone) // ranks.world_size
+        rest: dict[str, int | None] = dict.fromkeys(loaders)
         for name, loader in loaders.items():
             if name in dealt:
                 rest[name] = samplers[name].go_on_after([(world_size, behind[name]), *later])
                 continue
-            if self.mode == "sequential" and len(loaders) > 1:
+            if self._part(train=True) is None or (self.mode == "sequential" and len(loaders) > 1):
                 raise specs[name].cannot_be_told(world_size)
             parts = specs[name].loaders_of(world_size)
             parts = [self._replayed(to_its_end(heedless(part))) for part in parts]

@@ -191,8 +191,9 @@ class TridentDataspec:
             ConfigError: it is no stream, or not split in a way that trident knows for other ranks.
         """
         stream = whole(self.dataset)
-        own = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
-        if self.sampler is not None or not own or len(self.splits) > 1:
+        known = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
+        is_rebuilt = self.split and stream is self.dataset
+        if self.sampler is not None or not known or is_rebuilt or len(self.splits) > 1:
             raise self.cannot_be_told(world_size)
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         parts = [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
