@@ -256,6 +256,10 @@ SECOND = (
     "+datamodule.train.more={dataset: {_target_: toyproject.toy.Toy, size: 10, first: 100}, dataloader: "
     "{_target_: torch.utils.data.DataLoader, batch_size: 4}}",
 )
+MANUAL = (
+    *("+datamodule.sharding=manual", "datamodule.val=null", "datamodule.test=null"),
+    *("run.optimized_metric=null", "callbacks.checkpoint=null", "callbacks.early_stopping=null"),
+)
 OTHERS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
     # ranks before and then, samples, and what else is set
     "fewer": (2, 1, 24, (TOY,)),
@@ -303,7 +307,7 @@ def test_a_stop_between_epochs_leaves_other_ranks_whole_epochs(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "words",
-    [(BY_HAND,), (ROWS.replace("SIZE", "24"), *STREAM, BY_HAND, "+datamodule.sharding=manual")],
+    [(BY_HAND,), (ROWS.replace("SIZE", "24"), *STREAM, BY_HAND, *MANUAL)],
     ids=["table", "stream"],
 )
 def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(
