@@ -122,14 +122,14 @@ class SweepDir:
             raise _unwritable(self.path, error) from None
 
     def is_free(self) -> bool:
-        """Whether a new sweep may be written here: nothing is there but what a crash left of one."""
+        """Whether a new sweep may be written here: nothing is there, or what somebody writes now or a crash has left."""
         if not self.path.exists():
             return True
-        return self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {
-            _LOCK,
-            _MEMBERS,
-            _DIFF,
-        }
+        return self.path.is_dir() and (not any(self.path.iterdir()) or self._begun())
+
+    def _begun(self) -> bool:
+        """Only who writes a sweep makes its lock, and before all else."""
+        return (self.path / _LOCK).exists()
 
     def take(self) -> bool:
         """Make the directory of a new sweep; False when it is there already."""

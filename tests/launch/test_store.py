@@ -96,11 +96,18 @@ def test_values_typed_otherwise_are_the_same_member() -> None:
     assert len(members([("x=1",), ("x='1'",), ("x=true",), ("x='true'",)])) == 4
 
 
-def test_what_a_crash_left_of_a_sweep_may_be_written_anew(sweep: SweepDir, tmp_path: Path) -> None:
-    left = SweepDir(tmp_path / "left")
+def test_what_a_crash_left_of_a_sweep_may_be_written_anew(tmp_path: Path) -> None:
+    """So may what another submission is writing: code is frozen before there is a sweep.json."""
+    left, others = SweepDir(tmp_path / "left"), SweepDir(tmp_path / "others")
     assert left.take() and not left.take()
-    (left.path / "members.jsonl").touch()
-    assert left.is_free() and not sweep.is_free()
+    assert left.is_free()
+    with left.locked():
+        (left.path / "code").mkdir()
+        (left.path / "members.jsonl").touch()
+        assert left.is_free()
+    others.path.mkdir()
+    (others.path / "members.jsonl").touch()
+    assert not others.is_free()
 
 
 def test_ids_are_no_numbers() -> None:
