@@ -122,7 +122,7 @@ class SweepDir:
             raise _unwritable(self.path, error) from None
 
     def is_free(self) -> bool:
-        """Whether a new sweep may be written here: nothing is there, or what somebody writes now or a crash has left."""
+        """Whether a new sweep may be written here, or is being written, or a crash has left some of one."""
         if not self.path.exists():
             return True
         return self.path.is_dir() and (not any(self.path.iterdir()) or self._begun())
