@@ -44,7 +44,7 @@ MORE = (
 )
 BOTH = ("module._target_=toyproject.toy.Both", f"+{MORE}")
 SHARDED = ("fsdp", "deepspeed_zero2")
-DEEP = ("~module.model", "+module.model={_target_: toyproject.toy.Deep}")
+DEEP = ("~module.model", "+module.model={_target_: toyproject.toy.Deep, dropout: 0.3}")
 STOPPED_EARLY = (
     "callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, "
     "monitor: odd/val/acc, mode: max, patience: 1}"
@@ -98,7 +98,8 @@ def attempt(name: str, overrides: tuple[str, ...], number: int, trace: str) -> P
 def member(name: str, overrides: tuple[str, ...], stops: tuple[int, ...]) -> None:
     """A run to its end, over as many attempts as that takes."""
     for number in range(len(stops) + 1):
-        place = attempt(name, overrides, number, f"stop_after: {list(stops)}")
+        when = f"in_validation: {name.startswith('validated_each')}".lower()
+        place = attempt(name, overrides, number, f"stop_after: {list(stops)}, {when}")
         if not (place / STOPPED).exists():
             return
 

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import finish, start
+from support import call, finish, start
 
 from trident.checkpoints import Place
 from trident.records import RESUME, write_json
@@ -44,10 +45,11 @@ SIZES = {
         "uneven",
         "averaged",
         "stopped_early",
+        "validated_each",
         "fsdp",
         "deepspeed_zero2",
     ),
-    4: ("accumulated", "stream", "workers", "max_size_cycle"),
+    4: ("accumulated", "stream", "workers", "max_size_cycle", "averaged"),
 }
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
@@ -101,7 +103,7 @@ def validated(trace: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in one.items() if "/val/" in key} for one in logged]
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_killed_run_is_equal_too(size: int, ran: Callable[[int], Path]) -> None:
     """All ranks kill themselves, twice, between two checkpoints."""
     root = ran(size)
@@ -139,6 +141,31 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(
         steps.append(found["step"])
     assert steps == sorted(set(steps))
     assert len(list((tmp_path / "run" / "resume").iterdir())) <= 4, "two, one that begins, one torn"
+
+
+def test_training_does_not_wait_for_a_checkpoint_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each one is held up until another batch has been trained on."""
+    went_on, save, seen = [], torch.save, tmp_path / "seen.0"
+
+    def held_up(*args: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            batches, limit = len(seen.read_text().splitlines()), time.monotonic() + 20
+            while len(seen.read_text().splitlines()) == batches and time.monotonic() < limit:
+                time.sleep(0.01)
+            went_on.append(len(seen.read_text().splitlines()) > batches)
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", held_up)
+    monkeypatch.setenv("TRIDENT_MEMBER_DIR", f"{tmp_path}/run")
+    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", f"{tmp_path}/run/attempts/0")
+    words = ("callbacks.checkpoint=null", "callbacks.early_stopping=null")
+    assert (
+        call(tmp_path / "run", "+run.resume_steps=2", f"module.model.log={tmp_path}/seen", *words)
+        == 0
+    )
+    assert len(went_on) >= 3 and all(went_on)
 
 
 def test_a_checkpoint_is_due_by_the_clock_within_an_epoch(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def both(tmp_path_factory, alone) -> Path:
     (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
-    wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "by_node_wrong": 2}
+    wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "broken": 1, "by_node_wrong": 2}
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
@@ -63,6 +63,8 @@ def both(tmp_path_factory, alone) -> Path:
         "predict",
         "foreign",
         "uneven",
+        "pad",
+        "drop",
         "streams",
         "kinds",
         *SPLITS,
@@ -129,6 +131,22 @@ def test_ranks_whose_streams_differ_in_length_end_each_epoch_together(both):
     read = Counter(chain.from_iterable([*first, *second[::2]]))
     assert read == Counter({index: 3 for index in range(17)})
     assert result(both / "uneven")["steps"] == 6
+
+
+def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
+    """The first batch is the second rank's second, or both second batches are left out."""
+    (first, second), said = seen(both, "pad"), (both / "output.txt").read_text()
+    assert [len(first), len(second)] == [6, 6] and second[1::2] == second[::2]
+    read = Counter(chain.from_iterable([*first, *second]))
+    assert read == Counter({index: 6 if index in second[0] else 3 for index in range(17)})
+    assert said.count("batches repeated in this epoch, as its parts differ") == 3
+    assert "rank 0: 0, rank 1: 1" in said
+    first, second = seen(both, "drop")
+    assert [len(first), len(second)] == [3, 3]
+    read = Counter(chain.from_iterable([*first, *second]))
+    assert set(read.values()) == {3} and len(read) == 16
+    assert said.count("samples left out, at least in this epoch, as its parts differ") == 3
+    assert result(both / "pad")["steps"] == 6 and result(both / "drop")["steps"] == 3
 
 
 def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
@@ -236,6 +254,7 @@ def test_only_rank_zero_writes(both):
         ),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),
         ("bad", "this metric fails"),
+        ("broken", "toy: rank 1 could not read its part"),
     ],
 )
 def test_failures_end_all_ranks_and_are_recorded(name, message, both):

@@ -28,6 +28,11 @@ SAMPLER = (
     "{_target_: torch.utils.data.DistributedSampler, shuffle: true}"
 )
 STREAM = ("+spec.dataset.stream=true", "~datamodule.train.toy.dataloader.shuffle")
+UNEVEN = [*ROWS, *STREAM, "module.scheduler=null", "spec.dataset.size=17"]
+BROKEN = (
+    "+datamodule.train.toy.preprocessing.method.map="
+    "{function: {_partial_: true, _target_: toyproject.toy.broken, at: 15}}"
+)
 FAILING = "{_partial_: true, _target_: toyproject.toy.fail}"
 
 MORE_STEPS = (
@@ -50,7 +55,10 @@ RUNS = {
     "odd": [*BARE, "datamodule.train.toy.dataloader.batch_size=4", "spec.dataset.size=25"],
     "manual": [*NO_EVALUATION, SPLIT],
     "stream": [*ROWS, *STREAM, "module.scheduler=null"],
-    "uneven": [*ROWS, *STREAM, "module.scheduler=null", "spec.dataset.size=17"],
+    "uneven": UNEVEN,
+    "pad": [*UNEVEN, "+datamodule.uneven=pad"],
+    "drop": [*UNEVEN, "+datamodule.uneven=drop"],
+    "broken": [*UNEVEN, BROKEN],
     "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],
     "kinds": [*BARE, *KINDS, f"run.ckpt_path='{CHECKPOINT}'"],
     "unsplit": [*ROWS, "+datamodule.sharding=manual"],

@@ -89,8 +89,8 @@ class Model(nn.Module):
 class Deep(Model):
     """The same with blocks, as transformers have them."""
 
-    def __init__(self, log: str | None = None) -> None:
-        super().__init__(log=log)
+    def __init__(self, dropout: float = 0.0, log: str | None = None) -> None:
+        super().__init__(dropout, log)
         self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
 
     def forward(self, x, labels, ids):
@@ -228,6 +228,13 @@ def noted(row, log):
     """A step of preprocessing that writes down which process ran it, and how often."""
     with Path(f"{log}.{os.environ.get('RANK', '0')}").open("a") as file:
         file.write(f"{row['ids']}\n")
+    return row
+
+
+def broken(row, at):
+    """A step of preprocessing that fails at one sample."""
+    if int(row["ids"]) == at:
+        raise ValueError(f"sample {at} cannot be read")
     return row
 
 

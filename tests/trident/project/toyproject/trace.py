@@ -29,13 +29,19 @@ class Trace(Callback):
     Args:
         stop_after: batches, counted over all epochs and attempts, after which rank 0 is told to stop.
         kill_after: batches after which every rank kills itself, one of them an attempt.
+        in_validation: whether the stop is asked for in the validation behind the batch.
     """
 
     def __init__(
-        self, path: str, stop_after: Sequence[int] = (), kill_after: Sequence[int] = ()
+        self,
+        path: str,
+        stop_after: Sequence[int] = (),
+        kill_after: Sequence[int] = (),
+        in_validation: bool = False,
     ) -> None:
         self.path = Path(f"{path}.{os.environ.get('RANK', '0')}")
         self.stop_after, self.kill_after = stop_after, kill_after
+        self.in_validation = in_validation
 
     def tell(self, *what) -> None:
         with self.path.open("a") as file:
@@ -50,11 +56,19 @@ class Trace(Callback):
         ]
         self.tell("step", trainer.global_step, float(outputs["loss"]).hex(), rates, ids)
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        if trainer.is_global_zero and done + 1 in self.stop_after:
-            STOP.requested = True
+        if not self.in_validation:
+            self.ask(trainer, done + 1)
         killed = int(os.environ.get("TRIDENT_ATTEMPT", "0"))
         if killed < len(self.kill_after) and done + 1 == self.kill_after[killed]:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def ask(self, trainer, done: int) -> None:
+        if trainer.is_global_zero and done in self.stop_after:
+            STOP.requested = True
+
+    def on_validation_batch_end(self, trainer, *args, **kwargs):
+        if self.in_validation and not trainer.sanity_checking:
+            self.ask(trainer, trainer.fit_loop.epoch_loop.batch_progress.total.completed)
 
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
