@@ -158,6 +158,12 @@ class Resumable(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = self._asked_at = time.monotonic()
         self._saved_step = trainer.global_step
+        if trainer.is_global_zero and not self._tells_what_is_left(trainer):
+            log.warning(
+                "no checkpoint is written within an epoch, and a stop goes back to an epoch's end: how much was read "
+                "of each of several training sets cannot be told\nhint: streams have no length; "
+                "datamodule.mode=max_size needs none, nor does sequential with one stream, the last"
+            )
         self.stop.waits()
         if self._held is not None and self._held["behind"] == "batch":
             # For what is done to the first batch on its way here. No epoch begins before it.
@@ -254,12 +260,15 @@ class Resumable(Checkpoint):
     def _act(self, trainer: pl.Trainer, behind: Behind) -> None:
         """Save and stop, where that was agreed on. To be called on all ranks."""
         (stops, saves), self._next = self._next, (False, False)
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        can_save = not self._legs or behind != "batch" or datamodule.deals_again
-        if (stops or saves) and can_save:
+        if (stops or saves) and (behind != "batch" or self._tells_what_is_left(trainer)):
             self._save(trainer, behind, waits=stops or behind == "training")
         if stops:
             self._end(trainer)
+
+    def _tells_what_is_left(self, trainer: pl.Trainer) -> bool:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        tells = getattr(datamodule, "tells_what_is_left", None)
+        return tells is None or bool(tells(again=bool(self._legs)))
 
     def _save(self, trainer: pl.Trainer, behind: Behind, *, waits: bool) -> None:
         """Write a full checkpoint, then the record that names it. To be called on all ranks."""

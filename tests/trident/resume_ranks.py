@@ -42,6 +42,12 @@ MORE = (
     "datamodule.train.more={dataset: {_target_: toyproject.trace.Noisy, size: 10}, dataloader: "
     f"{{_target_: torch.utils.data.DataLoader, batch_size: {4 // WORLD_SIZE}, shuffle: true}}}}"
 )
+ALSO = (
+    "datamodule.train.more={dataset: {_target_: toyproject.toy.rows, size: 10, stream: true}, dataloader: "
+    f"{{_target_: torch.utils.data.DataLoader, batch_size: {4 // WORLD_SIZE}}}}}"
+)
+BY_EPOCH = ("max_size_cycle_mixed", "sequential_streams")
+MIXED = ("module._target_=toyproject.toy.Both", f"+{ALSO}", "module.scheduler=null")
 BOTH = ("module._target_=toyproject.toy.Both", f"+{MORE}")
 SHARDED = ("fsdp", "deepspeed_zero2")
 DEEP = ("~module.model", "+module.model={_target_: toyproject.toy.Deep, dropout: 0.3}")
@@ -67,6 +73,9 @@ RUNS = {
     "uneven": UNEVEN,
     "rows_shuffled": SHUFFLED,
     **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES},
+    **{f"{mode}_mixed": (*MIXED, f"+datamodule.mode={mode}") for mode in MODES},
+    "sequential_streams": (*MIXED, *ROWS, "+datamodule.mode=sequential"),
+    "rows_shuffled_workers": (*SHUFFLED, *WORKERS),
     "validated_each": ("+trainer.val_check_interval=1",),
     "augmented": ("module._target_=toyproject.toy.Augmented", "+trainer.val_check_interval=3"),
     "averaged": ("module._target_=toyproject.toy.Averaged",),
@@ -98,6 +107,8 @@ def attempt(name: str, overrides: tuple[str, ...], number: int, trace: str) -> P
 def member(name: str, overrides: tuple[str, ...], stops: tuple[int, ...]) -> None:
     """A run to its end, over as many attempts as that takes."""
     for number in range(len(stops) + 1):
+        if number and name.startswith(BY_EPOCH):
+            stops = ()  # it has gone back, and would be stopped there again
         when = f"in_validation: {name.startswith('validated_each')}".lower()
         place = attempt(name, overrides, number, f"stop_after: {list(stops)}, {when}")
         if not (place / STOPPED).exists():
@@ -118,7 +129,7 @@ for name in CHOSEN:
         attempt(f"{name}-killed", saved, int(sys.argv[3]), "kill_after: [5, 11]")
         continue
     member(f"{name}-calm", RUNS[name], ())
-    stops = ANY_STEP if name == "plain" else STOPS
+    stops = {"plain": ANY_STEP, **dict.fromkeys(BY_EPOCH, (16,))}.get(name, STOPS)
     # Sharded runs take their time to begin: they are stopped once, in the second epoch.
     member(f"{name}-told", RUNS[name], stops[-1:] if name in SHARDED else stops)
 

@@ -33,6 +33,9 @@ NAMES = (
         "stopped_early",
         "plateau",
         "max_steps",
+        "rows_shuffled_workers",
+        "sequential_mixed",
+        "max_size_mixed",
     ),
 )
 SIZES = {
@@ -51,6 +54,8 @@ SIZES = {
     ),
     4: ("accumulated", "stream", "workers", "max_size_cycle", "averaged"),
 }
+BY_EPOCH = ("max_size_cycle_mixed", "sequential_streams")
+"""Runs whose epochs are run again: how much was read of a stream beside another set cannot be told."""
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
 
@@ -62,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     def run(size: int) -> Path:
         if size not in folders:
             folders[size] = root = tmp_path_factory.mktemp(f"ranks{size}")
-            argv = [str(HERE / "resume_ranks.py"), str(root), ",".join(SIZES[size])]
+            argv = [str(HERE / "resume_ranks.py"), str(root), ",".join([*SIZES[size], *BY_EPOCH])]
             # Many runs in one process each: on a busy machine, starting one costs seconds.
             ranks = start(argv, world_size=size, warm=True, PYTHONPATH=str(HERE))
             codes, said = finish(ranks, timeout=400)
@@ -94,6 +99,28 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
     assert len(stops) >= {"fsdp": 1, "deepspeed_zero2": 1, "plain": 18}.get(name, 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
+
+
+@pytest.mark.parametrize("name", BY_EPOCH)
+@pytest.mark.parametrize("size", [1, 2])
+def test_where_what_was_read_cannot_be_told_an_epoch_is_run_again(
+    size: int, name: str, ran: Callable[[int], Path]
+) -> None:
+    root = ran(size)
+    assert not list(root.glob(f"{name}-*.failed.*"))
+    assert (root / f"{name}-told" / "attempts" / "0" / "stop.json").exists()
+    for rank in range(size):
+        calm, told = (
+            [
+                json.loads(line)
+                for line in (root / f"{name}-{how}.trace.{rank}").read_text().splitlines()
+            ]
+            for how in ("calm", "told")
+        )
+        again = len(told) - len(calm)
+        stop = next(i for i, line in enumerate(told) if line not in calm[i : i + 1])
+        assert 0 < again < stop, "it went back, and not to the run's beginning"
+        assert told[:stop] == calm[:stop] and told[stop:] == calm[stop - again :]
 
 
 def validated(trace: Path) -> list[dict[str, str]]:

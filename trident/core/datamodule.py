@@ -29,7 +29,7 @@ from trident.core.loaders import (
     tell_epoch,
     to_its_end,
 )
-from trident.core.modes import Mode, batches, combined, read_of_each
+from trident.core.modes import Mode, batches, combined, read_of_each, tells_what_was_read
 from trident.core.modes import left as left_of
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
@@ -189,10 +189,10 @@ class TridentDataModule(LightningDataModule):
             return 0
         return int(fit.epoch_loop.batch_progress.current.ready)
 
-    @property
-    def deals_again(self) -> bool:
-        """Whether what is left of an epoch that was dealt anew can be told again: of one data set."""
-        return len(self.configs.get(Split.TRAIN, ())) == 1
+    def tells_what_is_left(self, *, again: bool) -> bool:
+        """Whether that can be told in the middle of an epoch, or again in one that was dealt anew."""
+        lengths = lengths_of(self._training)
+        return len(lengths) == 1 or (not again and tells_what_was_read(self.mode, lengths))
 
     def deal_anew(self, legs: Sequence[tuple[int, int]]) -> int:
         """Have the next training pass read what other ranks have left of an epoch.
@@ -284,7 +284,7 @@ class TridentDataModule(LightningDataModule):
         if len(self._training) == 1:
             loader = next(iter(self._training.values()))
             return isinstance(loader, InStep) and loader.is_filler(batch_idx)
-        if self.mode != "sequential":
+        if self.mode != "sequential" or self._rank().world_size == 1:
             return False
         for name, loader in self._training.items():
             if name in batch:

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
 from trident.core.loaders import Sequential
 
-__all__ = ["Mode", "batches", "combined", "left", "read_of_each"]
+__all__ = ["Mode", "batches", "combined", "left", "read_of_each", "tells_what_was_read"]
 
 Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
@@ -40,6 +40,13 @@ def left(mode: Mode, counts: Counts, of: Counts) -> int | None:
         return batches(mode, of)
     longest = batches(mode, counts)  # the others begin again until it ends
     return batches(mode, {name: of[name] for name, count in counts.items() if count == longest})
+
+
+def tells_what_was_read(mode: Mode, counts: Counts) -> bool:
+    """Whether an epoch's batches tell those of each data set: not behind the end of one of unknown length."""
+    if mode == "max_size_cycle":
+        return len(counts) == 1 or None not in counts.values()
+    return mode != "sequential" or None not in list(counts.values())[:-1]
 
 
 def read_of_each(mode: Mode, counts: Counts, read: int) -> dict[str, int]:
