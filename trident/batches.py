@@ -168,7 +168,9 @@ class TrainBatches(Sampler[list[int]]):
         length = self._length if length is None else length
         if self.drop_last and samples >= length * self.batch_size:
             return [self.batch_size] * length
-        sizes = []
+        sizes: list[int] = []
+        if not length:
+            return sizes  # other ranks have read it to its end
         for later in reversed(range(length)):
             sizes.append(min(self.batch_size, samples - later))
             samples -= sizes[-1]

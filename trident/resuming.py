@@ -79,7 +79,7 @@ class Resumable(Checkpoint):
         """While a checkpoint of ours is written: what it follows."""
         self._held: Mapping[str, Any] | None = None
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
-        self._is_given_back = False
+        self._goes_on = False
         self._legs: list[tuple[int, int]] = []
         """Of an epoch that was dealt anew: the attempts before this one, by ranks and batches of each."""
         self._leg_began = 0
@@ -113,8 +113,10 @@ class Resumable(Checkpoint):
         if before == now:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
         else:
+            self._goes_on = True
             log.warning(
-                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
+                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew, and "
+                "a schedule by steps goes on with the steps of so many ranks"
             )
         legs = held.get("legs", [])
         if held["behind"] == "batch" and (legs or before != now):
@@ -141,7 +143,7 @@ class Resumable(Checkpoint):
         if self._held is not None:
             randomness.restore(self._held["random"])
             logged.restore(self._held["logged"], trainer, pl_module, within_epoch=within_epoch)
-            self._held, self._is_given_back = None, True
+            self._held, self._goes_on = None, True
 
     # -- hooks -----------------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class Resumable(Checkpoint):
             self._drawn = randomness.state(cuda=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._is_given_back:
+        if self._goes_on:
             # Lightning leaves out a plateau's step in the epoch that it goes on in, for want of what was logged.
             trainer.fit_loop._restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)

@@ -325,20 +325,49 @@ OTHERS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
     "samples, then whole shards": (3, 2, 25, (ROWS, *STREAM, WORKERS)),
     "a stream split by hand": (2, 1, 25, (TORCH, *STREAM, BY_HAND)),
     "several sets": (2, 1, 24, (TOY, *SECOND)),
+    "several sets, one at its end": (2, 1, 24, (TOY, *SECOND)),
 }
 
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -> None:
-    """Stopped after two batches a rank; two epochs in all."""
+    """Stopped after two batches a rank, or where the first of two sets has ended; two epochs in all."""
     first, then, size, more = OTHERS[case]
     words = [word.replace("SIZE", str(size)) for word in more]
-    attempt_of(tmp_path, 0, first, "stop_after: [2]", *words)
+    attempt_of(tmp_path, 0, first, f"stop_after: [{7 if 'at its end' in case else 2}]", *words)
     assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     said = attempt_of(tmp_path, 1, then, "stop_after: []", *words)
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
-    whole = [*range(size), *(range(100, 110) if case == "several sets" else ())]
+    whole = [*range(size), *(range(100, 110) if "several sets" in case else ())]
     assert trained_on(tmp_path) == Counter(dict.fromkeys(whole, 2))
+
+
+def test_the_longest_of_several_sets_is_that_of_the_ranks_that_began_the_epoch(
+    tmp_path: Path,
+) -> None:
+    """Nine and eight batches of two samples are five and four on two ranks, and three on three."""
+    words = [TOY.replace("SIZE", "17"), *SECOND, "datamodule.train.more.dataset.size=16"]
+    words += ["datamodule.mode=max_size_cycle", "datamodule.train.more.dataloader.batch_size=2"]
+    attempt_of(tmp_path, 0, 2, "stop_after: [3]", *words)
+    assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    attempt_of(tmp_path, 1, 3, "stop_after: []", *words)
+    read = {id: times for id, times in trained_on(tmp_path).items() if id < 100}
+    assert len(read) == 17 and sum(read.values()) <= 2 * 17 + 1, "two are left, and read by three"
+
+
+def test_a_plateau_steps_in_the_epoch_that_other_ranks_end(tmp_path: Path) -> None:
+    """The first value is the best, and the second is no better."""
+    words = (
+        "~module.scheduler",
+        "+module.scheduler={monitor: odd/val/acc, interval: epoch, scheduler: {patience: 0, threshold: 9.0, "
+        "_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode: abs, mode: max}}",
+        *("trainer.max_epochs=3", "callbacks.early_stopping=null"),
+    )
+    attempt_of(tmp_path, 0, 2, "stop_after: [2]", *words)
+    attempt_of(tmp_path, 1, 1, "stop_after: []", *words)
+    lines = map(json.loads, (tmp_path / "trace.0").read_text().splitlines())
+    rates = [line[3][0] for line in lines if line[0] == "step"]
+    assert rates[-1] == pytest.approx(rates[0] / 10)
 
 
 @pytest.mark.parametrize("data", [TOY, ROWS], ids=["table", "stream"])

@@ -233,7 +233,7 @@ class TridentDataModule(LightningDataModule):
                 loaders[name] = FirstPass(loader, first)
         self._dealt_anew = True
         limit = getattr(self.trainer, "limit_train_batches", None)
-        length, left = self.train_batches(limit), left_of(self.mode, lengths_of(loaders), rest)
+        length, left = self.train_batches(limit), left_of(self.mode, before, rest)
         if length is None or left is None or length != self.train_batches():
             return about if length is None else min(about, length - 1)
         return length - left
