@@ -18,6 +18,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
 from trident.checkpoints import Checkpoints, Place
+from trident.core.optimizer import rescale_schedules, total_steps
 from trident.errors import ConfigError
 from trident.gather import all_gather
 from trident.records import STOPPED, write_json
@@ -80,6 +81,8 @@ class Resumable(Checkpoint):
         self._held: Mapping[str, Any] | None = None
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
         self._goes_on = False
+        self._steps: int | None = None
+        """Of the whole fit, as schedules count them: until training begins, those of other ranks that left the checkpoint."""
         self._legs: list[tuple[int, int]] = []
         """Of an epoch that was dealt anew: the attempts before this one, by ranks and batches of each."""
         self._leg_began = 0
@@ -97,7 +100,7 @@ class Resumable(Checkpoint):
             "random_before": self._drawn,
             "logged": logged.state(trainer, pl_module),
         }
-        dealt = {"legs": self._legs, "leg_began": self._leg_began}
+        dealt = {"legs": self._legs, "leg_began": self._leg_began, "steps": self._steps}
         checkpoint[RANKS] = {"behind": self._saving, "by_rank": all_gather(mine), **dealt}
         _as_lightning_saves(checkpoint, self._saving)
 
@@ -113,10 +116,9 @@ class Resumable(Checkpoint):
         if before == now:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
         else:
-            self._goes_on = True
+            self._goes_on, self._steps = True, held.get("steps")
             log.warning(
-                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew, and "
-                "a schedule by steps goes on with the steps of so many ranks"
+                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
             )
         legs = held.get("legs", [])
         if held["behind"] == "batch" and (legs or before != now):
@@ -160,6 +162,8 @@ class Resumable(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = self._asked_at = time.monotonic()
         self._saved_step = trainer.global_step
+        before, self._steps = self._steps, total_steps(trainer)
+        rescale_schedules(trainer, before, self._steps)
         if trainer.is_global_zero and not self._tells_what_is_left(trainer):
             log.warning(
                 "no checkpoint is written within an epoch, and a stop goes back to an epoch's end: how much was read "

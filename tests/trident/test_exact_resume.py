@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +353,26 @@ def test_the_longest_of_several_sets_is_that_of_the_ranks_that_began_the_epoch(
     attempt_of(tmp_path, 1, 3, "stop_after: []", *words)
     read = {id: times for id, times in trained_on(tmp_path).items() if id < 100}
     assert len(read) == 17 and sum(read.values()) <= 2 * 17 + 1, "two are left, and read by three"
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize("stop", [2, 12])
+def test_a_schedule_goes_on_with_the_share_of_its_steps(
+    first: int, then: int, stop: int, tmp_path: Path
+) -> None:
+    """Of four epochs of 12 batches, or of six."""
+    schedule = "_target_: transformers.get_linear_schedule_with_warmup, num_warmup_steps: 0"
+    words = (
+        *("trainer.max_epochs=4", "callbacks.early_stopping=null"),
+        *("~module.scheduler", f"+module.scheduler={{{schedule}}}"),
+    )
+    attempt_of(tmp_path, 0, first, f"stop_after: [{stop}]", *words)
+    attempt_of(tmp_path, 1, then, "stop_after: []", *words)
+    lines = map(json.loads, (tmp_path / "trace.0").read_text().splitlines())
+    rates = [line[3][0] for line in lines if line[0] == "step"]
+    drops = [one - other for one, other in pairwise(rates)]
+    assert all(0 < drop <= 0.5 / 24 * 2.1 for drop in drops), rates
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_plateau_steps_in_the_epoch_that_other_ranks_end(tmp_path: Path) -> None:

@@ -169,6 +169,29 @@ def total_steps(trainer: Any) -> int | None:
     return min(limits) if limits else None
 
 
+def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None:
+    """Have schedules over all `now` steps of a fit go on where the same share of `before` steps was taken.
+
+    Of those that `functools.partial` makes of ``num_training_steps``, as transformers' are: that number is in no
+    checkpoint. What a config fixes stays as it is.
+    """
+    if not before or not now or before == now:
+        return
+    for config in trainer.lr_scheduler_configs:
+        scheduler = config.scheduler
+        shapes = getattr(scheduler, "lr_lambdas", None) or [None]
+        known = getattr(shapes[0], "keywords", {}).get("num_training_steps")
+        if config.interval != "step" or config.frequency != 1 or known != now:
+            continue
+        scheduler.last_epoch = round(scheduler.last_epoch * now / before)
+        rates = [
+            b * at(scheduler.last_epoch) for b, at in zip(scheduler.base_lrs, shapes, strict=True)
+        ]
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
+
+
 def batches_per_epoch(trainer: Any) -> int | None:
     """Batches of one training epoch on each rank; None when that is not known beforehand."""
     count = getattr(trainer.datamodule, "train_batches", None)
