@@ -82,7 +82,7 @@ class Resumable(Checkpoint):
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
         self._goes_on = False
         self._steps: int | None = None
-        """Of the whole fit, as schedules count them: until training begins, those of other ranks that left the checkpoint."""
+        """Of the whole fit, as schedules count them; until training begins, those of other ranks, if any."""
         self._legs: list[tuple[int, int]] = []
         """Of an epoch that was dealt anew: the attempts before this one, by ranks and batches of each."""
         self._leg_began = 0
