@@ -47,6 +47,7 @@ def test_a_command_and_a_shell_run_beside_a_rank(cli, login):
     assert shell.wait(20) == 0
     os.close(mine)
     running("cancel", "s")
+    running.until("s", lambda members: members[0]["state"] == "CANCELLED")
     assert "member 0 is CANCELLED" in running("attach", "0", code=2).stderr
 
 
