@@ -45,6 +45,10 @@ Behind = Literal["batch", "epoch", "training"]
 """What a checkpoint follows."""
 
 
+HINT = """
+hint: streams have no length; datamodule.mode=max_size needs none, nor does sequential with one stream, the last"""
+
+
 class Resumable(Checkpoint):
     """Writes what the next attempt begins with, and stops all ranks at one step when one was told to.
 
@@ -166,9 +170,9 @@ class Resumable(Checkpoint):
         rescale_schedules(trainer, before, self._steps)
         if trainer.is_global_zero and not self._tells_what_is_left(trainer):
             log.warning(
-                "no checkpoint is written within an epoch, and a stop goes back to an epoch's end: how much was read "
-                "of each of several training sets cannot be told\nhint: streams have no length; "
-                "datamodule.mode=max_size needs none, nor does sequential with one stream, the last"
+                f"no checkpoint is written within {'this' if self._legs else 'an'} epoch, and a stop goes back to an "
+                "epoch's end: how much was read of each of several training sets cannot be told"
+                + ("" if self._legs else HINT)
             )
         self.stop.waits()
         if self._held is not None and self._held["behind"] == "batch":

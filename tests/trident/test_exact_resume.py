@@ -338,6 +338,7 @@ def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -
     assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     said = attempt_of(tmp_path, 1, then, "stop_after: []", *words)
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
+    assert ("no checkpoint is written within this epoch" in said) == ("several" in case)
     whole = [*range(size), *(range(100, 110) if "several sets" in case else ())]
     assert trained_on(tmp_path) == Counter(dict.fromkeys(whole, 2))
 
