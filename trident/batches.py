@@ -54,8 +54,10 @@ class TrainBatches(Sampler[list[int]]):
         """The same for loader workers, which have copies of everything else."""
         self.skip = 0
         """Batches that an earlier attempt has read of the epoch: left out once."""
-        self._legs: tuple[tuple[int, int], ...] = ()
-        """Likewise of attempts with another number of ranks: that number, and the batches of each."""
+        self.twice = 0
+        """Samples of what others have left of an epoch that are read twice."""
+        self._legs: tuple[tuple[TrainBatches, int], ...] = ()
+        """Likewise of other ranks, or in other batches: those of rank 0, and how many each has read."""
         all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
@@ -107,25 +109,25 @@ class TrainBatches(Sampler[list[int]]):
                 yield indices[:size]
             indices = indices[size:]
 
-    def of(self, world_size: int) -> TrainBatches:
-        """Those of rank 0 of so many ranks, which have read the same data set."""
+    def of(self, world_size: int, *, batch_size: int, drop_last: bool) -> TrainBatches:
+        """Those of rank 0 of so many ranks, which have read the same data set in the same order."""
         return TrainBatches(
             self.size,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             part=Part(world_size=world_size),
             shuffle=self.shuffle,
             seed=self.seed,
-            drop_last=self.drop_last,
+            drop_last=drop_last,
         )
 
-    def go_on_after(self, legs: Sequence[tuple[int, int]]) -> int:
-        """Have the next pass deal out what other ranks have left of the epoch.
+    def go_on_after(self, legs: Sequence[tuple[TrainBatches, int]]) -> int:
+        """Have the next pass deal out what others have left of the epoch.
 
         Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of
-        them are read twice.
+        them are read :attr:`twice`.
 
         Args:
-            legs: how many ranks there were, and how many batches each has read, one after the other.
+            legs: the batches of rank 0 of each (:meth:`of`), and how many of them were read, one after the other.
         """
         self._legs = tuple(legs)
         return self._batches_of(len(self._left()))
@@ -133,14 +135,14 @@ class TrainBatches(Sampler[list[int]]):
     def _left(self) -> list[int]:
         """In the order of the epoch."""
         left = self._order()
-        for world_size, read in self._legs:
-            before, size = self.of(world_size), len(left)
+        for before, read in self._legs:
+            size, world_size = len(left), before.part.world_size
             sizes = [len(_dealt(size, rank, before.part)) for rank in range(world_size)]
             count = before._batches_of(size)
             done = [sum(before.batch_sizes(own, count)[:read]) for own in sizes]
             left = [one for at, one in enumerate(left) if at // world_size >= done[at % world_size]]
-        short = self.part.world_size - len(left)
-        return left + (left * short)[: max(short, 0)]
+        self.twice = max(0, self.part.world_size - len(left))
+        return left + (left * self.twice)[: self.twice]
 
     def _batches_of(self, samples: int) -> int:
         """How many batches each rank has of `samples` that are dealt out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -18,6 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
 from trident.checkpoints import Checkpoints, Place
+from trident.core.going_on import Leg
 from trident.core.optimizer import rescale_schedules, total_steps
 from trident.errors import ConfigError
 from trident.gather import all_gather
@@ -87,8 +89,8 @@ class Resumable(Checkpoint):
         self._goes_on = False
         self._steps: int | None = None
         """Of the whole fit, as schedules count them; until training begins, those of other ranks, if any."""
-        self._legs: list[tuple[int, int]] = []
-        """Of an epoch that was dealt anew: the attempts before this one, by ranks and batches of each."""
+        self._legs: list[Leg] = []
+        """Of an epoch that was dealt anew: the attempts before this one."""
         self._leg_began = 0
         """The batch of the epoch that this attempt began with."""
 
@@ -104,8 +106,14 @@ class Resumable(Checkpoint):
             "random_before": self._drawn,
             "logged": logged.state(trainer, pl_module),
         }
-        dealt = {"legs": self._legs, "leg_began": self._leg_began, "steps": self._steps}
-        checkpoint[RANKS] = {"behind": self._saving, "by_rank": all_gather(mine), **dealt}
+        checkpoint[RANKS] = {
+            "behind": self._saving,
+            "by_rank": all_gather(mine),
+            "dealt": trainer.datamodule.dealt(),  # type: ignore[attr-defined]
+            "legs": [asdict(leg) for leg in self._legs],
+            "leg_began": self._leg_began,
+            "steps": self._steps,
+        }
         _as_lightning_saves(checkpoint, self._saving)
 
     def on_load_checkpoint(
@@ -120,26 +128,29 @@ class Resumable(Checkpoint):
         if before == now:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
         else:
-            self._goes_on, self._steps = True, held.get("steps")
+            self._goes_on, self._steps = True, held["steps"]
             log.warning(
                 f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
             )
-        legs = held.get("legs", [])
-        if held["behind"] == "batch" and (legs or before != now):
-            self._deal_anew(trainer, checkpoint, legs, before, held.get("leg_began", 0))
+        if held["behind"] == "batch":
+            self._go_on_within(trainer, checkpoint, held)
 
-    def _deal_anew(
-        self, trainer: pl.Trainer, checkpoint: Mapping[str, Any], legs: Any, before: int, began: int
+    def _go_on_within(
+        self, trainer: pl.Trainer, checkpoint: Mapping[str, Any], held: Mapping[str, Any]
     ) -> None:
-        """Let this attempt's ranks read what is left of the epoch, and count its batches as theirs."""
+        """Let this attempt read what is left of the epoch; if its batches are others, count those read as its own."""
         current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        read = int(current["ready"])
-        deal_anew = getattr(trainer.datamodule, "deal_anew", None)  # type: ignore[attr-defined]
-        if deal_anew is None:
-            counts = read * before // trainer.world_size
-        else:
-            self._legs = [*legs, (before, read - began)]
-            counts = self._leg_began = deal_anew(self._legs)
+        read, before = int(current["ready"]), len(held["by_rank"])
+        last = Leg(ranks=before, read=read - held["leg_began"], batching=held["dealt"]["batching"])
+        legs = [*(Leg(**leg) for leg in held["legs"]), last]
+        counts = trainer.datamodule.go_on(legs, held["dealt"]["order"])  # type: ignore[attr-defined]
+        if counts is None:
+            return
+        if before == trainer.world_size:
+            log.warning(
+                "makes other batches than the attempt that was stopped: what it left of the epoch is dealt out in them"
+            )
+        self._legs, self._leg_began, self._steps = legs, counts, held["steps"]
         for key, batches in current.items():
             current[key] = counts - (read - batches)
 

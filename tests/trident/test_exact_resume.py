@@ -22,6 +22,7 @@ from trident.checkpoints import Place
 from trident.records import RESUME, write_json
 
 HERE = Path(__file__).parent
+MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 NAMES = (
     *("plain", "workers", "persistent", "accumulated", "validated", "stream"),
     *("stream_workers", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
@@ -91,6 +92,10 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
         for one, other in zip(calm, told, strict=False):
             assert one == other, f"rank {rank}"
         assert len(calm) == len(told) and calm[-1][0] == "end"
+    ends = {
+        (root / f"{name}-told.trace.{rank}").read_text().splitlines()[-1] for rank in range(size)
+    }
+    assert len(ends) == 1, "ranks have the same weights, and the same checkpoint for the best"
     decided = [validated(root / f"{name}-told.trace.{rank}") for rank in range(size)]
     assert decided[0] and all(one == decided[0] for one in decided), (
         "ranks stop early and keep the best alike"
@@ -99,6 +104,30 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
     assert len(stops) >= {"fsdp": 1, "deepspeed_zero2": 1, "plain": 18}.get(name, 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
+
+
+IN_ORDER = ("stream", "stream_workers", "uneven")
+OF_ONE_SET = [case for case in CASES if not case[1].startswith((*MODES, "max_steps"))]
+
+
+@pytest.mark.parametrize(("size", "name"), OF_ONE_SET)
+def test_each_epoch_is_the_data_set_in_another_order(
+    size: int, name: str, ran: Callable[[int], Path]
+) -> None:
+    traces = sorted(ran(size).glob(f"{name}-calm.trace.*"))
+    epochs = trained_on(*traces)
+    assert len(traces) == size and 2 <= len(epochs) < 9, "9 is where stopped_early would end"
+    assert epochs == [Counter(range(25 if name == "uneven" else 24))] * len(epochs)
+    orders = [tuple(chain.from_iterable(epoch)) for epoch in _steps_by_epoch(traces[0])]
+    assert len(set(orders)) == (1 if name in IN_ORDER else len(epochs))
+
+
+def _steps_by_epoch(trace: Path) -> list[list[tuple[int, ...]]]:
+    found: dict[int, list[tuple[int, ...]]] = {}
+    for kind, *_, ids, epoch in map(json.loads, trace.read_text().splitlines()):
+        if kind == "step":
+            found.setdefault(epoch, []).append(tuple(chain.from_iterable(ids)))
+    return list(found.values())
 
 
 @pytest.mark.parametrize("name", BY_EPOCH)
@@ -178,10 +207,10 @@ def test_training_does_not_wait_for_a_checkpoint_on_its_way(
 
     def held_up(*args: Any, **kwargs: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
-            batches, limit = len(seen.read_text().splitlines()), time.monotonic() + 20
-            while len(seen.read_text().splitlines()) == batches and time.monotonic() < limit:
+            step, limit = args[0]["global_step"], time.monotonic() + 20
+            while len(seen.read_text().splitlines()) <= step and time.monotonic() < limit:
                 time.sleep(0.01)
-            went_on.append(len(seen.read_text().splitlines()) > batches)
+            went_on.append(len(seen.read_text().splitlines()) > step)
         save(*args, **kwargs)
 
     monkeypatch.setattr(torch, "save", held_up)
@@ -340,7 +369,7 @@ def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -
     assert f"goes on with {then} ranks, and was stopped with {first}" in said
     assert ("no checkpoint is written within this epoch" in said) == ("several" in case)
     whole = [*range(size), *(range(100, 110) if "several sets" in case else ())]
-    assert trained_on(tmp_path) == Counter(dict.fromkeys(whole, 2))
+    assert trained_on(*tmp_path.glob("trace.*")) == [Counter(whole)] * 2
 
 
 def test_the_longest_of_several_sets_is_that_of_the_ranks_that_began_the_epoch(
@@ -352,8 +381,9 @@ def test_the_longest_of_several_sets_is_that_of_the_ranks_that_began_the_epoch(
     attempt_of(tmp_path, 0, 2, "stop_after: [3]", *words)
     assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     attempt_of(tmp_path, 1, 3, "stop_after: []", *words)
-    read = {id: times for id, times in trained_on(tmp_path).items() if id < 100}
-    assert len(read) == 17 and sum(read.values()) <= 2 * 17 + 1, "two are left, and read by three"
+    first, second = trained_on(*tmp_path.glob("trace.*"))
+    assert {id for id in first if id < 100} == {id for id in second if id < 100} == set(range(17))
+    assert sum(first[id] for id in range(17)) == sum(second[id] for id in range(17)) == 17
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
@@ -399,14 +429,14 @@ def test_what_is_left_is_dealt_again_after_a_second_stop(data: str, tmp_path: Pa
         if stop:
             record = json.loads((tmp_path / "run" / RESUME).read_text())
             assert f"attempt{attempt}" in record["checkpoint"] and "-batch" in record["checkpoint"]
-    assert trained_on(tmp_path) == Counter(dict.fromkeys(range(25), 2))
+    assert trained_on(*tmp_path.glob("trace.*")) == [Counter(range(25))] * 2
 
 
 def test_a_stop_between_epochs_leaves_other_ranks_whole_epochs(tmp_path: Path) -> None:
     attempt_of(tmp_path, 0, 2, "stop_after: [6]")
     assert "-epoch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     attempt_of(tmp_path, 1, 1, "stop_after: []")
-    assert trained_on(tmp_path) == Counter(dict.fromkeys(range(24), 2))
+    assert trained_on(*tmp_path.glob("trace.*")) == [Counter(range(24))] * 2
 
 
 @pytest.mark.parametrize(
@@ -420,16 +450,69 @@ def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(
     attempt_of(tmp_path, 0, 2, "stop_after: [2]", *words)
     codes, said = finish(begun(tmp_path, 1, 1, *words))
     assert codes == [2], said[-3000:]
-    assert (
-        "toy: what 2 ranks have left of the epoch in which they were stopped cannot be told" in said
-    )
-    assert "hint: go on with 2 ranks, or begin anew: trident-sweep resume --fresh" in said
+    assert "toy: what 2 ranks left of the epoch in which the run was stopped cannot be told" in said
+    assert "hint: go on with 2 ranks and batch_size=2, drop_last=False" in said
+    assert "or begin anew: trident-sweep resume --fresh" in said
 
 
-def trained_on(folder: Path) -> Counter[int]:
-    texts = [path.read_text() for path in folder.glob("trace.*")]
-    lines = [json.loads(line) for text in texts for line in text.splitlines()]
-    return Counter(chain.from_iterable(chain.from_iterable(x[4] for x in lines if x[0] == "step")))
+BATCH = f"{TRAIN}.dataloader.batch_size"
+OTHER_BATCHES: dict[str, tuple[int, int, tuple[str, ...], tuple[str, ...]]] = {
+    # ranks before and then, what is set, and what is set then
+    "smaller, as after running out of memory": (1, 1, (TOY,), (f"{BATCH}=1",)),
+    "larger": (2, 2, (TOY,), (f"{BATCH}=5",)),
+    "as large together": (2, 1, (TOY,), (f"{BATCH}=4",)),
+    "a last one dropped": (1, 1, (TOY,), (f"+{TRAIN}.dataloader.drop_last=true",)),
+    "of a stream": (2, 2, (ROWS, *STREAM), (f"{BATCH}=3",)),
+    "of a stream on other ranks": (1, 2, (ROWS, *STREAM), (f"{BATCH}=1",)),
+    "of other workers": (1, 1, (ROWS, *STREAM), (WORKERS,)),
+    "of one of several sets": (2, 2, (TOY, *SECOND), (f"{BATCH}=3",)),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_BATCHES)
+def test_what_is_left_is_read_in_other_batches(case: str, tmp_path: Path) -> None:
+    first, then, words, more = OTHER_BATCHES[case]
+    words = tuple(word.replace("SIZE", "24") for word in words)
+    attempt_of(tmp_path, 0, first, "stop_after: [3]", *words)
+    assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    said = attempt_of(tmp_path, 1, then, "stop_after: []", *words, *more)
+    assert ("makes other batches than the attempt that was stopped" in said) == (first == then)
+    whole = [*range(24), *(range(100, 110) if "several sets" in case else ())]
+    assert trained_on(*tmp_path.glob("trace.*")) == [Counter(whole)] * 2
+
+
+@pytest.mark.parametrize(
+    ("other", "words", "said"),
+    [
+        (f"{TRAIN}.dataset.size=23", (TOY,), "toy: number of samples is 23, and was 24"),
+        (f"{TRAIN}.dataloader.shuffle=false", (TOY,), "toy: shuffle is False, and was True"),
+        ("run.seed=2", (TOY,), "toy: seed is 2, and was 1"),
+        (
+            "datamodule.mode=min_size",
+            (TOY, *SECOND),
+            "datamodule.mode is min_size, and was sequential",
+        ),
+        (f"{TRAIN}.dataset.shards=2", (ROWS, *STREAM), "toy: number of shards is 2, and was 4"),
+    ],
+)
+def test_an_epoch_that_was_begun_in_another_order_is_refused(
+    other: str, words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    words = tuple(word.replace("SIZE", "24") for word in words)
+    attempt_of(tmp_path, 0, 1, "stop_after: [2]", *words)
+    codes, printed = finish(begun(tmp_path, 1, 1, *words, other))
+    assert codes == [2] and said in printed, printed[-3000:]
+    assert "hint: put that back, or begin anew: trident-sweep resume --fresh" in printed
+
+
+def trained_on(*traces: Path) -> list[Counter[int]]:
+    """Samples by epoch, as ranks have traced them."""
+    found: dict[int, Counter[int]] = {}
+    for line in chain.from_iterable(path.read_text().splitlines() for path in traces):
+        kind, *_, ids, epoch = json.loads(line)
+        if kind == "step":
+            found.setdefault(epoch, Counter()).update(chain.from_iterable(ids))
+    return [found[epoch] for epoch in sorted(found)]
 
 
 def attempt_of(folder: Path, number: int, size: int, trace: str, *more: str) -> str:

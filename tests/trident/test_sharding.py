@@ -75,22 +75,28 @@ def test_training_reads_every_sample_once(size, batch_size, world_size, shuffle,
     before=worlds,
     now=worlds,
     batch_size=batch_sizes,
+    other_size=batch_sizes,
     shuffle=st.booleans(),
     drop_last=st.booleans(),
     data=st.data(),
 )
-def test_other_ranks_read_what_is_left_of_an_epoch(
-    size, before, now, batch_size, shuffle, drop_last, data
+def test_others_read_what_is_left_of_an_epoch(
+    size, before, now, batch_size, other_size, shuffle, drop_last, data
 ):
-    kind = {"batch_size": batch_size, "shuffle": shuffle, "seed": 3, "drop_last": drop_last}
+    kind = {"shuffle": shuffle, "seed": 3, "drop_last": drop_last}
+    of_first = {"batch_size": other_size, "drop_last": drop_last}
     try:
-        earlier = [TrainBatches(size, part=part, **kind) for part in parts(before)]
-        later = [TrainBatches(size, part=part, **kind) for part in parts(now)]
+        earlier = [
+            TrainBatches(size, part=part, batch_size=other_size, **kind) for part in parts(before)
+        ]
+        later = [
+            TrainBatches(size, part=part, batch_size=batch_size, **kind) for part in parts(now)
+        ]
     except ConfigError:
         assume(False)
     read = data.draw(st.integers(0, len(earlier[0]) - 1))
     first = [index for one in earlier for batch in islice(one, read) for index in batch]
-    lengths = {one.go_on_after([(before, read)]) for one in later}
+    lengths = {one.go_on_after([(one.of(before, **of_first), read)]) for one in later}
     batches = [list(one) for one in later]
     assert {len(one) for one in batches} == lengths and 0 < max(lengths) <= len(later[0])
     assert all(
@@ -105,8 +111,9 @@ def test_other_ranks_read_what_is_left_of_an_epoch(
     if lengths > {1}:  # stopped once more within the epoch
         more = data.draw(st.integers(0, max(lengths) - 1))
         first += [index for one in batches for batch in one[:more] for index in batch]
-        (last,) = (TrainBatches(size, part=part, **kind) for part in parts(1))
-        last.go_on_after([(before, read), (now, more)])
+        last = later[0].of(1, **of_first)
+        of_later = {"batch_size": batch_size, "drop_last": drop_last}
+        last.go_on_after([(last.of(before, **of_first), read), (last.of(now, **of_later), more)])
         last_read = [index for batch in last for index in batch]
         assert not set(last_read) & set(first) and len(set(last_read)) == len(last_read)
         assert drop_last or set(last_read) | set(first) == set(range(size))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Literal, TypeVar
 
 from lightning import LightningDataModule
@@ -15,17 +14,15 @@ from omegaconf import DictConfig
 from trident.audit import require
 from trident.batches import EvalBatches, TrainBatches
 from trident.core.dataspec import TridentDataspec
+from trident.core.going_on import Leg, deal_anew, dealt, require_order, skipping
 from trident.core.loaders import (
     AsItIs,
-    FirstPass,
     heedless,
-    left_by_ranks,
     length_of,
     lengths_of,
     limited,
     sampler_of,
     say_what_is_read_in_turn,
-    skipping,
     tell_epoch,
     to_its_end,
 )
@@ -108,6 +105,7 @@ class TridentDataModule(LightningDataModule):
         self._loaders: dict[Split, dict[str, Any]] = {}
         self._training: dict[str, Any] = {}
         self._dealt_anew = False
+        self._dealt: dict[str, Any] = {}
 
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
@@ -194,49 +192,50 @@ class TridentDataModule(LightningDataModule):
         lengths = lengths_of(self._training)
         return len(lengths) == 1 or (not again and tells_what_was_read(self.mode, lengths))
 
-    def deal_anew(self, legs: Sequence[tuple[int, int]]) -> int:
-        """Have the next training pass read what other ranks have left of an epoch.
+    def dealt(self) -> dict[str, Any]:
+        """How a training epoch is dealt out, as plain values for a checkpoint: its ``order`` and ``batching``."""
+        return self._dealt
+
+    def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> int | None:
+        """Have the next training pass read what earlier attempts have left of an epoch.
 
         To be called on all ranks, when the data is set up.
 
         Args:
-            legs: how many these were, and how many batches each has read, one after the other.
+            legs: these attempts, one after the other.
+            order: of the epoch, as :meth:`dealt` told them.
 
         Returns:
-            How many batches of the epoch count as read on each of the ranks that there are now.
+            How many batches of the epoch count as read on each of the ranks that there are now; None where they are
+            those that were: of one attempt with as many ranks and the same batches.
 
         Raises:
             ConfigError: what they have left cannot be told.
         """
-        loaders, ranks = self._train_loaders(), self._rank()
-        (world_size, read), *later = legs
-        specs, samplers = self[Split.TRAIN], {n: sampler_of(one) for n, one in loaders.items()}
-        dealt = {n for n, one in samplers.items() if isinstance(one, TrainBatches)}
-        dealt -= {name for name, spec in specs.items() if spec.split}
-        before = {n: len(samplers[n].of(world_size)) if n in dealt else None for n in loaders}
-        behind = read_of_each(self.mode, before, read)
-        gone = sum(count * each for count, each in later)
-        about = (read * world_size + gone) // ranks.world_size
-        rest: dict[str, int | None] = dict.fromkeys(loaders)
-        for name, loader in loaders.items():
-            if name in dealt:
-                rest[name] = samplers[name].go_on_after([(world_size, behind[name]), *later])
-                continue
-            if self._part(train=True) is None or (self.mode == "sequential" and len(loaders) > 1):
-                raise specs[name].cannot_be_told(world_size)
-            parts = specs[name].loaders_of(world_size)
-            parts = [self._replayed(to_its_end(heedless(part))) for part in parts]
-            first = partial(left_by_ranks, parts, behind[name], ranks, epoch=self._epoch, gone=gone)
-            if isinstance(loader, InStep):
-                loader.loader, loader.begins_at = FirstPass(loader.loader, first), about
-            else:
-                loaders[name] = FirstPass(loader, first)
+        loaders, count = self._train_loaders(), self._rank().world_size
+        require_order(order, self._dealt["order"])
+        mine = count, self._dealt["batching"]
+        if len(legs) == 1 and (legs[0].ranks, legs[0].batching) == mine:
+            return None
+        whole, rest = deal_anew(
+            loaders,
+            dict(self[Split.TRAIN]),
+            legs,
+            mode=self.mode,
+            part=self._part(train=True),
+            epoch=self._epoch,
+        )
         self._dealt_anew = True
-        limit = getattr(self.trainer, "limit_train_batches", None)
-        length, left = self.train_batches(limit), left_of(self.mode, before, rest)
-        if length is None or left is None or length != self.train_batches():
-            return about if length is None else min(about, length - 1)
-        return length - left
+        length = self.train_batches(getattr(self.trainer, "limit_train_batches", None))
+        left = left_of(self.mode, whole, rest)
+        if length is not None and left is not None and length == self.train_batches():
+            return length - left
+        about = sum(leg.ranks * leg.read for leg in legs) // count
+        about = about if length is None else min(about, length - 1)
+        for loader in loaders.values():
+            if isinstance(loader, InStep):
+                loader.begins_at = about
+        return about
 
     def val_dataloader(self) -> Any:
         """The validation sets one after the other, in order of declaration; no sample on two ranks."""
@@ -326,9 +325,11 @@ class TridentDataModule(LightningDataModule):
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
             loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
             found[name] = to_its_end(heedless(loader))
-        self._require_coverage(self._described(split, found))
+        described = self._described(split, found)
+        self._require_coverage(described)
         if train:
             found = {name: self._replayed(loader) for name, loader in found.items()}
+            self._dealt = dealt(self.mode, found, described)
         return {name: self._in_step(loader, name, train) for name, loader in found.items()}
 
     def described(self, split: Split, part: Part) -> list[Description]:

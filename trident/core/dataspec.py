@@ -184,8 +184,11 @@ class TridentDataspec:
             dataset.block = getattr(loader, "batch_size", None) or 1
         return loader
 
-    def loaders_of(self, world_size: int) -> list[Any]:
-        """The training dataloaders of all ranks, if there were `world_size`, of a stream.
+    def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> list[Any]:
+        """The training dataloaders of all ranks of a stream, if there were `world_size`.
+
+        Args:
+            batching: arguments of theirs that are not to be those of the config.
 
         Raises:
             ConfigError: it is no stream, or not split in a way that trident knows for other ranks.
@@ -194,16 +197,24 @@ class TridentDataspec:
         known = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
         is_rebuilt = self.split and stream is self.dataset
         if self.sampler is not None or not known or is_rebuilt or len(self.splits) > 1:
-            raise self.cannot_be_told(world_size)
+            raise self.cannot_be_told(world_size, batching)
         factory = instantiate(self.cfg.dataloader, _partial_=True)
+        if not (isinstance(factory.func, type) and issubclass(factory.func, DataLoader)):
+            batching = {}  # its arguments are its own
         parts = [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
-        return [factory(dataset=split_by_rank(stream, part)) for part in parts]
+        given = {**factory.keywords, **batching}
+        return [
+            factory.func(*factory.args, **given, dataset=split_by_rank(stream, part))
+            for part in parts
+        ]
 
-    def cannot_be_told(self, world_size: int) -> ConfigError:
+    def cannot_be_told(self, world_size: int, batching: Mapping[str, Any]) -> ConfigError:
+        ranks = f"{world_size} rank{'s' * (world_size > 1)}"
+        same = ", ".join(f"{key}={value}" for key, value in batching.items())
         return ConfigError(
-            f"{self.name}: what {world_size} ranks have left of the epoch in which they were stopped cannot be told: "
+            f"{self.name}: what {ranks} left of the epoch in which the run was stopped cannot be told: "
             "it is not trident alone that has dealt it out\n"
-            f"hint: go on with {world_size} ranks, or begin anew: trident-sweep resume --fresh"
+            f"hint: go on with {ranks} and {same}, or begin anew: trident-sweep resume --fresh"
         )
 
     def _unseen(self, part: Part) -> str:

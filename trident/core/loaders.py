@@ -1,36 +1,30 @@
-"""Dataloaders around dataloaders: one after the other, from where a run has stopped, and what can be asked of any."""
+"""Dataloaders around dataloaders, and what can be asked of any."""
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from trident.batches import TrainBatches
-from trident.sharding import Part, is_iterable
+from trident.sharding import is_iterable
 from trident.stopping import leave_to_parent
 from trident.utils.logging import get_logger
 
 __all__ = [
     "AsItIs",
-    "FirstPass",
     "Sequential",
     "Unsized",
     "heedless",
-    "left_by_ranks",
     "length_of",
     "lengths_of",
     "limited",
     "sampler_of",
     "say_what_is_read_in_turn",
-    "skipping",
     "tell_epoch",
     "to_its_end",
 ]
@@ -76,25 +70,6 @@ class Sequential:
     def set_epoch(self, epoch: int) -> None:
         for loader in self.loaders.values():
             tell_epoch(loader, epoch)
-
-
-class FirstPass:
-    """A dataloader whose first pass is another one, over what an earlier attempt has left of the epoch."""
-
-    def __init__(self, loader: Any, first: Callable[[], Iterator[Any]]) -> None:
-        self.loader = loader
-        self._first: Callable[[], Iterator[Any]] | None = first
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
-        first, self._first = self._first, None
-        yield from self.loader if first is None else first()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
 
 
 class Unsized:
@@ -171,39 +146,6 @@ def say_what_is_read_in_turn(loaders: Mapping[str, Any]) -> None:
 
 def _default_start_method() -> str:
     return multiprocessing.get_all_start_methods()[0]
-
-
-def skipping(loader: Any, count: int) -> Any:
-    """The dataloader, whose next pass leaves out its first `count` batches.
-
-    By reading them where it does not sample as trident does.
-    """
-    sampler = sampler_of(loader)
-    if not count:
-        return loader
-    if isinstance(sampler, TrainBatches):
-        sampler.skip = count
-        return loader
-    return FirstPass(loader, partial(left_by_ranks, [loader], count, Part()))
-
-
-def left_by_ranks(
-    loaders: Sequence[Any],
-    read: int,
-    part: Part,
-    *,
-    epoch: Callable[[], int] | None = None,
-    gone: int = 0,
-) -> Iterator[Any]:
-    """A rank's part of the batches that other ranks, whose dataloaders these are, left after `read` batches each.
-
-    But for `gone`, the first of these, which were read meanwhile.
-    """
-    if epoch is not None:
-        for loader in loaders:
-            tell_epoch(loader, epoch())
-    left = chain.from_iterable(islice(iter(loader), read, None) for loader in loaders)
-    return islice(left, gone + part.rank, None, part.world_size)
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:

@@ -54,7 +54,8 @@ class Trace(Callback):
         rates = [
             group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups
         ]
-        self.tell("step", trainer.global_step, float(outputs["loss"]).hex(), rates, ids)
+        loss = float(outputs["loss"]).hex()
+        self.tell("step", trainer.global_step, loss, rates, ids, trainer.current_epoch)
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         if not self.in_validation:
             self.ask(trainer, done + 1)
@@ -80,7 +81,8 @@ class Trace(Callback):
         for name, tensor in sorted(pl_module.state_dict().items()):
             whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             digest.update(name.encode() + whole.numpy().tobytes())
-        self.tell("end", trainer.global_step, digest.hexdigest())
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        self.tell("end", trainer.global_step, digest.hexdigest(), Path(best).name)
 
 
 class Noisy(Toy):
