@@ -8,17 +8,20 @@ logs, hooks, schedules and validations that belong to the last one are done.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
 from trident.checkpoints import Checkpoints, Place
+from trident.core.datamodule import TridentDataModule
+from trident.core.foreign import Foreign
 from trident.core.going_on import Leg
 from trident.core.optimizer import rescale_schedules, total_steps
 from trident.errors import ConfigError
@@ -73,6 +76,8 @@ class Resumable(Checkpoint):
     ) -> None:
         self.place, self.stop, self.seconds, self.steps = place, stop, minutes * 60, steps
         self.ahead = _Ahead(self)
+        self._data: Any = None
+        """What is trained on."""
         self._begins = begins
         self._checkpoints = Checkpoints(place, begins)
         self._saved_at = self._asked_at = time.monotonic()
@@ -109,7 +114,7 @@ class Resumable(Checkpoint):
         checkpoint[RANKS] = {
             "behind": self._saving,
             "by_rank": all_gather(mine),
-            "dealt": trainer.datamodule.dealt(),  # type: ignore[attr-defined]
+            "dealt": self._data.dealt(),
             "legs": [asdict(leg) for leg in self._legs],
             "leg_began": self._leg_began,
             "steps": self._steps,
@@ -122,6 +127,8 @@ class Resumable(Checkpoint):
         held = checkpoint.get(RANKS)
         if held is None or trainer.state.fn != TrainerFn.FITTING:
             return
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the")
+        _keep_folders(trainer, checkpoint)
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         before, now = len(held["by_rank"]), trainer.world_size
@@ -143,7 +150,7 @@ class Resumable(Checkpoint):
         read, before = int(current["ready"]), len(held["by_rank"])
         last = Leg(ranks=before, read=read - held["leg_began"], batching=held["dealt"]["batching"])
         legs = [*(Leg(**leg) for leg in held["legs"]), last]
-        counts = trainer.datamodule.go_on(legs, held["dealt"]["order"])  # type: ignore[attr-defined]
+        counts = self._data.go_on(legs, held["dealt"]["order"])
         if counts is None:
             return
         if before == trainer.world_size:
@@ -166,6 +173,10 @@ class Resumable(Checkpoint):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Before anything is loaded: what is done with it takes all ranks."""
+        if stage == "fit":
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            trains = isinstance(datamodule, TridentDataModule)
+            self._data = datamodule if trains else Foreign(trainer)
         found = all_gather((self._begins or {}).get("checkpoint"))
         if len(set(found)) > 1:
             raise ConfigError(
@@ -174,12 +185,16 @@ class Resumable(Checkpoint):
                 + "\nhint: does every node see the same files? A shared file system may show them late: resume again"
             )
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(self._data, Foreign):
+            self._data.forget()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = self._asked_at = time.monotonic()
         self._saved_step = trainer.global_step
         before, self._steps = self._steps, total_steps(trainer)
         rescale_schedules(trainer, before, self._steps)
-        if trainer.is_global_zero and not self._tells_what_is_left(trainer):
+        if trainer.is_global_zero and not self._tells_what_is_left():
             log.warning(
                 f"no checkpoint is written within {'this' if self._legs else 'an'} epoch, and a stop goes back to an "
                 "epoch's end: how much was read of each of several training sets cannot be told"
@@ -281,15 +296,13 @@ class Resumable(Checkpoint):
     def _act(self, trainer: pl.Trainer, behind: Behind) -> None:
         """Save and stop, where that was agreed on. To be called on all ranks."""
         (stops, saves), self._next = self._next, (False, False)
-        if (stops or saves) and (behind != "batch" or self._tells_what_is_left(trainer)):
+        if (stops or saves) and (behind != "batch" or self._tells_what_is_left()):
             self._save(trainer, behind, waits=stops or behind == "training")
         if stops:
             self._end(trainer)
 
-    def _tells_what_is_left(self, trainer: pl.Trainer) -> bool:
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        tells = getattr(datamodule, "tells_what_is_left", None)
-        return tells is None or bool(tells(again=bool(self._legs)))
+    def _tells_what_is_left(self) -> bool:
+        return bool(self._data.tells_what_is_left(again=bool(self._legs)))
 
     def _save(self, trainer: pl.Trainer, behind: Behind, *, waits: bool) -> None:
         """Write a full checkpoint, then the record that names it. To be called on all ranks."""
@@ -333,9 +346,22 @@ class _Ahead(Callback):
         self.resumable.ahead_of_batch(trainer, pl_module)
 
 
+def _keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Let a `ModelCheckpoint` go on where it has begun: in another folder it would not know which one was the best.
+
+    A folder that is not named is that of a logger, which has another one for each attempt.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        begun = checkpoint.get("callbacks", {}).get(callback.state_key, {}).get("dirpath")
+        if isinstance(callback, ModelCheckpoint) and begun is not None:
+            callback.dirpath = begun
+
+
 def _as_lightning_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
     """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
     loop = checkpoint["loops"]["fit_loop"]
+    # A dataloader that can go on by itself, such as torchdata's, would leave out what is left out here.
+    loop["state_dict"].pop("combined_loader", None)
     batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
     counts = batches if behind == "batch" else epochs
     for count in (counts["total"], counts["current"]):

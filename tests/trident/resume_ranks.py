@@ -60,6 +60,14 @@ PLATEAU = (  # lower in the third epoch: nothing is better by so much
     "+module.scheduler={monitor: odd/val/acc, interval: epoch, scheduler: {patience: 0, threshold: 9.0, "
     "_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode: abs, mode: max}}",
 )
+ELSEWHERE = (
+    *("datamodule._target_=toyproject.trace.Elsewhere", "datamodule.val=null"),
+    *(
+        "callbacks.checkpoint=null",
+        "run.optimized_metric=null",
+        "+trainer.use_distributed_sampler=true",
+    ),
+)
 MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 
 RUNS = {
@@ -81,6 +89,10 @@ RUNS = {
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     "plateau": PLATEAU,
+    "best_early": ("callbacks.checkpoint.dirpath=null", "callbacks.checkpoint.mode=min"),
+    "elsewhere": ELSEWHERE,
+    "elsewhere_stream": (*ELSEWHERE, "+datamodule.stream=true", "module.scheduler=null"),
+    "goes_on_by_itself": (f"{TRAIN}.dataloader._target_=toyproject.trace.GoesOn",),
     "max_steps": (*PLATEAU, "+trainer.max_steps=15", "trainer.max_epochs=-1"),
     **{name: (*DEEP, *sharded(name)) for name in SHARDED},
 }

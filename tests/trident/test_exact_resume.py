@@ -37,11 +37,16 @@ NAMES = (
         "rows_shuffled_workers",
         "sequential_mixed",
         "max_size_mixed",
+        "best_early",
+        "elsewhere",
+        "elsewhere_stream",
+        "goes_on_by_itself",
     ),
 )
 SIZES = {
     1: NAMES,
     2: (
+        "elsewhere",
         "workers",
         "accumulated",
         "stream_workers",
@@ -97,16 +102,15 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
     }
     assert len(ends) == 1, "ranks have the same weights, and the same checkpoint for the best"
     decided = [validated(root / f"{name}-told.trace.{rank}") for rank in range(size)]
-    assert decided[0] and all(one == decided[0] for one in decided), (
-        "ranks stop early and keep the best alike"
-    )
+    assert decided[0] or name.startswith("elsewhere")
+    assert all(one == decided[0] for one in decided), "ranks stop early and keep the best alike"
     stops = list((root / f"{name}-told").glob("attempts/*/stop.json"))
     assert len(stops) >= {"fsdp": 1, "deepspeed_zero2": 1, "plain": 18}.get(name, 2)
     calm, told = logged(root / f"{name}-calm"), logged(root / f"{name}-told")
     assert calm == told and any("train/loss" in row for row in calm)
 
 
-IN_ORDER = ("stream", "stream_workers", "uneven")
+IN_ORDER = ("stream", "stream_workers", "uneven", "elsewhere_stream")
 OF_ONE_SET = [case for case in CASES if not case[1].startswith((*MODES, "max_steps"))]
 
 
@@ -453,6 +457,22 @@ def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(
     assert "toy: what 2 ranks left of the epoch in which the run was stopped cannot be told" in said
     assert "hint: go on with 2 ranks and batch_size=2, drop_last=False" in said
     assert "or begin anew: trident-sweep resume --fresh" in said
+
+
+def test_other_ranks_refuse_an_epoch_of_a_datamodule_that_is_not_tridents(tmp_path: Path) -> None:
+    words = (
+        *("datamodule._target_=toyproject.trace.Elsewhere", "callbacks.early_stopping=null"),
+        *("callbacks.checkpoint=null", "run.optimized_metric=null", "datamodule.val=null"),
+        "+trainer.use_distributed_sampler=true",
+    )
+    attempt_of(tmp_path, 0, 2, "stop_after: [2]", *words)
+    codes, said = finish(begun(tmp_path, 1, 1, *words))
+    assert codes == [2], said[-3000:]
+    assert (
+        "what 2 ranks left of the epoch in which the run was stopped cannot be dealt out to 1"
+        in said
+    )
+    assert "hint: go on with 2, or begin anew: trident-sweep resume --fresh" in said
 
 
 BATCH = f"{TRAIN}.dataloader.batch_size"

@@ -14,7 +14,15 @@ from omegaconf import DictConfig
 from trident.audit import require
 from trident.batches import EvalBatches, TrainBatches
 from trident.core.dataspec import TridentDataspec
-from trident.core.going_on import Leg, deal_anew, dealt, require_order, skipping
+from trident.core.going_on import (
+    Leg,
+    batches_read,
+    deal_anew,
+    dealt,
+    epoch_read,
+    require_order,
+    skipping,
+)
 from trident.core.loaders import (
     AsItIs,
     heedless,
@@ -174,18 +182,11 @@ class TridentDataModule(LightningDataModule):
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
             tell_epoch(loader, epoch)
-        read, self._dealt_anew = 0 if self._dealt_anew else self._batches_read(), False
+        read, self._dealt_anew = 0 if self._dealt_anew else batches_read(self.trainer), False
         if read > 0:
             behind = read_of_each(self.mode, lengths_of(loaders), read)
             loaders = {name: skipping(loader, behind[name]) for name, loader in loaders.items()}
         return combined(self.mode, loaders)
-
-    def _batches_read(self) -> int:
-        """How many batches of the current epoch a checkpoint's run has trained on before it stopped."""
-        fit: Any = None if self.trainer is None else self.trainer.fit_loop
-        if fit is None or fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
-            return 0
-        return int(fit.epoch_loop.batch_progress.current.ready)
 
     def tells_what_is_left(self, *, again: bool) -> bool:
         """Whether that can be told in the middle of an epoch, or again in one that was dealt anew."""
@@ -370,9 +371,7 @@ class TridentDataModule(LightningDataModule):
         return loader if by_batch else Replayed(loader, run_seed(), self._epoch)
 
     def _epoch(self) -> int:
-        """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
-        fit: Any = None if self.trainer is None else self.trainer.fit_loop
-        return 0 if fit is None else int(fit.epoch_progress.current.processed)
+        return epoch_read(self.trainer)
 
     def _in_step(self, loader: Any, name: str, train: bool) -> Any:
         """The dataloader, or one of as many batches on each rank where that is not certain."""

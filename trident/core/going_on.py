@@ -23,7 +23,18 @@ from trident.sharding import Part, is_iterable, run_seed
 from trident.streams import InStep
 from trident.utils.logging import get_logger
 
-__all__ = ["Batching", "FirstPass", "Leg", "deal_anew", "dealt", "require_order", "skipping"]
+__all__ = [
+    "Batching",
+    "FirstPass",
+    "Leg",
+    "batches_read",
+    "deal_anew",
+    "dealt",
+    "epoch_read",
+    "left_by_ranks",
+    "require_order",
+    "skipping",
+]
 
 log = get_logger(__name__)
 
@@ -48,6 +59,21 @@ class Leg:
     ranks: int
     read: int
     batching: Batching
+
+
+def epoch_read(trainer: Any) -> int:
+    """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
+    return 0 if trainer is None else int(trainer.fit_loop.epoch_progress.current.processed)
+
+
+def batches_read(trainer: Any) -> int:
+    """How many batches of the current epoch a checkpoint's run has trained on; to be asked before training goes on."""
+    if trainer is None:
+        return 0
+    fit = trainer.fit_loop
+    if fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
+        return 0
+    return int(fit.epoch_loop.batch_progress.current.ready)
 
 
 def dealt(
@@ -113,7 +139,7 @@ def skipping(loader: Any, count: int) -> Any:
     if isinstance(sampler, TrainBatches):
         sampler.skip = count
         return loader
-    return FirstPass(loader, partial(_left_by_ranks, [loader], count, Part()))
+    return FirstPass(loader, partial(left_by_ranks, [loader], count, Part()))
 
 
 def deal_anew(
@@ -168,7 +194,7 @@ def deal_anew(
             for one in specs[name].loaders_of(first.ranks, first.batching[name])
         ]
         gone = sum(leg.ranks * leg.read for leg in later)
-        left = partial(_left_by_ranks, theirs, read[name], part, epoch=epoch, gone=gone)
+        left = partial(left_by_ranks, theirs, read[name], part, epoch=epoch, gone=gone)
         if isinstance(loader, InStep):
             loader.loader = FirstPass(loader.loader, left)
         else:
@@ -176,7 +202,7 @@ def deal_anew(
     return whole, rest
 
 
-def _left_by_ranks(
+def left_by_ranks(
     loaders: Sequence[Any],
     read: int,
     part: Part,

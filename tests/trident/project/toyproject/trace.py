@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning import LightningDataModule
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 import trident.resuming
 from toyproject.toy import Toy
+from trident import TridentDataModule
 from trident.stopping import STOP
 
 trident.resuming.CHECK_S = (
@@ -49,7 +51,8 @@ class Trace(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         parts = batch.values() if "ids" not in batch else [batch]
-        filler = trainer.datamodule.is_training_filler(batch, batch_idx)
+        knows = isinstance(trainer.datamodule, TridentDataModule)
+        filler = knows and trainer.datamodule.is_training_filler(batch, batch_idx)
         ids = [part["ids"].tolist() for part in parts if part is not None and not filler]
         rates = [
             group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups
@@ -110,3 +113,40 @@ class SizedStream(NoisyStream):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class Elsewhere(LightningDataModule):
+    """A datamodule that knows nothing of trident.
+
+    Args:
+        train: the config's data set, of which it takes the batch size.
+    """
+
+    def __init__(self, train, stream: bool = False, **kwargs) -> None:
+        super().__init__()
+        self.given = {"batch_size": train.toy.dataloader.batch_size, "num_workers": 2}
+        self.stream = stream
+
+    def train_dataloader(self):
+        if self.stream:
+            return DataLoader(NoisyStream(24), **self.given)
+        return DataLoader(Noisy(24), shuffle=True, **self.given)
+
+
+class GoesOn(DataLoader):
+    """A dataloader that goes on by itself, as torchdata's does."""
+
+    given = skip = 0
+
+    def state_dict(self):
+        return {"given": self.given}
+
+    def load_state_dict(self, state):
+        self.skip = state["given"]
+
+    def __iter__(self):
+        self.given, self.skip, skip = 0, 0, self.skip
+        for number, batch in enumerate(super().__iter__()):
+            if number >= skip:
+                self.given = number + 1
+                yield batch

@@ -1,0 +1,90 @@
+"""Training data that is not a TridentDataModule's, in a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+
+from trident.core.going_on import FirstPass, Leg, batches_read, epoch_read, left_by_ranks
+from trident.core.loaders import heedless, length_of
+from trident.core.modes import read_of_each, tells_what_was_read
+from trident.errors import ConfigError
+from trident.randomness import Replayed
+from trident.sharding import Part, run_seed
+
+__all__ = ["Foreign"]
+
+
+class Foreign:
+    """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run has stopped.
+
+    What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
+    nothing is known. Has what a run that goes on asks of a :class:`TridentDataModule`. Made before the trainer sets
+    its data up.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._trainer, self._loaders = trainer, list[Any]()
+        self._set_up = trainer.fit_loop.setup_data
+        # No hook of Lightning's comes between making a dataloader and beginning to read it, but for the strategy's.
+        trainer.fit_loop.setup_data = self._setup_data  # type: ignore[method-assign]
+
+    def tells_what_is_left(self, *, again: bool) -> bool:
+        """Whether that can be told in the middle of an epoch."""
+        return tells_what_was_read(self._mode(), _lengths(self._loaders))
+
+    def dealt(self) -> dict[str, Any]:
+        """Nothing is known of it."""
+        return {"order": {}, "batching": {}}
+
+    def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> None:
+        """Raises ConfigError where there were other ranks."""
+        before, now = legs[0].ranks, self._trainer.world_size
+        if before != now:
+            raise ConfigError(
+                f"what {before} ranks left of the epoch in which the run was stopped cannot be dealt out to {now}: "
+                "its data is not a TridentDataModule's\n"
+                f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh"
+            )
+
+    def forget(self) -> None:
+        """What was made to count a schedule's steps: it may have been begun, at the wrong place. Ahead of training."""
+        self._trainer.fit_loop._combined_loader = None
+
+    def _setup_data(self) -> None:
+        strategy, made = self._trainer.strategy, list[Any]()
+        process, read = strategy.process_dataloader, batches_read(self._trainer)
+
+        def replayed(loader: Any) -> Any:
+            made.append(Replayed(heedless(process(loader)), run_seed(), self._epoch))
+            first = partial(self._rest, made, len(made) - 1, read)
+            return FirstPass(made[-1], first) if read else made[-1]
+
+        strategy.process_dataloader = replayed  # type: ignore[method-assign, assignment]
+        try:
+            self._set_up()
+        finally:
+            strategy.process_dataloader = process  # type: ignore[method-assign]
+        self._loaders = (
+            made or self._loaders
+        )  # it is called ahead of every epoch, and makes them once
+
+    def _epoch(self) -> int:
+        return epoch_read(self._trainer)
+
+    def _mode(self) -> Any:
+        loader: Any = self._trainer.fit_loop._combined_loader
+        return loader._mode
+
+    def _rest(self, loaders: Sequence[Any], at: int, read: int) -> Iterator[Any]:
+        """What is left of the epoch of one of them, when `read` batches of all were read."""
+        counts = _lengths(loaders)
+        mine = read_of_each(self._mode(), counts, read)[str(at)]
+        return left_by_ranks([loaders[at]], mine, Part(), epoch=self._epoch)
+
+
+def _lengths(loaders: Sequence[Any]) -> dict[str, int | None]:
+    return {str(at): length_of(loader) for at, loader in enumerate(loaders)}
