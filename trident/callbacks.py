@@ -12,14 +12,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from trident.core.datamodule import TridentDataModule
+from trident.core.loaders import tell_epoch
 from trident.core.optimizer import total_steps
 from trident.errors import ConfigError
 from trident.records import METRICS, append_line
-from trident.sharding import is_iterable
 from trident.stopping import STOP, Stop
 from trident.utils.enums import Split
 
-__all__ = ["Fillers", "IterableEpochs", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
+__all__ = ["Epochs", "Fillers", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
 
 INTERVAL = 1.0
 """Seconds between two lines of the journal while training."""
@@ -119,15 +119,13 @@ class StopBetweenBatches(Callback):
         self.stop.check()
 
 
-class IterableEpochs(Callback):
-    """Tells iterable data sets the epoch; Lightning tells samplers only."""
+class Epochs(Callback):
+    """Tells data sets the epoch, tables and streams; Lightning tells samplers only."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loaders = trainer.fit_loop._combined_loader
         for loader in loaders.flattened if loaders is not None else []:
-            dataset = getattr(loader, "dataset", None)
-            if is_iterable(dataset) and callable(set_epoch := getattr(dataset, "set_epoch", None)):
-                set_epoch(trainer.current_epoch)
+            tell_epoch(loader, trainer.current_epoch)
 
 
 class Fillers(Callback):
@@ -152,24 +150,25 @@ class Fillers(Callback):
 
 
 class Judge(Callback):
-    """Ends a run after its first validation, or epoch, if nothing logs the metric that judges it, and keeps
-    what each validation came to.
+    """Ends a run ahead of its second epoch if nothing logs the metric that judges it, and keeps what each validation
+    came to.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self._trained = name, False
         self._seen: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             metrics = known_metrics(trainer)
-            if Split.TRAIN.value not in self.name:  # those of training come at the epoch's end
-                require_metric(self.name, metrics)
             own = {k: v for k, v in metrics.items() if Split.VAL.value in k or k == self.name}
             self._seen.append(own)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        require_metric(self.name, known_metrics(trainer))
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Behind an epoch, since modules log at its end; and behind a validation, if it is one's metric.
+        if self._trained and (self._seen or Split.VAL.value not in self.name):
+            require_metric(self.name, known_metrics(trainer))
+        self._trained = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self._seen}

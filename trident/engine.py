@@ -22,8 +22,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from trident.callbacks import (
+    Epochs,
     Fillers,
-    IterableEpochs,
     Journal,
     Judge,
     StopBetweenBatches,
@@ -179,6 +179,7 @@ def _trainer(
         **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins)
     )
     _refuse_children_of_multirun(trainer)
+    _refuse_validation_by_the_clock(cfg.trainer.get("val_check_interval"), trainer.world_size)
     if cfg.trainer.get("deterministic"):
         _keep_order_of_sums(trainer)
     return trainer
@@ -227,7 +228,7 @@ def _callbacks(
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
         callbacks = [resumable.ahead, *callbacks, resumable]
-    callbacks += [IterableEpochs(), Fillers(), StopBetweenBatches()]
+    callbacks += [Epochs(), Fillers(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))
     if HydraConfig.initialized():
@@ -250,6 +251,15 @@ def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
             "each as the whole sweep again\n"
             "hint: use trident-sweep, or hydra/launcher=trident_local "
             f"hydra.launcher.tasks_per_node={trainer.world_size}"
+        )
+
+
+def _refuse_validation_by_the_clock(interval: Any, world_size: int) -> None:
+    if world_size > 1 and not isinstance(interval, int | float | None):
+        raise ConfigError(
+            f"trainer.val_check_interval={interval} goes by the clock of each of {world_size} ranks: one would "
+            "validate while another trains, and they would wait for each other without end\n"
+            "hint: a number of batches, or a fraction of an epoch"
         )
 
 

@@ -58,13 +58,13 @@ def restore(
     connector = trainer._logger_connector
     for name, values in held["last"].items():
         setattr(connector, name, _on(module.device, values))
-    if not within_epoch:
-        return
-    for name, told in held["metrics"].items():
+    for name, told in held["metrics"].items():  # between epochs, those that outlive one
         if (metric := _metrics(module).get(name)) is not None:
             for key, value in told["state"].items():
                 setattr(metric, key, _on(module.device, value))
             metric._update_count, metric._computed = told["updates"], None
+    if not within_epoch:
+        return
     for told in held["epoch"]:
         _log_again(told, trainer, module)
     connector._first_loop_iter = False  # on which Lightning would begin its sums anew

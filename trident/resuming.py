@@ -11,11 +11,11 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
@@ -27,7 +27,16 @@ from trident.core.optimizer import rescale_schedules, total_steps
 from trident.errors import ConfigError
 from trident.gather import all_gather
 from trident.records import STOPPED, write_json
+from trident.restarts import (
+    Behind,
+    as_it_saves,
+    begin_epoch_again,
+    frozen,
+    keep_folders,
+    keep_frozen,
+)
 from trident.stopping import STOP, Stop, StoppedToGoOn
+from trident.strategies import require_ranks
 from trident.utils.logging import get_logger
 
 __all__ = ["Resumable"]
@@ -45,9 +54,6 @@ CHECK_S = 0.5
 
 RANKS = "trident_ranks"
 """Where a checkpoint holds what each rank has of its own."""
-
-Behind = Literal["batch", "epoch", "training"]
-"""What a checkpoint follows."""
 
 
 HINT = """
@@ -91,9 +97,13 @@ class Resumable(Checkpoint):
         """While a checkpoint of ours is written: what it follows."""
         self._held: Mapping[str, Any] | None = None
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
-        self._goes_on = False
+        self._goes_on = self._should_stop = False
         self._steps: int | None = None
         """Of the whole fit, as schedules count them; until training begins, those of other ranks, if any."""
+        self._within = False
+        """Whether this attempt begins in the middle of an epoch."""
+        self._stepped = 0
+        """The step behind the last batch."""
         self._legs: list[Leg] = []
         """Of an epoch that was dealt anew: the attempts before this one."""
         self._leg_began = 0
@@ -118,8 +128,10 @@ class Resumable(Checkpoint):
             "legs": [asdict(leg) for leg in self._legs],
             "leg_began": self._leg_began,
             "steps": self._steps,
+            "should_stop": trainer.should_stop,
+            "frozen": frozen(pl_module),
         }
-        _as_lightning_saves(checkpoint, self._saving)
+        as_it_saves(checkpoint, self._saving)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -127,8 +139,7 @@ class Resumable(Checkpoint):
         held = checkpoint.get(RANKS)
         if held is None or trainer.state.fn != TrainerFn.FITTING:
             return
-        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the")
-        _keep_folders(trainer, checkpoint)
+        keep_folders(trainer, checkpoint)
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         before, now = len(held["by_rank"]), trainer.world_size
@@ -139,7 +150,11 @@ class Resumable(Checkpoint):
             log.warning(
                 f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
             )
-        if held["behind"] == "batch":
+        self._should_stop, self._within = held["should_stop"], held["behind"] == "batch"
+        keep_frozen(pl_module, held["frozen"])
+        if self._within:
+            # Lightning does not know that dataloaders begin where they have stopped.
+            warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
             self._go_on_within(trainer, checkpoint, held)
 
     def _go_on_within(
@@ -177,6 +192,8 @@ class Resumable(Checkpoint):
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             trains = isinstance(datamodule, TridentDataModule)
             self._data = datamodule if trains else Foreign(trainer)
+        if self._begins is not None:
+            require_ranks(trainer.strategy, self._begins["ranks"])
         found = all_gather((self._begins or {}).get("checkpoint"))
         if len(set(found)) > 1:
             raise ConfigError(
@@ -200,12 +217,19 @@ class Resumable(Checkpoint):
                 "epoch's end: how much was read of each of several training sets cannot be told"
                 + ("" if self._legs else HINT)
             )
+        self._stepped = trainer.global_step
+        trainer.should_stop |= self._should_stop  # asked for ahead of `min_epochs`
         self.stop.waits()
+        if self._within:
+            begin_epoch_again(trainer)
+            self._within = False
         if self._held is not None and self._held["behind"] == "batch":
-            # For what is done to the first batch on its way here. No epoch begins before it.
+            # For what is done to the first batch on its way here.
             randomness.restore(self._held["random_before"])
 
     def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._within:
+            return
         self._give_back(trainer, pl_module, within_epoch=False)
         self._legs, self._leg_began = [], 0
         self._act(trainer, "epoch")
@@ -214,7 +238,12 @@ class Resumable(Checkpoint):
         self._give_back(trainer, pl_module, within_epoch=True)
         self._act(trainer, "batch")
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        stepped, self._stepped = self._stepped < trainer.global_step, trainer.global_step
+        if not (stepped or pl_module.automatic_optimization):
+            return  # it may accumulate by itself
         progress = trainer.fit_loop.epoch_loop.batch_progress
         if progress.current.ready % trainer.accumulate_grad_batches:
             return  # the gradients of some batches are in no checkpoint
@@ -245,6 +274,10 @@ class Resumable(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._next = self._next[0], True
         self._act(trainer, "training")
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._held is not None:  # training was over, and nothing began
+            logged.restore(self._held["logged"], trainer, pl_module, within_epoch=False)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -310,6 +343,7 @@ class Resumable(Checkpoint):
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,
             "over_after": trainer.current_epoch if behind == "training" else None,
+            "ranks": trainer.world_size,
         }
         name = f"attempt{self.place.number}-step{trainer.global_step}-{behind}.ckpt"
         self._saving = behind
@@ -344,30 +378,3 @@ class _Ahead(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         self.resumable.ahead_of_batch(trainer, pl_module)
-
-
-def _keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Let a `ModelCheckpoint` go on where it has begun: in another folder it would not know which one was the best.
-
-    A folder that is not named is that of a logger, which has another one for each attempt.
-    """
-    for callback in trainer.checkpoint_callbacks:
-        begun = checkpoint.get("callbacks", {}).get(callback.state_key, {}).get("dirpath")
-        if isinstance(callback, ModelCheckpoint) and begun is not None:
-            callback.dirpath = begun
-
-
-def _as_lightning_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
-    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
-    loop = checkpoint["loops"]["fit_loop"]
-    # A dataloader that can go on by itself, such as torchdata's, would leave out what is left out here.
-    loop["state_dict"].pop("combined_loader", None)
-    batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
-    counts = batches if behind == "batch" else epochs
-    for count in (counts["total"], counts["current"]):
-        if behind != "training":
-            count["ready"] -= 1  # the next one has begun
-        count["completed"] -= 1
-    if behind == "batch":
-        batches["is_last_batch"] = False
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1

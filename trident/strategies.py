@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from trident.core.optimizer import batches_per_epoch
 from trident.errors import ConfigError
 
-__all__ = ["deepspeed", "fsdp", "require_sharded", "shard"]
+__all__ = ["deepspeed", "fsdp", "require_ranks", "require_sharded", "shard"]
 
 
 def fsdp(**options: Any) -> Strategy:
@@ -71,6 +71,16 @@ def require_sharded(module: nn.Module) -> None:
             f"trainer/strategy=fsdp shards `self.model`, and {whole[0]} is outside of it "
             f"({len(whole)} such parameters)\n"
             "hint: hold it in self.model, override configure_model, or take trainer/strategy=ddp"
+        )
+
+
+def require_ranks(strategy: Strategy, before: int) -> None:
+    """Raises ConfigError where a checkpoint of `before` ranks cannot be read by those that there are."""
+    if isinstance(strategy, DeepSpeedStrategy) and strategy.world_size != before:
+        raise ConfigError(
+            f"DeepSpeed's checkpoint has the parts of {before} rank{'s' * (before > 1)}, and there are "
+            f"{strategy.world_size} now, for which it cannot be cut again\n"
+            f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh; ddp and fsdp take any number"
         )
 
 

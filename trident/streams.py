@@ -14,12 +14,14 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from trident.core.loaders import length_of
 from trident.core.metrics import batch_size
 from trident.errors import ConfigError
-from trident.gather import agree, share
+from trident.gather import agree, all_gather, share
+from trident.sharding import is_iterable
 from trident.utils.logging import get_logger
 
-__all__ = ["AHEAD", "InStep", "TellsWorkers", "Uneven"]
+__all__ = ["AHEAD", "InStep", "TellsWorkers", "Uneven", "in_step"]
 
 log = get_logger(__name__)
 
@@ -27,6 +29,17 @@ Uneven = Literal["drop", "pad", "join"]
 
 AHEAD = 8
 """Batches agreed on at once, and so the most that are read ahead of them; a pass begins with one."""
+
+
+def in_step(loader: Any, uneven: Uneven, name: str) -> Any:
+    """The dataloader, or an :class:`InStep` of it where ranks may have other numbers of batches.
+
+    To be called on all ranks.
+    """
+    stream = is_iterable(getattr(loader, "dataset", None))
+    lengths = set(all_gather(None if stream else length_of(loader)))
+    equal = len(lengths) == 1 and None not in lengths
+    return loader if equal else InStep(loader, uneven, name)
 
 
 class InStep:
@@ -73,7 +86,9 @@ class InStep:
             counts = self._agreed(batches)
             if self.count == 0 and not self._begin(batches, counts):
                 return
-            size = min(counts) if self.uneven == "drop" else max(counts)
+            # Of what others have left of an epoch, there may be less than a batch a rank: all take one step then.
+            drops = self.uneven == "drop" and (self.count > 0 or all(counts))
+            size = min(counts) if drops else max(counts)
             batches += self._fillers(size - len(batches))
             following = min(2 * asked, AHEAD) if size == asked else 0
             ahead: list[Any] | None = []
@@ -117,7 +132,7 @@ class InStep:
             return False
         if all(counts):
             return True
-        if self.uneven == "drop":
+        if self.uneven == "drop" and not self._first:
             raise ConfigError(
                 f"{self.name}: rank {counts.index(0)} has no samples of it, and `datamodule.uneven=drop` ends an epoch "
                 "with the first rank that has no more: nothing is left\n"

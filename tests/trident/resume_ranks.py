@@ -89,6 +89,30 @@ RUNS = {
     "averaged": ("module._target_=toyproject.toy.Averaged",),
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     "plateau": PLATEAU,
+    "accumulated_rest": ("+trainer.accumulate_grad_batches=4",),
+    "by_epoch": ("module._target_=toyproject.trace.ByEpoch",),
+    "by_hand": ("module._target_=toyproject.trace.ByHand", "module.scheduler=null"),
+    "accumulated_by_epoch": (
+        "+callbacks.more={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, "
+        "scheduling: {0: 1, 1: 3}, _convert_: all}",
+        "module.scheduler=null",
+    ),
+    "weights_averaged": (
+        "+callbacks.swa={_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1, "
+        "swa_epoch_start: 1}",
+        "module.scheduler=null",
+    ),
+    "unfrozen": (
+        "module._target_=toyproject.trace.WithBackbone",
+        "+callbacks.finetune={_target_: lightning.pytorch.callbacks.BackboneFinetuning, "
+        "unfreeze_backbone_at_epoch: 1}",
+        "module.scheduler=null",
+    ),
+    "min_epochs": (
+        "+callbacks.once={_target_: toyproject.trace.StopOnce}",
+        *("+trainer.min_epochs=3", "trainer.max_epochs=5"),
+    ),
+    "curriculum": (f"{TRAIN}.dataset={{_target_: toyproject.trace.Curriculum, size: 24}}",),
     "best_early": ("callbacks.checkpoint.dirpath=null", "callbacks.checkpoint.mode=min"),
     "elsewhere": ELSEWHERE,
     "elsewhere_stream": (*ELSEWHERE, "+datamodule.stream=true", "module.scheduler=null"),
@@ -141,7 +165,8 @@ for name in CHOSEN:
         attempt(f"{name}-killed", saved, int(sys.argv[3]), "kill_after: [5, 11]")
         continue
     member(f"{name}-calm", RUNS[name], ())
-    stops = {"plain": ANY_STEP, **dict.fromkeys(BY_EPOCH, (16,))}.get(name, STOPS)
+    often = {"plain": ANY_STEP} if WORLD_SIZE == 1 else {"workers": (1, 5, 6, 9, 11)}
+    stops = {**often, **dict.fromkeys(BY_EPOCH, (16,))}.get(name, STOPS)
     # Sharded runs take their time to begin: they are stopped once, in the second epoch.
     member(f"{name}-told", RUNS[name], stops[-1:] if name in SHARDED else stops)
 

@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
 
+import trident.gather
 from trident.core.datamodule import TridentDataModule
 from trident.gather import gather
 from trident.utils.enums import Split
@@ -43,6 +44,8 @@ class Case:
     train: bool = True
     drop_last: bool = False
     by_hand: bool = False
+    everywhere: bool = True
+    """Also on more than two ranks, whose workers are many processes."""
 
 
 def drawn() -> list[Case]:
@@ -67,13 +70,19 @@ def drawn() -> list[Case]:
 CASES = [
     *drawn(),
     Case(size=17, shards=5, workers=1),
-    Case(size=17, kind="map", workers=3),
+    Case(size=17, kind="map", workers=3, everywhere=False),
+    Case(size=17, kind="map", workers=2, shuffle=True),
+    Case(size=17, kind="map", workers=1, train=False),
     Case(size=17, kind="torch", workers=1, shuffle=True, train=False),
-    Case(size=17, shards=5, workers=2),
-    Case(size=17, shards=4, workers=3, shuffle=True),
-    Case(size=17, kind="torch", workers=2, shuffle=True, persistent=True),
-    Case(size=17, shards=4, workers=2, shuffle=True, persistent=True),
-    Case(size=17, kind="map", workers=2, shuffle=True, persistent=True),
+    Case(size=17, kind="torch", workers=2, shuffle=True),
+    Case(size=17, kind="torch", workers=2, train=False, everywhere=False),
+    Case(size=17, shards=5, workers=2, everywhere=False),
+    Case(size=17, shards=4, workers=3, shuffle=True, everywhere=False),
+    Case(size=17, shards=12, workers=2, shuffle=True),
+    Case(size=17, shards=8, train=False, workers=2, everywhere=False),
+    Case(size=17, kind="torch", workers=2, shuffle=True, persistent=True, everywhere=False),
+    Case(size=17, shards=4, workers=2, shuffle=True, persistent=True, everywhere=False),
+    Case(size=17, kind="map", workers=2, shuffle=True, persistent=True, everywhere=False),
     Case(size=3, shards=3, train=False),
     Case(size=17, shards=12, train=False, batch_size=2),
     Case(size=17, shards=12, train=False, batch_size=2, shuffle=True),
@@ -86,8 +95,6 @@ CASES = [
         for train in (True, False)
     ),
     Case(size=17, kind="torch", train=False, shuffle=True),
-    Case(size=17, shards=8, train=False, workers=2),
-    Case(size=17, kind="torch", train=False, workers=2),
     Case(size=3, shards=3),
     Case(size=1, kind="torch"),
     Case(size=41, shards=4, batch_size=2, uneven="pad"),
@@ -199,13 +206,14 @@ def tell(loader, epoch: int) -> None:
 
 def main(rank: int, world_size: int, root: Path) -> None:
     torch.set_num_threads(1)
+    trident.gather.CHUNK = 64  # so that what is gathered takes several
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     dist.init_process_group(
         "gloo", init_method=f"file://{root}/meet{world_size}", rank=rank, world_size=world_size
     )
-    found = [read(case, rank, world_size) for case in CASES if world_size == 2 or case.workers < 2]
+    found = [read(case, rank, world_size) for case in CASES if world_size == 2 or case.everywhere]
     (root / f"{world_size}.{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     os._exit(0)

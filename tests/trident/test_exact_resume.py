@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import call, finish, start
+from support import call, finish, result, sharded, start
 
 from trident.checkpoints import Place
 from trident.records import RESUME, write_json
@@ -37,6 +37,14 @@ NAMES = (
         "rows_shuffled_workers",
         "sequential_mixed",
         "max_size_mixed",
+        "accumulated_rest",
+        "by_epoch",
+        "by_hand",
+        "accumulated_by_epoch",
+        "weights_averaged",
+        "unfrozen",
+        "min_epochs",
+        "curriculum",
         "best_early",
         "elsewhere",
         "elsewhere_stream",
@@ -46,6 +54,9 @@ NAMES = (
 SIZES = {
     1: NAMES,
     2: (
+        "accumulated_rest",
+        "max_size_cycle",
+        "sequential",
         "elsewhere",
         "workers",
         "accumulated",
@@ -58,7 +69,10 @@ SIZES = {
         "fsdp",
         "deepspeed_zero2",
     ),
-    4: ("accumulated", "stream", "workers", "max_size_cycle", "averaged"),
+    4: (
+        *("accumulated", "stream", "workers", "max_size_cycle", "averaged"),
+        *("uneven", "rows_shuffled", "stream_workers"),
+    ),
 }
 BY_EPOCH = ("max_size_cycle_mixed", "sequential_streams")
 """Runs whose epochs are run again: how much was read of a stream beside another set cannot be told."""
@@ -154,6 +168,29 @@ def test_where_what_was_read_cannot_be_told_an_epoch_is_run_again(
         stop = next(i for i, line in enumerate(told) if line not in calm[i : i + 1])
         assert 0 < again < stop, "it went back, and not to the run's beginning"
         assert told[:stop] == calm[:stop] and told[stop:] == calm[stop - again :]
+
+
+def test_a_stop_within_the_test_changes_no_result(tmp_path: Path) -> None:
+    """Not of what training has logged, nor of a test set that was drawn from a larger one."""
+    words = (
+        *("module._target_=toyproject.toy.Averaged", "run.optimized_metric=train/mean"),
+        *("callbacks.checkpoint.monitor=odd/val/acc", "callbacks.early_stopping=null"),
+        *(
+            "datamodule.test.other.dataset._target_=toyproject.trace.subset",
+            "+datamodule.test.other.dataset.of=99",
+        ),
+        "~datamodule.test.other.dataset.first",
+    )
+    for name in ("calm", "told"):
+        (tmp_path / name).mkdir()
+        attempt_of(tmp_path / name, 0, 1, f"in_test: {name == 'told'}".lower(), *words)
+    assert (tmp_path / "told/run/attempts/0/stop.json").exists()
+    attempt_of(tmp_path / "told", 1, 1, "in_test: false", *words)
+    results = [result(tmp_path / last) for last in ("calm/run/attempts/0", "told/run/attempts/1")]
+    calm, told = (
+        {key: one[key] for key in ("metrics", "score", "epochs", "steps")} for one in results
+    )
+    assert calm == told and calm["score"] == calm["metrics"]["train/mean"]
 
 
 def validated(trace: Path) -> list[dict[str, str]]:
@@ -388,6 +425,42 @@ def test_the_longest_of_several_sets_is_that_of_the_ranks_that_began_the_epoch(
     first, second = trained_on(*tmp_path.glob("trace.*"))
     assert {id for id in first if id < 100} == {id for id in second if id < 100} == set(range(17))
     assert sum(first[id] for id in range(17)) == sum(second[id] for id in range(17)) == 17
+
+
+FEW = {
+    "a table": (
+        TOY,
+        "fewer samples are left of the epoch than there are ranks, which all take a step: 2 read twice",
+    ),
+    "a stream that drops": (ROWS, None),
+}
+
+
+@pytest.mark.parametrize("data", FEW)
+def test_fewer_samples_are_left_than_there_are_ranks(data: str, tmp_path: Path) -> None:
+    """Of 22, two, which four ranks read: they must all take a step."""
+    source, said = FEW[data]
+    words = [source.replace("SIZE", "22"), *(STREAM if source == ROWS else ())]
+    words += ["+datamodule.uneven=drop"]
+    attempt_of(tmp_path, 0, 2, "stop_after: [5]", *words)
+    assert "step5-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
+    printed = attempt_of(tmp_path, 1, 4, "stop_after: []", *words)
+    assert said is None or said in printed
+    first, _ = trained_on(*tmp_path.glob("trace.*"))
+    assert set(first) == set(range(22)) and first.total() == 24
+
+
+def test_other_ranks_are_refused_by_deepspeed(tmp_path: Path) -> None:
+    words = (
+        *sharded("deepspeed_zero2"),
+        "callbacks.checkpoint=null",
+        "callbacks.early_stopping=null",
+    )
+    attempt_of(tmp_path, 0, 2, "stop_after: [6]", *words)
+    codes, said = finish(begun(tmp_path, 1, 1, *words))
+    assert codes == [2], said[-3000:]
+    assert "DeepSpeed's checkpoint has the parts of 2 ranks, and there are 1 now" in said
+    assert "hint: go on with 2, or begin anew: trident-sweep resume --fresh" in said
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])

@@ -26,7 +26,6 @@ from trident.core.going_on import (
 from trident.core.loaders import (
     AsItIs,
     heedless,
-    length_of,
     lengths_of,
     limited,
     sampler_of,
@@ -39,9 +38,9 @@ from trident.core.modes import left as left_of
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
-from trident.randomness import Replayed
-from trident.sharding import Part, in_order, is_iterable, run_seed
-from trident.streams import InStep, Uneven
+from trident.randomness import Draws, Replayed
+from trident.sharding import Part, in_order, run_seed
+from trident.streams import InStep, Uneven, in_step
 from trident.utils.dictlist import DictList
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -147,9 +146,8 @@ class TridentDataModule(LightningDataModule):
         started = time.perf_counter()
         for split in STAGES[stage]:
             if self.has(split) and split not in self._specs:
-                configs = self.configs[split].items()
                 self._specs[split] = DictList(
-                    {name: TridentDataspec(cfg, name) for name, cfg in configs}
+                    {name: _made(cfg, name, split) for name, cfg in self.configs[split].items()}
                 )
         self.setup_seconds += time.perf_counter() - started
 
@@ -377,15 +375,9 @@ class TridentDataModule(LightningDataModule):
         """The dataloader, or one of as many batches on each rank where that is not certain."""
         if self.trainer is None or self.trainer.world_size == 1:
             return loader
-        lengths = set(
-            all_gather(None if is_iterable(getattr(loader, "dataset", None)) else length_of(loader))
-        )
-        if len(lengths) == 1 and None not in lengths:
-            return loader
-        if not train:
-            return InStep(loader, "join", name)
-        together = len(self.configs[Split.TRAIN]) > 1 and self.mode != "sequential"
-        return InStep(loader, "pad" if together and self.uneven == "join" else self.uneven, name)
+        together = train and len(self.configs[Split.TRAIN]) > 1 and self.mode != "sequential"
+        uneven = self.uneven if train else "join"
+        return in_step(loader, "pad" if together and uneven == "join" else uneven, name)
 
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):
@@ -396,3 +388,11 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
+
+
+def _made(cfg: Any, name: str, split: Split) -> TridentDataspec:
+    """The data set, whose random subsets, for example, are the same on each rank and in each attempt."""
+    draws = Draws()
+    draws.begin(run_seed(), split.value, name)
+    with draws.drawing():
+        return TridentDataspec(cfg, name)

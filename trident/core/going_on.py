@@ -63,15 +63,14 @@ class Leg:
 
 def epoch_read(trainer: Any) -> int:
     """The epoch whose batches are read next: Lightning's own count lags behind when an epoch has just ended."""
-    return 0 if trainer is None else int(trainer.fit_loop.epoch_progress.current.processed)
+    fit = getattr(trainer, "fit_loop", None)
+    return 0 if fit is None else int(fit.epoch_progress.current.processed)
 
 
 def batches_read(trainer: Any) -> int:
     """How many batches of the current epoch a checkpoint's run has trained on; to be asked before training goes on."""
-    if trainer is None:
-        return 0
-    fit = trainer.fit_loop
-    if fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
+    fit = getattr(trainer, "fit_loop", None)
+    if fit is None or fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
         return 0
     return int(fit.epoch_loop.batch_progress.current.ready)
 

@@ -8,16 +8,18 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics import SumMetric
 
 import trident.resuming
 from toyproject.toy import Toy
-from trident import TridentDataModule
+from trident import TridentDataModule, TridentModule
 from trident.stopping import STOP
 
 trident.resuming.CHECK_S = (
@@ -32,6 +34,7 @@ class Trace(Callback):
         stop_after: batches, counted over all epochs and attempts, after which rank 0 is told to stop.
         kill_after: batches after which every rank kills itself, one of them an attempt.
         in_validation: whether the stop is asked for in the validation behind the batch.
+        in_test: whether it is asked for in the test.
     """
 
     def __init__(
@@ -40,10 +43,11 @@ class Trace(Callback):
         stop_after: Sequence[int] = (),
         kill_after: Sequence[int] = (),
         in_validation: bool = False,
+        in_test: bool = False,
     ) -> None:
         self.path = Path(f"{path}.{os.environ.get('RANK', '0')}")
         self.stop_after, self.kill_after = stop_after, kill_after
-        self.in_validation = in_validation
+        self.in_validation, self.in_test = in_validation, in_test
 
     def tell(self, *what) -> None:
         with self.path.open("a") as file:
@@ -73,6 +77,10 @@ class Trace(Callback):
     def on_validation_batch_end(self, trainer, *args, **kwargs):
         if self.in_validation and not trainer.sanity_checking:
             self.ask(trainer, trainer.fit_loop.epoch_loop.batch_progress.total.completed)
+
+    def on_test_batch_end(self, trainer, *args, **kwargs):
+        if self.in_test and trainer.is_global_zero:
+            STOP.requested = True
 
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
@@ -150,3 +158,72 @@ class GoesOn(DataLoader):
             if number >= skip:
                 self.given = number + 1
                 yield batch
+
+
+class ByEpoch(TridentModule):
+    """Weighs its loss by the epoch, as a curriculum does, and counts all its samples; no metric of an epoch's."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.factor, self.samples = 1.0, SumMetric()
+
+    def on_train_epoch_start(self):
+        self.factor = 1.0 + self.current_epoch
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        self.samples.update(len(batch["ids"]))
+        self.log("train/samples", self.samples.compute().float())
+        return {**outputs, "loss": outputs["loss"] * self.factor}
+
+
+class ByHand(TridentModule):
+    """Takes a step every third batch by itself."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        self.manual_backward(outputs["loss"])
+        optimizer: Any = self.optimizers()
+        if batch_idx % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
+        return outputs
+
+
+class WithBackbone(TridentModule):
+    """Has what Lightning's `BackboneFinetuning` looks for."""
+
+    @property
+    def backbone(self):
+        return self.model.layers
+
+
+class StopOnce(Callback):
+    """Asks to stop after the first epoch, as `EarlyStopping` may before `min_epochs`."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop |= trainer.current_epoch == 0
+
+
+class Curriculum(Toy):
+    """A table that hangs on the epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return {**super().__getitem__(index), "x": self.x[index] * (1 + self.epoch)}
+
+
+def subset(size: int, of: int) -> Toy:
+    """Some of the samples, drawn when the data set is built."""
+    rows = Toy(of)
+    drawn = torch.randperm(of)[:size]
+    rows.x, rows.labels, rows.ids = rows.x[drawn], rows.labels[drawn], rows.ids[drawn]
+    return rows

@@ -1,0 +1,67 @@
+"""What Lightning leaves undone when a run goes on from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer import call
+
+__all__ = [
+    "Behind",
+    "as_it_saves",
+    "begin_epoch_again",
+    "frozen",
+    "keep_folders",
+    "keep_frozen",
+]
+
+Behind = Literal["batch", "epoch", "training"]
+"""What a checkpoint follows."""
+
+
+def begin_epoch_again(trainer: pl.Trainer) -> None:
+    """Lightning begins no epoch in its middle; what is set by the epoch must be set in this process, too."""
+    call._call_callback_hooks(trainer, "on_train_epoch_start")
+    call._call_lightning_module_hook(trainer, "on_train_epoch_start")
+
+
+def frozen(module: pl.LightningModule) -> list[str]:
+    """The parameters that are not trained."""
+    return [name for name, one in module.named_parameters() if not one.requires_grad]
+
+
+def keep_frozen(module: pl.LightningModule, names: Collection[str]) -> None:
+    """Let these, and no others, not be trained: what a callback has unfrozen, it freezes again when it is set up."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad == (name in names):
+            parameter.requires_grad_(name not in names)
+
+
+def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Let a `ModelCheckpoint` go on where it has begun: in another folder it would not know which one was the best.
+
+    A folder that is not named is that of a logger, which has another one for each attempt.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        begun = checkpoint.get("callbacks", {}).get(callback.state_key, {}).get("dirpath")
+        if isinstance(callback, ModelCheckpoint) and begun is not None:
+            callback.dirpath = begun
+
+
+def as_it_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
+    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
+    loop = checkpoint["loops"]["fit_loop"]
+    # A dataloader that can go on by itself, such as torchdata's, would leave out what is left out here.
+    loop["state_dict"].pop("combined_loader", None)
+    batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
+    counts = batches if behind == "batch" else epochs
+    for count in (counts["total"], counts["current"]):
+        if behind != "training":
+            count["ready"] -= 1  # the next one has begun
+        count["completed"] -= 1
+    if behind == "batch":
+        batches["is_last_batch"] = False
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
