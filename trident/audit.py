@@ -45,6 +45,8 @@ def audit(ranks: Sequence[Description]) -> list[Finding]:
     for rule in (_unsplit, _twice, _wrong_parts, _seeds, _other_data, _behind_split, _counted):
         if text := rule(ranks, cuts):
             hint = f"{RECIPE}; to split by hand, {BY_RANK}"
+            if rule is _wrong_parts:
+                hint = f"NODE_RANK is the rank only with one process a node; {hint}"
             return [Finding(name=ranks[0].name, refused=True, text=text, hint=hint)]
     return [*_reading(ranks), *_workers(ranks)]
 

@@ -213,6 +213,10 @@ class EvalBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self._length
 
+    def samples_in(self, step: int) -> int:
+        """Of a batch; a filler has none."""
+        return max(0, min(self.batch_size, len(self.indices) - step * self.batch_size))
+
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.real):
             yield list(self.indices[step * self.batch_size : (step + 1) * self.batch_size])

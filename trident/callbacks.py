@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,26 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from trident import logged
 from trident.core.datamodule import TridentDataModule
+from trident.core.evaluation import EvalMixin
 from trident.core.loaders import tell_epoch
-from trident.core.optimizer import total_steps
+from trident.core.optimizer import monitored, total_steps
 from trident.errors import ConfigError
+from trident.gather import all_gather
 from trident.records import METRICS, append_line
 from trident.stopping import STOP, Stop
 from trident.utils.enums import Split
 
-__all__ = ["Epochs", "Fillers", "Journal", "Judge", "StopBetweenBatches", "known_metrics"]
+__all__ = [
+    "Alike",
+    "Epochs",
+    "Fillers",
+    "Journal",
+    "Judge",
+    "StopBetweenBatches",
+    "known_metrics",
+]
 
 INTERVAL = 1.0
 """Seconds between two lines of the journal while training."""
@@ -129,24 +141,93 @@ class Epochs(Callback):
 
 
 class Fillers(Callback):
-    """Takes the loss of batches that only keep a rank in step with others out of the gradients."""
+    """Takes batches that only keep a rank in step with others out of the gradients, and out of what is logged.
+
+    A `TridentModule` leaves them out of its evaluation by itself.
+    """
 
     def __init__(self) -> None:
-        self._is_filler = False
+        self._undo: Callable[[], None] | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         datamodule: Any = getattr(trainer, "datamodule", None)
         knows = isinstance(datamodule, TridentDataModule)
-        self._is_filler = knows and datamodule.is_training_filler(batch, batch_idx)
+        if knows and datamodule.is_training_filler(batch, batch_idx):
+            self._undo = logged.undoing(trainer, pl_module)
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        if self._is_filler:
+        if self._undo is not None:
             # In place is all that reaches every strategy; Lightning has made this tensor by a division.
             loss.mul_(0)
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._end()
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any
+    ) -> None:
+        self._evaluated(trainer, pl_module, Split.VAL, *batch)
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._end()
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any
+    ) -> None:
+        self._evaluated(trainer, pl_module, Split.TEST, *batch)
+
+    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._end()
+
+    def _evaluated(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        split: Split,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if isinstance(pl_module, EvalMixin) or not isinstance(datamodule, TridentDataModule):
+            return
+        name = list(datamodule[split])[dataloader_idx]
+        if datamodule.is_filler(split, name, batch_idx):
+            self._undo = logged.undoing(trainer, pl_module)
+
+    def _end(self) -> None:
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+class Alike(Callback):
+    """Ends a run whose ranks have different values of what a callback or a schedule decides by."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._require(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._require(trainer)
+
+    def _require(self, trainer: pl.Trainer) -> None:
+        if trainer.world_size == 1:
+            return
+        metrics = known_metrics(trainer)
+        by_rank = all_gather({name: metrics.get(name) for name in monitored(trainer)})
+        for name in by_rank[0]:
+            values = [str(found.get(name)) for found in by_rank]
+            if len(set(values)) > 1:
+                raise ConfigError(
+                    f"a callback, a schedule or run.optimized_metric goes by {name}, of which ranks have different "
+                    f"values: {', '.join(values)}\n"
+                    f"hint: self.log({name!r}, …, sync_dist=True)"
+                )
 
 
 class Judge(Callback):
@@ -155,7 +236,8 @@ class Judge(Callback):
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self._trained = name, False
+        self.name = self.monitor = name
+        self._trained = False
         self._seen: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

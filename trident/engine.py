@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from trident.callbacks import (
+    Alike,
     Epochs,
     Fillers,
     Journal,
@@ -228,7 +229,7 @@ def _callbacks(
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
         callbacks = [resumable.ahead, *callbacks, resumable]
-    callbacks += [Epochs(), Fillers(), StopBetweenBatches()]
+    callbacks += [Epochs(), Fillers(), Alike(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(Judge(name))
     if HydraConfig.initialized():

@@ -6,6 +6,7 @@ private names of both that this takes are used here alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,7 +14,9 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torchmetrics import Metric
 
-__all__ = ["restore", "state"]
+from trident.core.metrics import forget
+
+__all__ = ["restore", "state", "undoing"]
 
 State = dict[str, Any]
 
@@ -68,6 +71,53 @@ def restore(
     for told in held["epoch"]:
         _log_again(told, trainer, module)
     connector._first_loop_iter = False  # on which Lightning would begin its sums anew
+
+
+def undoing(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
+    """Returns what undoes all that is logged and counted from now on.
+
+    What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.
+    """
+    results: Mapping[str, Any] = trainer._results or {}
+    said = {
+        key: (_own(result.metric_state), result._forward_cache)
+        for key, result in results.items()
+        if result.is_tensor and not result.has_reset
+    }
+    counted = {
+        name: (_own(metric.metric_state), metric._update_count)
+        for name, metric in _metrics(module).items()
+        if metric._update_count
+    }
+
+    def undo() -> None:
+        for key, result in results.items():
+            if not result.is_tensor:
+                continue  # a metric, which is undone below
+            if key not in said:
+                result.reset()
+            state, result._forward_cache = said.get(key, ({}, result._forward_cache))
+            _set(result, state)
+            result.has_reset = False
+        for name, metric in _metrics(module).items():
+            state, metric._update_count = counted.get(name, ({}, 0))
+            _set(metric, state) if state else forget(metric)
+            metric._computed = None
+
+    return undo
+
+
+def _own(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of its own: metrics add to theirs in place."""
+    return {
+        key: [*value] if isinstance(value, list) else value.detach().clone()
+        for key, value in state.items()
+    }
+
+
+def _set(metric: Metric, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        setattr(metric, name, value)
 
 
 def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:

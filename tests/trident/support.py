@@ -75,17 +75,48 @@ def samples_read(folder: Path) -> list[int]:
 F1 = "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3}"
 COLLECTION = f"{{_convert_: all, _target_: torchmetrics.MetricCollection, metrics: {{one: {F1}, two: {F1}}}}}"
 INPUT = "{preds: outputs.preds, target: batch.labels}"
+INSIDE = "{_partial_: true, _target_: toyproject.toy.inside}"
 KINDS = (
     *("trainer.limit_train_batches=0.0", "datamodule.val=null"),
     f"+spec.evaluation.metrics.at_end={{metric: {F1}, kwargs: {{preds: outputs.preds, target: outputs.labels}}}}",
     f"+spec.evaluation.metrics.both={{compute_on: eval_step, metric: {COLLECTION}, kwargs: {INPUT}}}",
     "+spec.evaluation.metrics.rates={compute_on: eval_step, metric: {_partial_: true, _target_: "
     f"toyproject.toy.rates}}, kwargs: {INPUT}}}",
+    f"+spec.evaluation.metrics.inside={{metric: {INSIDE}, kwargs: {{preds: outputs.preds, target: outputs.labels}}}}",
+    f"+spec.evaluation.metrics.inside_step={{compute_on: eval_step, metric: {INSIDE}, kwargs: {INPUT}}}",
+    "spec.evaluation.step_outputs.outputs=[preds, r*, loss]",
+    "+spec.evaluation.metrics.mean_loss={metric: {_partial_: true, _target_: torch.mean}, "
+    "kwargs: {input: outputs.loss}}",
+    "+spec.evaluation.prepare.outputs={_partial_: true, _target_: toyproject.toy.add_to_outputs}",
     "+spec.evaluation.prepare.step_outputs={_partial_: true, _target_: toyproject.toy.ids_and_more}",
     "+spec.evaluation.metrics.more={metric: {_partial_: true, _target_: toyproject.toy.count}, "
     "kwargs: {rest: outputs.more, epoch: trident_module.trainer.current_epoch}}",
 )
 """More kinds of metrics than all runs have."""
+
+
+APART = (
+    *(
+        "module={_target_: toyproject.toy.Apart}",
+        "trainer.limit_train_batches=0.0",
+        "datamodule.val=null",
+    ),
+    *(
+        "datamodule.test.empty=null",
+        "datamodule.test.bare=null",
+        "datamodule.test.other.dataset.size=9",
+    ),
+)
+"""Tests a set of 9 samples, of which two ranks have batches of 4, and of 4 and 1, by a module that is not trident's."""
+
+EDGED = (
+    *(
+        "trainer.limit_train_batches=0.0",
+        "datamodule.val=null",
+        "module._target_=toyproject.toy.Edged",
+    ),
+    "+spec.dataloader.collate_fn={_target_: toyproject.toy.with_edges, _partial_: true}",
+)
 
 
 def sharded(strategy: str) -> list[str]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
+from support import call
 
-from trident.callbacks import Fillers
 from trident.core.datamodule import TridentDataModule
 
 
 @pytest.mark.parametrize("filler", [True, False])
-def test_a_fillers_loss_has_no_gradient(filler, monkeypatch):
-    datamodule = TridentDataModule()
-    monkeypatch.setattr(datamodule, "is_training_filler", lambda batch, batch_idx: filler)
-    trainer = SimpleNamespace(datamodule=datamodule)
-    weight = torch.ones(2, requires_grad=True)
-    loss = weight.exp().sum().sqrt() / 2
-    callback = Fillers()
-    callback.on_train_batch_start(trainer, None, None, 0)
-    callback.on_before_backward(trainer, None, loss)
-    loss.backward()
-    assert weight.grad is not None
-    assert bool(weight.grad.any()) is not filler
+def test_fillers_train_nothing(filler, monkeypatch, tmp_path):
+    monkeypatch.setattr(TridentDataModule, "is_training_filler", lambda *_: filler)
+    words = ("module.optimizer.weight_decay=0.0", "module.scheduler=null", "datamodule.test=null")
+    found = []
+    for epochs in (1, 2):
+        assert call(tmp_path / str(epochs), *words, f"trainer.max_epochs={epochs}") == 0
+        checkpoint = torch.load(tmp_path / f"{epochs}/checkpoints/last.ckpt", weights_only=True)
+        found.append(checkpoint["state_dict"])
+    equal = [torch.equal(found[0][name], found[1][name]) for name in found[0]]
+    assert len(equal) >= 4 and all(equal) is any(equal) is filler

@@ -169,6 +169,9 @@ def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world
     ]
     batches = [list(rank) for rank in ranks]
     assert {len(of_rank) for of_rank in batches} == {len(ranks[0])}
+    for of_rank, rank in zip(batches, ranks, strict=True):
+        samples = [len(batch) if at < rank.real else 0 for at, batch in enumerate(of_rank)]
+        assert samples == [rank.samples_in(at) for at in range(len(of_rank))]
     real = [
         list(chain.from_iterable(of_rank[: rank.real]))
         for of_rank, rank in zip(batches, ranks, strict=True)

@@ -83,7 +83,38 @@ REFUSED = {
                 f"world_size: {var('WORLD_SIZE')}}}",
             ),
         ],
-        "NODE_RANK is the rank only with one process a node",
+        "of its 4 parts by split_dataset_by_node, parts read by several ranks: 0, 1; parts read by no one: 2, 3",
+    ),
+    "ranks split into other numbers": (
+        "2",
+        [
+            *STREAM,
+            "spec.dataset._target_=toyproject.toy.parts_of_more",
+            f"+spec.dataset.rank={var('RANK')}",
+        ],
+        "ranks split it into different numbers of parts: 2, 3",
+    ),
+    "shards that differ": (
+        "2",
+        [*STREAM, f"+spec.dataset.shards={{_target_: operator.add, _args_: [2, {var('RANK')}]}}"],
+        "ranks have different data to split",
+    ),
+    "seeds of a sampler": (
+        "2",
+        [*ROWS, *steps("apply", b=SAMPLER.replace("}", f", seed: {var('RANK')}}}"))],
+        "ranks shuffle it by different seeds",
+    ),
+    "a sampler on what is evaluated": (
+        "2",
+        [
+            *(
+                "spec.dataset._target_=toyproject.toy.rows",
+                f"~{TOY}.preprocessing",
+                "datamodule.test=null",
+            ),
+            f"+datamodule.val.odd.preprocessing.apply.b={SAMPLER}",
+        ],
+        "metrics would count these twice",
     ),
     "twice": ("2", [*ROWS, *shard(var("RANK"), "2")], "it is split twice, by shard and by trident"),
     "twice, a stream": (
@@ -164,7 +195,8 @@ def test_wrong_splits_are_refused_with_who_reads_what(case, shards):
     code, printed = shards(ranks, *overrides)
     assert message in printed
     assert "refused: " in printed
-    assert "hint: " in printed
+    assert "rank  reads" in printed, "a table"
+    assert "leave every split out" in printed or "leave it out" in printed or SPLIT in printed
     assert code == 1
 
 

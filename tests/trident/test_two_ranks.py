@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from support import (
+    APART,
     BY_NODE,
+    EDGED,
     KINDS,
     ONE_EPOCH,
     PROJECT,
@@ -56,6 +58,7 @@ def both(tmp_path_factory, alone) -> Path:
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "broken": 1, "by_node_wrong": 2}
+    wrong |= {"unalike": 2, "by_the_clock": 2}
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
@@ -67,6 +70,10 @@ def both(tmp_path_factory, alone) -> Path:
         "drop",
         "streams",
         "kinds",
+        "counted",
+        "apart",
+        "edged",
+        "judged",
         *SPLITS,
         *wrong,
     ):
@@ -166,9 +173,48 @@ def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
     bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
     assert call(tmp_path, *KINDS, *bare) == 0
     many, one = result(both / "kinds")["metrics"], result(tmp_path)["metrics"]
-    kinds = {"at_end", "one", "two", "hit", "miss", "more"}
+    kinds = {"at_end", "one", "two", "hit", "miss", "more", "inside", "inside_step"}
     assert {f"other/test/{name}" for name in kinds} < set(one)
+    # Of one value a batch, the mean is one over batches, which are others: it is said.
+    assert many.pop("other/test/mean_loss") != one.pop("other/test/mean_loss")
+    said = (both / "output.txt").read_text()
+    assert said.count("loss is one value a batch, and a short batch's weighs as much") == 1
     assert many == pytest.approx(one, abs=1e-6) and one["other/test/more"] == 13
+    assert many["other/test/inside"] == many["other/test/acc"] == one["other/test/inside_step"]
+
+
+def test_a_batch_weighs_as_many_samples_as_it_has(both, alone, tmp_path):
+    best = result(alone)["checkpoint"]["best"]
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    assert call(tmp_path, *EDGED, *bare) == 0
+    many, one = result(both / "edged")["metrics"], result(tmp_path)["metrics"]
+    assert many["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
+    assert one["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
+
+
+def test_a_module_that_evaluates_by_itself_counts_no_fillers(both, tmp_path):
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    assert call(tmp_path, *APART, *bare, "run.optimized_metric=null") == 0
+    many, one = result(both / "apart")["metrics"], result(tmp_path)["metrics"]
+    assert many == pytest.approx(one, abs=1e-6)
+    assert many["test/samples"] == many["test/sum"] == 9
+
+
+def test_what_training_counts_counts_no_fillers(both):
+    metrics = result(both / "counted")["metrics"]
+    assert metrics["train/samples"] == metrics["train/sum"] == 17
+
+
+def test_ranks_decide_alike_by_what_training_logs(both):
+    """Each has a loss of its own; a schedule that goes by it once gave them other weights."""
+    traces = [
+        list(map(json.loads, (both / f"judged.trace.{rank}").read_text().splitlines()))
+        for rank in range(2)
+    ]
+    rates = [[line[3] for line in trace if line[0] == "step"] for trace in traces]
+    assert rates[0] == rates[1] and rates[0][0] > rates[0][-1]
+    assert traces[0][-1] == traces[1][-1] and traces[0][-1][0] == "end"
 
 
 def test_a_sweep_with_one_task_a_node(tmp_path):
@@ -242,9 +288,12 @@ def test_only_rank_zero_writes(both):
         ("refused", "1 training samples cannot be split over 2 ranks"),
         (
             "by_node_wrong",
-            "rank=0, world_size=2, but this process has rank=1, world_size=2: some samples would "
-            "be read by several ranks and others by none\nhint: NODE_RANK is the rank only with "
-            "one process a node; write `apply: {split: {_target_: trident.sharding.split_by_rank}}`",
+            "datamodule.train.toy: of its 2 parts by split_dataset_by_node, parts read by several ranks: 0; "
+            "parts read by no one: 1\n"
+            "rank  reads        of          split by                        workers\n"
+            "0     part 0 of 2  12 samples  split_dataset_by_node (0 of 2)  0\n"
+            "1     part 0 of 2  12 samples  split_dataset_by_node (0 of 2)  0\n"
+            "hint: NODE_RANK is the rank only with one process a node; leave every split out",
         ),
         (
             "unsplit",
@@ -252,6 +301,11 @@ def test_only_rank_zero_writes(both):
             "2 ranks\nrank  reads       of          split by  workers\n"
             "0     everything  24 samples  nothing   0\n",
         ),
+        (
+            "unalike",
+            "goes by train/own, of which ranks have different values: 0.0, 1.0\nhint: self.log('train/own'",
+        ),
+        ("by_the_clock", "goes by the clock of each of 2 ranks"),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),
         ("bad", "this metric fails"),
         ("broken", "toy: rank 1 could not read its part"),

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import BY_NODE, KINDS, STREAMS, call
+from support import APART, BY_NODE, EDGED, KINDS, STREAMS, call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -94,6 +94,25 @@ RUNS = {
         "+datamodule.predict.seven.dataloader=${spec.dataloader}",
         "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
+    "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
+    "apart": [*BARE, *APART],
+    "edged": [*BARE, *EDGED, f"run.ckpt_path='{CHECKPOINT}'"],
+    "judged": [
+        *(
+            "run.optimized_metric=train/loss",
+            "callbacks.early_stopping=null",
+            "datamodule.test=null",
+        ),
+        *("datamodule.val=null", "callbacks.checkpoint.mode=min", "~module.scheduler"),
+        "+module.scheduler={monitor: train/loss, interval: epoch, scheduler: {patience: 0, threshold: 9.0, "
+        "_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode: abs}}",
+        f"+callbacks.trace={{_target_: toyproject.trace.Trace, path: {ROOT}/judged.trace}}",
+    ],
+    "unalike": [
+        *("module._target_=toyproject.toy.Unalike", "run.optimized_metric=train/own"),
+        *("callbacks.early_stopping=null", "datamodule.val=null", "datamodule.test=null"),
+    ],
+    "by_the_clock": [*BARE, "+trainer.val_check_interval=00:00:00:01"],
     "refused": [*BARE, "spec.dataset.size=1"],
     "devices": [*BARE, "+trainer.devices=3"],
     "bad": [*BARE, f"+spec.evaluation.metrics.bad.metric={FAILING}"],
@@ -104,6 +123,8 @@ TWO_TASKS_ON_A_NODE = {name: os.environ[name] for name in ONE_TASK_A_NODE}
 NODES = {"by_node", "by_node_stream", "by_node_then_step"}
 
 for name, overrides in RUNS.items():
+    if len(sys.argv) > 3 and name not in sys.argv[3:]:
+        continue
     os.environ.update(ONE_TASK_A_NODE if name in NODES else TWO_TASKS_ON_A_NODE)
     code = call(ROOT / name, *overrides, f"module.model.log={ROOT / name}/seen")
     (ROOT / f"{name}.exit.{os.environ['RANK']}").write_text(str(code))

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from trident.audit import require
 from trident.batches import EvalBatches, TrainBatches
-from trident.core.dataspec import TridentDataspec
+from trident.core.dataspec import TridentDataspec, made
 from trident.core.going_on import (
     Leg,
     batches_read,
@@ -38,7 +38,7 @@ from trident.core.modes import left as left_of
 from trident.descriptions import Description, describe
 from trident.errors import ConfigError
 from trident.gather import all_gather, all_or_none
-from trident.randomness import Draws, Replayed
+from trident.randomness import Replayed
 from trident.sharding import Part, in_order, run_seed
 from trident.streams import InStep, Uneven, in_step
 from trident.utils.dictlist import DictList
@@ -147,7 +147,10 @@ class TridentDataModule(LightningDataModule):
         for split in STAGES[stage]:
             if self.has(split) and split not in self._specs:
                 self._specs[split] = DictList(
-                    {name: _made(cfg, name, split) for name, cfg in self.configs[split].items()}
+                    {
+                        name: made(cfg, name, split.value)
+                        for name, cfg in self.configs[split].items()
+                    }
                 )
         self.setup_seconds += time.perf_counter() - started
 
@@ -274,8 +277,13 @@ class TridentDataModule(LightningDataModule):
         loader = self._loaders.get(split, {}).get(name)
         if isinstance(loader, InStep):
             return loader.is_filler(batch_idx)
-        sampler = sampler_of(loader)
-        return isinstance(sampler, EvalBatches) and batch_idx >= sampler.real
+        return self.samples_in(split, name, batch_idx) == 0
+
+    def samples_in(self, split: Split, name: str, batch_idx: int | None) -> int | None:
+        """How many samples a batch of a table has that is evaluated; None of what does not sample as trident does."""
+        sampler = sampler_of(self._loaders.get(split, {}).get(name))
+        knows = isinstance(sampler, EvalBatches) and batch_idx is not None
+        return sampler.samples_in(batch_idx) if knows else None
 
     def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
         """The same for a batch of training."""
@@ -388,11 +396,3 @@ class TridentDataModule(LightningDataModule):
         if self.trainer is None:
             return Part()
         return Part(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
-
-
-def _made(cfg: Any, name: str, split: Split) -> TridentDataspec:
-    """The data set, whose random subsets, for example, are the same on each rank and in each attempt."""
-    draws = Draws()
-    draws.begin(run_seed(), split.value, name)
-    with draws.drawing():
-        return TridentDataspec(cfg, name)

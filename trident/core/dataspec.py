@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from trident.audit import table
 from trident.batches import EvalBatches, TrainBatches
 from trident.core.evalspec import Evaluation
-from trident.descriptions import Split
+from trident.core.loaders import length_of
+from trident.core.preprocessing import cuts, run_step, steps_of, takes_a_part
+from trident.descriptions import Description, Split
 from trident.errors import ConfigError
 from trident.gather import all_gather
 from trident.hf import is_iterable as is_hf_iterable
 from trident.hf import node
-from trident.randomness import Drawn, drawn_by_batch
+from trident.randomness import Drawn, Draws, drawn_by_batch
 from trident.sharding import (
     Part,
     RankStride,
@@ -27,21 +28,14 @@ from trident.sharding import (
     is_split,
     run_seed,
     split_by_rank,
-    split_keeping_type,
     split_to_evaluate,
     whole,
 )
 from trident.streams import TellsWorkers
-from trident.utils.access import plain_config
 
-__all__ = ["TridentDataspec"]
+__all__ = ["TridentDataspec", "made"]
 
 BATCHING = ("batch_size", "shuffle", "sampler", "drop_last", "batch_sampler")
-SPLIT_BY_NODE = "datasets.distributed.split_dataset_by_node"
-SPLIT_BY_RANK = "trident.sharding.split_by_rank"
-SPLITS = (SPLIT_BY_NODE, SPLIT_BY_RANK)
-COUNTING = ("skip", "take")
-SPLIT_RECIPE = f"`apply: {{split: {{_target_: {SPLIT_BY_RANK}}}}}`, without arguments"
 
 
 class TridentDataspec:
@@ -69,8 +63,8 @@ class TridentDataspec:
         result = self.preprocess(instantiate(self.cfg.dataset), steps)
         self.sampler: Sampler[Any] | None = result if isinstance(result, Sampler) else None
         self.dataset = _data_source(name, result) if isinstance(result, Sampler) else result
-        self.split = is_split(self.dataset) or _splits(steps)
-        self.splits, self.after_split = _cuts(steps)
+        self.split = is_split(self.dataset) or takes_a_part(steps)
+        self.splits, self.after_split = cuts(steps)
         self.evaluated: Any = None
         self.fixed_order = False
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
@@ -93,13 +87,13 @@ class TridentDataspec:
             ConfigError: no such method, a step after a sampler, or a split by node whose numbers
                 are not this rank's.
         """
-        for kind, name, step in _steps(cfg):
+        for kind, name, step in steps_of(cfg):
             if isinstance(dataset, Sampler):
                 raise ConfigError(
                     f"preprocessing.{kind}.{name} comes after a {type(dataset).__name__}, and a "
                     "sampler is no data set\nhint: write the sampler as the last step"
                 )
-            result = _STEPS[kind](dataset, name, step)
+            result = run_step(kind, dataset, name, step)
             dataset = dataset if result is None else result
         return dataset
 
@@ -161,6 +155,7 @@ class TridentDataspec:
             name = getattr(chooses, "__name__", type(chooses).__name__)
             raise ConfigError(
                 f"{self.name}: {name} is not seen to give each of {ranks} ranks samples of its own\n"
+                f"{self._table(part, name, replicas)}\n"
                 "hint: leave it out, and every rank gets its own part; or say "
                 "`datamodule.sharding=manual` if it does"
             )
@@ -220,10 +215,29 @@ class TridentDataspec:
     def _unseen(self, part: Part) -> str:
         return (
             f"{self.name}: whether an iterable {type(self.dataset).__name__} splits itself over "
-            f"{part.world_size} ranks cannot be seen\n"
+            f"{part.world_size} ranks cannot be seen\n{self._table(part)}\n"
             "hint: end its preprocessing with "
             "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, "
             "or say `datamodule.sharding=manual` if it does"
+        )
+
+    def _table(self, part: Part | None, by: str = "", replicas: int = 1) -> str:
+        """What ranks would read, by what can be seen of it."""
+        whole = part or current_part()
+        return table(
+            [
+                Description(
+                    name=self.name,
+                    part=Part(rank=rank, world_size=whole.world_size),
+                    kind="stream" if is_iterable(self.dataset) else "map",
+                    length=length_of(self.dataset),
+                    splits=(
+                        *self.splits,
+                        *([Split(by=by, rank=rank, world_size=replicas)] if replicas > 1 else []),
+                    ),
+                )
+                for rank in range(whole.world_size)
+            ]
         )
 
     def _batches(
@@ -245,38 +259,12 @@ class TridentDataspec:
         )
 
 
-def _steps(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
-    """The steps that are not null: kind, name, config."""
-    return [
-        (str(kind), str(name), step)
-        for kind, steps in (cfg or {}).items()
-        for name, step in (steps or {}).items()
-        if step is not None
-    ]
-
-
-def _splits(cfg: DictConfig | None) -> bool:
-    """Whether a step of preprocessing takes this rank's part of the data set."""
-    return any(kind == "apply" and step.get("_target_") in SPLITS for kind, _, step in _steps(cfg))
-
-
-def _cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
-    """The steps that take a part, in order, and those behind the first one that count samples."""
-    splits: list[Split] = []
-    behind: list[str] = []
-    for kind, name, step in _steps(cfg):
-        target = str(step.get("_target_")) if kind == "apply" else name
-        if target in SPLITS:
-            part = current_part()
-            by = target.rpartition(".")[2]
-            splits.append(Split(by=by, rank=part.rank, world_size=part.world_size))
-        elif kind == "method" and name == "shard":
-            given = instantiate(step)
-            rank, count = int(given["index"]), int(given["num_shards"])
-            splits.append(Split(by="shard", rank=rank, world_size=count))
-        elif splits and target in COUNTING:
-            behind.append(name)
-    return [split for split in splits if split.world_size > 1], behind
+def made(cfg: Any, name: str, split: str) -> TridentDataspec:
+    """The data set, whose random subsets, for example, are the same on each rank and in each attempt."""
+    draws = Draws()
+    draws.begin(run_seed(), split, name)
+    with draws.drawing():
+        return TridentDataspec(cfg, name)
 
 
 def _data_source(name: str, sampler: Sampler[Any]) -> Any:
@@ -313,65 +301,3 @@ def _samples_itself(factory: Any) -> bool:
         and keywords.get("batch_sampler") is None
         and keywords.get("batch_size", 1) is not None
     )
-
-
-def _call_method(dataset: Any, name: str, step: Any) -> Any:
-    function = getattr(type(dataset), name, None)
-    if not callable(function):
-        known = [word for word in dir(type(dataset)) if not word.startswith("_")]
-        near = ", ".join(get_close_matches(name, known)) or ", ".join(known)
-        raise ConfigError(
-            f"preprocessing.method.{name}: {type(dataset).__name__} has no such method\n"
-            f"hint: near: {near}"
-        )
-    args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
-    unseeded = name == "shuffle" and not args and not {"seed", "generator"} & set(kwargs)
-    if unseeded and is_hf_iterable(dataset):
-        kwargs["seed"] = run_seed()  # else each rank would draw an order of its own, and split that
-    return function(dataset, *args, **kwargs)
-
-
-def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What Hydra makes of a node without a target; it finds no class inside of a function."""
-    return args, kwargs
-
-
-def _apply(dataset: Any, name: str, step: Any) -> Any:
-    if step.get("_partial_"):
-        raise ConfigError(
-            f"preprocessing.apply.{name} makes a function instead of calling one\n"
-            "hint: remove `_partial_: true`"
-        )
-    if step.get("_target_") == SPLIT_BY_NODE:
-        return split_keeping_type(dataset, _checked_part(name, step, current_part()))
-    if step.get("_target_") == SPLIT_BY_RANK:
-        return split_keeping_type(dataset, current_part())
-    call = instantiate(step, dataset, _partial_=True)
-    if isinstance(call.func, type) and issubclass(call.func, DistributedSampler):
-        part = current_part()  # torch looks for a process group, which one process has not
-        return call(**{"num_replicas": part.world_size, "rank": part.rank, **call.keywords})
-    return call()
-
-
-def _checked_part(name: str, step: Any, real: Part) -> Part:
-    """The part that a step with a `rank` and a `world_size` asks for, which must be this rank's."""
-    place = f"preprocessing.apply.{name}"
-    try:
-        asked = instantiate({**step, "_target_": "builtins.dict"})
-        rank, world_size = int(asked["rank"]), int(asked["world_size"])
-    except (InstantiationException, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{place}: its rank and world_size are no numbers in this environment: "
-            f"{str(error).splitlines()[0]}\nhint: {SPLIT_RECIPE}, finds them wherever they are"
-        ) from error
-    if (rank, world_size) != (real.rank, real.world_size):
-        raise ConfigError(
-            f"{place}: rank={rank}, world_size={world_size}, but this process has "
-            f"rank={real.rank}, world_size={real.world_size}: some samples would be read by "
-            "several ranks and others by none\n"
-            f"hint: NODE_RANK is the rank only with one process a node; write {SPLIT_RECIPE}"
-        )
-    return real
-
-
-_STEPS = {"method": _call_method, "apply": _apply}

@@ -66,10 +66,16 @@ class Evaluation:
         whole = self.step_outputs is None or not self.prepare.get("flatten_outputs", True)
         if whole or callable(self.prepare.get("step_outputs")):
             return None
-        paths = [path for spec in self.at("epoch_end").values() for path in spec.kwargs.values()]
-        if "outputs" in paths:
-            return None
-        return frozenset(root_of(path[8:]) for path in paths if path.startswith("outputs."))
+        return None if "outputs" in self._paths else self.named
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The keys of the outputs that metrics of an epoch name."""
+        return frozenset(root_of(path[8:]) for path in self._paths if path.startswith("outputs."))
+
+    @property
+    def _paths(self) -> list[str]:
+        return [path for spec in self.at("epoch_end").values() for path in spec.kwargs.values()]
 
 
 def root_of(path: str) -> str:

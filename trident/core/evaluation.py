@@ -20,7 +20,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from trident.core.evalspec import Evaluation, MetricSpec, chosen, resolve, root_of
-from trident.core.metrics import StepMetric, batch_size, scalars
+from trident.core.metrics import StepMetric, alone, batch_size, scalars
 from trident.errors import ConfigError
 from trident.gather import all_gather, broadcast, gather
 from trident.predictions import per_sample, write_predictions
@@ -48,6 +48,7 @@ class EvalMixin(LightningModule):
         self.predictions: dict[str, Path] = {}
         self._eval_outputs: dict[str, list[StepOutput]] = {}
         self._step_metrics: dict[tuple[str, str], StepMetric] = {}
+        self._warned: set[str] = set()
 
     def eval_step(
         self, split: Split, batch: Any, dataloader_idx: int = 0, batch_idx: int | None = None
@@ -79,12 +80,13 @@ class EvalMixin(LightningModule):
             if not filler:
                 self._keep(name, self._predicted(outputs, batch, evaluation))
             return
+        size = datamodule.samples_in(split, name, batch_idx) or batch_size(batch)
         for key, spec in evaluation.at("eval_step").items():
             if (name, key) not in self._step_metrics:
                 self._step_metrics[name, key] = StepMetric(spec.metric)
             kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, batch, name)
             self._step_metrics[name, key].update(
-                kwargs, batch=batch, device=self.device, filler=filler
+                kwargs, size=size, device=self.device, filler=filler
             )
         if evaluation.collects and not filler:
             kept = self._collect_step_output(outputs, batch, evaluation.step_outputs)
@@ -169,14 +171,30 @@ class EvalMixin(LightningModule):
         if not steps:
             log.warning(f"{dataset_name}/{split.value} has no samples: its metrics are left out")
             return {}
-        outputs = self._epoch_outputs(split, steps, evaluation, dataset_name)
+        self._warn_of_means(dataset_name, steps, evaluation)
         values = {}
-        for name, spec in evaluation.at("epoch_end").items():
-            kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, None, dataset_name)
-            values[name] = scalars(name, spec.metric(**kwargs))
-            if callable(reset := getattr(spec.metric, "reset", None)):
-                reset()  # a torchmetrics object: it must not remember the last epoch
+        with alone():
+            outputs = self._epoch_outputs(split, steps, evaluation, dataset_name)
+            for name, spec in evaluation.at("epoch_end").items():
+                kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, None, dataset_name)
+                values[name] = scalars(name, spec.metric(**kwargs))
+                if callable(reset := getattr(spec.metric, "reset", None)):
+                    reset()  # a torchmetrics object: it must not remember the last epoch
         return values
+
+    def _warn_of_means(
+        self, dataset_name: str, steps: Sequence[Any], evaluation: Evaluation
+    ) -> None:
+        """Of what is one value a batch: what is made of it hangs on how samples come in batches."""
+        first = steps[0] if isinstance(steps[0], Mapping) else {}
+        for key in evaluation.named - self._warned:
+            if isinstance(value := first.get(key), Tensor) and not value.dim():
+                self._warned.add(key)
+                log.warning(
+                    f"{dataset_name}: {key} is one value a batch, and a short batch's weighs as much as a full one's: "
+                    "what a metric makes of it depends on the number of ranks\n"
+                    f"hint: `compute_on: eval_step` with `outputs.{key}` averages over samples"
+                )
 
     def _epoch_outputs(
         self, split: Split, steps: list[StepOutput], evaluation: Evaluation, dataset_name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Number
 from typing import Any
 
@@ -15,9 +16,20 @@ from torchmetrics import Metric, MetricCollection
 from trident.errors import ConfigError
 from trident.gather import all_gather
 
-__all__ = ["StepMetric", "scalars"]
+__all__ = ["StepMetric", "alone", "batch_size", "forget", "scalars"]
 
 Scalars = float | dict[str, float] | None
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Torchmetrics objects that are computed in this block ask no other ranks, which do not compute them."""
+    sync = Metric.sync
+    Metric.sync = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Metric.sync = sync  # type: ignore[method-assign]
 
 
 class StepMetric:
@@ -37,19 +49,29 @@ class StepMetric:
             metric.reset()
 
     def update(
-        self, kwargs: Mapping[str, Any], *, batch: Any, device: torch.device, filler: bool
+        self, kwargs: Mapping[str, Any], *, size: int, device: torch.device, filler: bool
     ) -> None:
-        """One batch. A filler, on a rank without samples, leaves shape and dtype but no value."""
+        """One batch of `size` samples. A filler, on a rank without samples, leaves shape and dtype but no value.
+
+        Raises:
+            ConfigError: a function's value is to be weighed by a size that is 0.
+        """
         if isinstance(self.metric, Metric | MetricCollection):
             self.metric.to(device).update(**kwargs)
             if filler:
-                _forget(self.metric)
+                forget(self.metric)
         elif not filler:
-            self._add(scalars("eval_step", self.metric(**kwargs)), batch_size(batch))
+            with alone():
+                self._add(scalars("eval_step", self.metric(**kwargs)), size)
 
     def _add(self, values: Scalars, size: int) -> None:
         if values is None:
             return
+        if not size:
+            raise ConfigError(
+                "how many samples a batch has cannot be told, by which a metric's values are averaged over batches\n"
+                "hint: a batch that is a mapping or a sequence of tensors, or `compute_on: epoch_end`"
+            )
         for key, value in values.items() if isinstance(values, dict) else [(None, values)]:
             self.sums[key] += value * size
             self.counts[key] += size
@@ -78,7 +100,7 @@ def _compute(metric: Metric | MetricCollection) -> Scalars:
     return value
 
 
-def _forget(metric: Metric | MetricCollection) -> None:
+def forget(metric: Metric | MetricCollection) -> None:
     """Empty the state, but keep its lists' dtype and width: ranks that gather agree on them."""
     for single in metric.values() if isinstance(metric, MetricCollection) else [metric]:
         assert isinstance(single, Metric)

@@ -11,7 +11,7 @@ from torch import nn
 
 from trident.core.checkpoints import allow_configs
 from trident.core.evaluation import EvalMixin
-from trident.core.optimizer import OptimizerMixin
+from trident.core.optimizer import OptimizerMixin, monitored
 from trident.strategies import require_sharded, shard
 from trident.utils.access import plain_config
 from trident.utils.enums import Split
@@ -80,7 +80,9 @@ class TridentModule(OptimizerMixin, EvalMixin):
         To be overridden for losses of one's own, and for batches of several data sets.
         """
         outputs = self(batch)
-        self.log("train/loss", outputs["loss"])
+        # Each rank's own, but where something goes by it: a collective a step is then what it takes.
+        sync = self.trainer.world_size > 1 and "train/loss" in monitored(self.trainer)
+        self.log("train/loss", outputs["loss"], sync_dist=sync)
         return outputs
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:

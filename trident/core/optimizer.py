@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from trident.errors import ConfigError
 
-__all__ = ["OptimizerMixin", "batches_per_epoch", "parameter_groups", "warmup_steps"]
+__all__ = ["OptimizerMixin", "batches_per_epoch", "monitored", "parameter_groups", "warmup_steps"]
 
 
 class OptimizerMixin(LightningModule):
@@ -156,6 +156,13 @@ def _exempt(module: nn.Module) -> Iterator[nn.Parameter]:
         is_norm = "norm" in type(submodule).__name__.lower()
         own = submodule.parameters(recurse=False)
         yield from (p for p in own if p.ndim <= 1 or (is_norm and not list(submodule.children())))
+
+
+def monitored(trainer: Any) -> set[str]:
+    """The metrics by which callbacks and schedules decide."""
+    names = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
+    names |= {getattr(config, "monitor", None) for config in trainer.lr_scheduler_configs}
+    return {name for name in names if name}
 
 
 def total_steps(trainer: Any) -> int | None:

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, LightningModule
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from trident import TridentModule
@@ -164,6 +165,64 @@ class Half(TridentModule):
         self.offset = nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
 
 
+class Edged(TridentModule):
+    """Takes batches of `with_edges`."""
+
+    def forward(self, batch):
+        return super().forward({key: batch[key] for key in ("x", "labels", "ids")})
+
+
+class Counted(TridentModule):
+    """Counts the samples that it trains on, by an object and by Lightning's sum."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.samples = SumMetric()
+
+    def training_step(self, batch, batch_idx):
+        self.samples.update(len(batch["ids"]))
+        self.log("train/samples", self.samples, on_step=False, on_epoch=True)
+        size = float(len(batch["ids"]))
+        summed = {"on_step": False, "on_epoch": True, "reduce_fx": "sum", "sync_dist": True}
+        self.log("train/sum", size, **summed)
+        return super().training_step(batch, batch_idx)
+
+
+class Unalike(TridentModule):
+    """Logs what is each rank's own."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("train/own", float(self.global_rank))
+        return super().training_step(batch, batch_idx)
+
+
+class Apart(LightningModule):
+    """No `TridentModule`: it evaluates by itself."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__()
+        self.model, self.samples = Model(), SumMetric()
+        self.right = MulticlassAccuracy(CLASSES, average="micro")
+
+    def forward(self, batch):
+        return self.model(batch["x"], batch["labels"], batch["ids"])
+
+    def training_step(self, batch, batch_idx):
+        return self(batch)
+
+    def test_step(self, batch, batch_idx, dataloader_idx=0):
+        self.samples.update(len(batch["ids"]))
+        self.right.update(self(batch)["preds"], batch["labels"])
+        known = {"on_step": False, "on_epoch": True, "add_dataloader_idx": False}
+        self.log("test/samples", self.samples, **known)
+        self.log("test/right", self.right, **known)
+        summed = {"reduce_fx": "sum", "sync_dist": True, **known}
+        self.log("test/sum", float(len(batch["ids"])), **summed)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 class Plain(LightningDataModule):
     """A datamodule that knows nothing of trident, nor of ranks."""
 
@@ -205,6 +264,18 @@ def accuracy(preds, target):
 def rates(preds, target):
     right = accuracy(preds, target)
     return {"hit": right, "miss": 1 - right}
+
+
+def inside(preds, target):
+    """By a torchmetrics object of its own."""
+    metric = MulticlassAccuracy(CLASSES, average="micro")
+    metric.update(preds, target)
+    return metric.compute()
+
+
+def with_edges(samples):
+    """A batch whose first tensor's length is not the number of its samples."""
+    return {"edges": torch.zeros(2, 9), **default_collate(samples)}
 
 
 def several(preds, target):
@@ -262,6 +333,13 @@ def next_ranks(stream, rank: int):
     from datasets.distributed import split_dataset_by_node
 
     return split_dataset_by_node(stream, rank + 1, world_size=2)
+
+
+def parts_of_more(size: int, stream: bool, rank: int):
+    """Split into more parts on a higher rank."""
+    from datasets.distributed import split_dataset_by_node
+
+    return split_dataset_by_node(rows(size, stream=stream), rank, world_size=2 + rank)
 
 
 def interleaved(size: int, stream: bool, rank: int):

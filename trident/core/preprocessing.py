@@ -1,0 +1,137 @@
+"""The steps of a dataspec's ``preprocessing``: methods of the data set, and functions that are applied to it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch.utils.data import DistributedSampler
+
+from trident.descriptions import Split
+from trident.errors import ConfigError
+from trident.hf import is_iterable as is_hf_iterable
+from trident.sharding import Part, current_part, run_seed, split_keeping_type
+from trident.utils.access import plain_config
+
+__all__ = ["SPLIT_BY_RANK", "arguments", "cuts", "run_step", "steps_of", "takes_a_part"]
+
+SPLIT_BY_NODE = "datasets.distributed.split_dataset_by_node"
+SPLIT_BY_RANK = "trident.sharding.split_by_rank"
+SPLITS = (SPLIT_BY_NODE, SPLIT_BY_RANK)
+COUNTING = ("skip", "take")
+SPLIT_RECIPE = f"`apply: {{split: {{_target_: {SPLIT_BY_RANK}}}}}`, without arguments"
+
+
+def steps_of(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
+    """The steps that are not null: kind, name, config."""
+    return [
+        (str(kind), str(name), step)
+        for kind, steps in (cfg or {}).items()
+        for name, step in (steps or {}).items()
+        if step is not None
+    ]
+
+
+def run_step(kind: str, dataset: Any, name: str, step: Any) -> Any:
+    """What a step makes of a data set.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    return _STEPS[kind](dataset, name, step)
+
+
+def takes_a_part(cfg: DictConfig | None) -> bool:
+    """Whether a step of preprocessing takes this rank's part of the data set."""
+    return any(
+        kind == "apply" and step.get("_target_") in SPLITS for kind, _, step in steps_of(cfg)
+    )
+
+
+def cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
+    """The steps that take a part, in order, and those behind the first one that count samples."""
+    splits: list[Split] = []
+    behind: list[str] = []
+    for kind, name, step in steps_of(cfg):
+        target = str(step.get("_target_")) if kind == "apply" else name
+        if target in SPLITS:
+            part = _asked_part(name, step) if target == SPLIT_BY_NODE else current_part()
+            by = target.rpartition(".")[2]
+            splits.append(Split(by=by, rank=part.rank, world_size=part.world_size))
+        elif kind == "method" and name == "shard":
+            given = instantiate(step)
+            rank, count = int(given["index"]), int(given["num_shards"])
+            splits.append(Split(by="shard", rank=rank, world_size=count))
+        elif splits and target in COUNTING:
+            behind.append(name)
+    return [split for split in splits if split.world_size > 1], behind
+
+
+def _call_method(dataset: Any, name: str, step: Any) -> Any:
+    function = getattr(type(dataset), name, None)
+    if not callable(function):
+        known = [word for word in dir(type(dataset)) if not word.startswith("_")]
+        near = ", ".join(get_close_matches(name, known)) or ", ".join(known)
+        raise ConfigError(
+            f"preprocessing.method.{name}: {type(dataset).__name__} has no such method\n"
+            f"hint: near: {near}"
+        )
+    args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
+    unseeded = name == "shuffle" and not args and not {"seed", "generator"} & set(kwargs)
+    if unseeded and is_hf_iterable(dataset):
+        kwargs["seed"] = run_seed()  # else each rank would draw an order of its own, and split that
+    return function(dataset, *args, **kwargs)
+
+
+def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What Hydra makes of a node without a target; it finds no class inside of a function."""
+    return args, kwargs
+
+
+def _apply(dataset: Any, name: str, step: Any) -> Any:
+    if step.get("_partial_"):
+        raise ConfigError(
+            f"preprocessing.apply.{name} makes a function instead of calling one\n"
+            "hint: remove `_partial_: true`"
+        )
+    if step.get("_target_") == SPLIT_BY_NODE:
+        return split_keeping_type(dataset, _asked_part(name, step))
+    if step.get("_target_") == SPLIT_BY_RANK:
+        return split_keeping_type(dataset, current_part())
+    call = instantiate(step, dataset, _partial_=True)
+    if isinstance(call.func, type) and issubclass(call.func, DistributedSampler):
+        part = current_part()  # torch looks for a process group, which one process has not
+        return call(**{"num_replicas": part.world_size, "rank": part.rank, **call.keywords})
+    return call()
+
+
+def _asked_part(name: str, step: Any) -> Part:
+    """The part that a step with a `rank` and a `world_size` asks for.
+
+    Whether that is this rank's is seen when the ranks compare theirs; where it can be none, or there is no other rank,
+    at once.
+    """
+    place, real = f"preprocessing.apply.{name}", current_part()
+    try:
+        asked = instantiate({**step, "_target_": "builtins.dict"})
+        rank, world_size = int(asked["rank"]), int(asked["world_size"])
+    except (InstantiationException, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{place}: its rank and world_size are no numbers in this environment: "
+            f"{str(error).splitlines()[0]}\nhint: {SPLIT_RECIPE}, finds them wherever they are"
+        ) from error
+    is_one = 0 <= rank < world_size and (real.world_size > 1 or world_size == 1)
+    if not is_one:
+        raise ConfigError(
+            f"{place}: rank={rank}, world_size={world_size}, but this process has "
+            f"rank={real.rank}, world_size={real.world_size}: some samples would be read by "
+            "several ranks and others by none\n"
+            f"hint: NODE_RANK is the rank only with one process a node; write {SPLIT_RECIPE}"
+        )
+    return Part(rank=rank, world_size=world_size)
+
+
+_STEPS = {"method": _call_method, "apply": _apply}
