@@ -54,16 +54,34 @@ def restore(found: State) -> None:
 
 
 class Draws:
-    """Generators of one's own, for a while in place of the process's, which are as if nothing had been drawn."""
+    """Generators of one's own, for a while in place of the process's, which are as if nothing had been drawn.
 
-    def __init__(self) -> None:
+    Args:
+        of: objects whose own generators, as attributes, begin anew with these.
+    """
+
+    def __init__(self, *of: Any) -> None:
         self._mine: State | None = None
         self._seed = 0
+        self._own: list[tuple[Any, int]] = []
+        """Generators of others, and what each was when it was found."""
+        for one in of:
+            self.add(one)
+
+    def add(self, one: Any) -> None:
+        """Let an object's own generators begin anew, too."""
+        if getattr(one, "seed", None) is not None and callable(
+            make := getattr(one, "create_rng", None)
+        ):
+            make()  # a collator of transformers' that would make its generator at its first batch
+        found = getattr(one, "__dict__", {}).values()
+        self._own += [(each, _mark(each)) for each in found if isinstance(each, _GENERATORS)]
 
     def begin(self, *key: Any) -> None:
         """Draw from now on what belongs to `key`."""
-        digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-        self._mine, self._seed = None, int.from_bytes(digest, "little") >> 1
+        self._mine, self._seed = None, _number(key)
+        for generator, mark in self._own:
+            _seed(generator, _number((*key, mark)))
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -83,6 +101,42 @@ class Draws:
             restore(before)
 
 
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+
+
+def _number(key: Any) -> int:
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _mark(generator: Any) -> int:
+    """What it was when it was first seen: two that were seeded alike draw the same, also when they begin anew."""
+    return _MARKS.setdefault(id(generator), (generator, _fresh(generator)))[1]
+
+
+_MARKS: dict[int, tuple[Any, int]] = {}
+
+
+def _fresh(generator: Any) -> int:
+    if isinstance(generator, torch.Generator):
+        return generator.initial_seed()
+    if isinstance(generator, random.Random):
+        return _number(generator.getstate())
+    state = generator.get_state() if isinstance(generator, np.random.RandomState) else None
+    return _number(state or generator.bit_generator.state)
+
+
+def _seed(generator: Any, seed: int) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, random.Random):
+        generator.seed(seed)
+    elif isinstance(generator, np.random.RandomState):
+        generator.seed(seed % 2**32)
+    else:
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+
+
 class Drawn(Dataset[Any]):
     """A map-style data set whose samples' randomness is their batch's.
 
@@ -93,7 +147,7 @@ class Drawn(Dataset[Any]):
 
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
-        self.draws = Draws()
+        self.draws = Draws(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -119,6 +173,7 @@ class _Collated:
 
     def __init__(self, collate: Callable[[Any], Any], draws: Draws) -> None:
         self.collate, self.draws = collate, draws
+        draws.add(collate)
 
     def __call__(self, samples: Any) -> Any:
         with self.draws.drawing():
@@ -156,8 +211,15 @@ class Replayed:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        draws = Draws()
+        batches, data = (getattr(self.loader, name, None) for name in ("batch_sampler", "dataset"))
+        samplers = getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)
+        collate = getattr(self.loader, "collate_fn", None)
+        unique = {id(one): one for one in (self.loader, *samplers, data, collate)}
+        draws = Draws(*unique.values())
         draws.begin(self.seed, self.epoch())
+        if getattr(self.loader, "persistent_workers", False):
+            # Workers that have lived through other epochs would draw on, and know another epoch.
+            getattr(self.loader, "loader", self.loader)._iterator = None
         with draws.drawing():
             batches = iter(self.loader)
         while True:

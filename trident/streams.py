@@ -1,4 +1,4 @@
-"""Streams over ranks: passes that end on all ranks together, and epochs that reach loader workers.
+"""Streams over ranks: passes that end on all ranks together.
 
 How many batches a rank's part of a stream has is known when it ends. A rank that goes on alone waits in the next
 collective without end, so the ranks agree on each batch before one of them takes it: for some batches at a time, which
@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
 
 from trident.core.loaders import length_of
 from trident.core.metrics import batch_size
@@ -21,7 +20,7 @@ from trident.gather import agree, all_gather, share
 from trident.sharding import is_iterable
 from trident.utils.logging import get_logger
 
-__all__ = ["AHEAD", "InStep", "TellsWorkers", "Uneven", "in_step"]
+__all__ = ["AHEAD", "InStep", "Uneven", "in_step"]
 
 log = get_logger(__name__)
 
@@ -165,27 +164,3 @@ class InStep:
         by_rank = ", ".join(f"rank {rank}: {number}" for rank, number in enumerate(numbers))
         what = "batches repeated" if self.uneven == "pad" else "samples left out, at least"
         log.warning(f"{self.name}: {what} in this epoch, as its parts differ in length: {by_rank}")
-
-
-class TellsWorkers(IterableDataset[Any]):
-    """A torch stream that draws its samples by epoch, whose loader workers outlive an epoch.
-
-    They have copies of the data set, which `set_epoch` does not reach: the epoch lies in memory that they share.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self._epoch: torch.Tensor = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
-        if callable(tell := getattr(self.dataset, "set_epoch", None)):
-            tell(epoch)
-
-    def __iter__(self) -> Iterator[Any]:
-        if get_worker_info() is not None and callable(
-            tell := getattr(self.dataset, "set_epoch", None)
-        ):
-            tell(int(self._epoch))
-        return iter(self.dataset)

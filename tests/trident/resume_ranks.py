@@ -74,6 +74,7 @@ RUNS = {
     "plain": (),
     "workers": (*NOISY, *WORKERS),
     "persistent": (*NOISY, *WORKERS, f"+{TRAIN}.dataloader.persistent_workers=true"),
+    "persistent_stream": (*STREAM, *WORKERS, f"+{TRAIN}.dataloader.persistent_workers=true"),
     "accumulated": ("+trainer.accumulate_grad_batches=3", "+trainer.gradient_clip_val=0.3"),
     "validated": ("+trainer.val_check_interval=2",),
     "stream": STREAM,
@@ -113,6 +114,17 @@ RUNS = {
         *("+trainer.min_epochs=3", "trainer.max_epochs=5"),
     ),
     "curriculum": (f"{TRAIN}.dataset={{_target_: toyproject.trace.Curriculum, size: 24}}",),
+    "own_generators": (
+        f"{TRAIN}.dataset={{_target_: toyproject.trace.OwnGenerators, size: 24, seed: 5}}",
+        f"+{TRAIN}.dataloader.collate_fn={{_target_: toyproject.trace.Masked, seed: 6}}",
+        *WORKERS,
+    ),
+    "own_sampler": (
+        f"{TRAIN}.dataset={{_target_: toyproject.trace.OwnGenerators, size: 24, seed: 5}}",
+        f"~{TRAIN}.preprocessing",
+        f"+{TRAIN}.preprocessing.apply.sampler={{_target_: torch.utils.data.RandomSampler, "
+        "generator: {_target_: toyproject.trace.generator, seed: 7}}",
+    ),
     "best_early": ("callbacks.checkpoint.dirpath=null", "callbacks.checkpoint.mode=min"),
     "elsewhere": ELSEWHERE,
     "elsewhere_stream": (*ELSEWHERE, "+datamodule.stream=true", "module.scheduler=null"),

@@ -24,7 +24,7 @@ from trident.records import RESUME, write_json
 HERE = Path(__file__).parent
 MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 NAMES = (
-    *("plain", "workers", "persistent", "accumulated", "validated", "stream"),
+    *("plain", "workers", "persistent", "persistent_stream", "accumulated", "validated", "stream"),
     *("stream_workers", "rows_shuffled", "max_size_cycle", "min_size", "max_size"),
     *(
         "sequential",
@@ -45,6 +45,8 @@ NAMES = (
         "unfrozen",
         "min_epochs",
         "curriculum",
+        "own_generators",
+        "own_sampler",
         "best_early",
         "elsewhere",
         "elsewhere_stream",
@@ -124,7 +126,7 @@ def test_a_resumed_run_is_equal_to_the_last_bit(
     assert calm == told and any("train/loss" in row for row in calm)
 
 
-IN_ORDER = ("stream", "stream_workers", "uneven", "elsewhere_stream")
+IN_ORDER = ("stream", "stream_workers", "persistent_stream", "uneven", "elsewhere_stream")
 OF_ONE_SET = [case for case in CASES if not case[1].startswith((*MODES, "max_steps"))]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from trident.audit import table
 from trident.batches import EvalBatches, TrainBatches
@@ -31,7 +31,6 @@ from trident.sharding import (
     split_to_evaluate,
     whole,
 )
-from trident.streams import TellsWorkers
 
 __all__ = ["TridentDataspec", "made"]
 
@@ -117,8 +116,6 @@ class TridentDataspec:
                 seen to be split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
-        if factory.keywords.get("persistent_workers"):
-            self.dataset = _telling_workers(self.dataset)
         if self.sampler is not None:
             if part is not None:
                 self._require_own_part(self.sampler, part, train)
@@ -276,15 +273,6 @@ def _data_source(name: str, sampler: Sampler[Any]) -> Any:
         f"{name}: which data set the {type(sampler).__name__} samples cannot be seen: it has "
         "neither `dataset` nor `data_source`"
     )
-
-
-def _telling_workers(dataset: Any) -> Any:
-    """A torch stream that draws by epoch so that its workers are told; those of `datasets` reach theirs."""
-    if isinstance(dataset, RankStride):
-        return RankStride(_telling_workers(dataset.dataset), dataset.part)
-    own = isinstance(dataset, IterableDataset) and not is_hf_iterable(dataset)
-    told = isinstance(dataset, TellsWorkers) or not hasattr(dataset, "set_epoch")
-    return dataset if told or not own else TellsWorkers(dataset)
 
 
 def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 from torchmetrics import SumMetric
 
 import trident.resuming
@@ -133,6 +133,7 @@ class Elsewhere(LightningDataModule):
     def __init__(self, train, stream: bool = False, **kwargs) -> None:
         super().__init__()
         self.given = {"batch_size": train.toy.dataloader.batch_size, "num_workers": 2}
+        self.given["persistent_workers"] = True
         self.stream = stream
 
     def train_dataloader(self):
@@ -227,3 +228,37 @@ def subset(size: int, of: int) -> Toy:
     drawn = torch.randperm(of)[:size]
     rows.x, rows.labels, rows.ids = rows.x[drawn], rows.labels[drawn], rows.ids[drawn]
     return rows
+
+
+class OwnGenerators(Toy):
+    """Adds noise of a generator of its own."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        super().__init__(size)
+        self.rng = np.random.default_rng(seed)
+
+    def __getitem__(self, index):
+        noise = torch.from_numpy(self.rng.random(4)).float()
+        return {**super().__getitem__(index), "x": self.x[index] + noise}
+
+
+class Masked:
+    """A collator that masks by a generator that it makes at its first batch, as one of transformers' does."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.generator: torch.Generator | None = None
+
+    def create_rng(self):
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def __call__(self, samples):
+        if self.generator is None:
+            self.create_rng()
+        batch = default_collate(samples)
+        kept = torch.rand(batch["x"].shape, generator=self.generator) > 0.3
+        return {**batch, "x": batch["x"] * kept}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
