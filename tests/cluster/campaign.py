@@ -57,6 +57,10 @@ class Came:
     metrics: Mapping[str, float]
     weights: str
     """A hash of the last weights."""
+    stopped: list[int]
+    """Steps at which attempts were stopped."""
+    went_on: list[int]
+    """Steps from which on the attempts behind these trained."""
     read: Counter[int]
     """How often each sample was trained on, in the run's own history."""
     world_sizes: set[int]
@@ -192,9 +196,16 @@ def came(cli: Cli, name: str, index: int, folder: Path) -> Came:
     attempts = sorted((member / "attempts").iterdir(), key=lambda path: int(path.name))
     leases = [json.loads((path / "lease.json").read_text()) for path in attempts]
     result = json.loads((attempts[-1] / "result.json").read_text())
+    stops = {
+        int(path.parent.name): json.loads(path.read_text())["step"]
+        for path in member.glob("attempts/*/stop.json")
+    }
+    begins = begun(member)
     return Came(
         metrics=result["metrics"],
         weights=weights(member),
+        stopped=[step for _, step in sorted(stops.items())],
+        went_on=[begins[attempt + 1] for attempt in sorted(stops)],
         read=read(member, folder / f"{name}-{index + 1}", len(attempts)),
         world_sizes={lease["world_size"] for lease in leases},
         hosts=[set(lease.get("hosts") or ["local"]) for lease in leases],
@@ -214,13 +225,18 @@ def weights(member: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def read(member: Path, log: Path, attempts: int) -> Counter[int]:
-    """What the run read, without the steps that no checkpoint held and a later attempt ran again."""
-    lines = [json.loads(line) for line in (member / "metrics.jsonl").read_text().splitlines()]
+def begun(member: Path) -> dict[int, int]:
+    """The step with which each attempt began to train."""
     begins: dict[int, int] = {}
-    for line in lines:
+    for line in map(json.loads, (member / "metrics.jsonl").read_text().splitlines()):
         if line["stage"] == "fit":
             begins.setdefault(line["attempt"], line["step"])
+    return begins
+
+
+def read(member: Path, log: Path, attempts: int) -> Counter[int]:
+    """What the run read, without the steps that no checkpoint held and a later attempt ran again."""
+    begins = begun(member)
     found: Counter[int] = Counter()
     order = sorted(begins)
     for attempt, following in zip(order, [*order[1:], None], strict=True):
@@ -279,6 +295,11 @@ def table(members: list[dict[str, Any]], calm: list[Came], rough: list[Came]) ->
             wrong.append(f"member {index} was on {other.hosts}")
         if "None" in causes:
             wrong.append(f"member {index} was COMPLETED, and run again: {causes}")
+        stops = sum(cause in ("preempted", "timeout") for cause in causes)
+        if len(other.stopped) != stops or other.went_on != other.stopped or 0 in other.stopped:
+            wrong.append(
+                f"member {index} was stopped at {other.stopped}, and went on from {other.went_on}"
+            )
         if largest or one.weights != other.weights:
             wrong.append(f"member {index} differs: a metric by {largest:g}, and its weights {bits}")
     disturbed = sorted([p["cause"] for p in m["earlier"]] for m in members if m["earlier"])

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "launch")]
 
-from campaign import ended, last_step, say, take, weights  # noqa: E402
+from campaign import begun, ended, last_step, say, take, weights  # noqa: E402
 from slurm_cluster import Cluster  # noqa: E402
 from typed import Cli  # noqa: E402
 
@@ -56,10 +56,14 @@ def main() -> int:
     say(f"undisturbed: {calm['state']}, weights {hashes[0]}, movies/test/acc {results[0]:.4f}")
     say(f"killed: {killed['state']}, weights {hashes[1]}, movies/test/acc {results[1]:.4f}")
     say(f"its earlier attempts: {', '.join(causes)}; at least {lost} steps were run again")
+    begins = begun(cli.sweep("killed") / "members/0000")
+    went_on = [begins.get(attempt, 0) for attempt in range(1, len(KILLS) + 1)]
+    say(f"they went on from steps {', '.join(map(str, went_on))}")
     say(f"{time.monotonic() - began:.0f} s")
     right = (
         calm["state"] == killed["state"] == "COMPLETED"
         and causes == ["node_fail"] * len(KILLS)
+        and all(step >= kill - 8 for step, kill in zip(went_on, KILLS, strict=True))
         and hashes[0] == hashes[1]
         and results[0] == results[1]
     )

@@ -8,8 +8,9 @@ from collections import Counter
 from itertools import chain
 
 import pytest
+from campaign import weights
 from slurm_cluster import until
-from support import PROJECT
+from support import PROJECT, finish, start
 from typed import SLURM, Cli
 
 TWO = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1")
@@ -26,15 +27,32 @@ def toys(login, shared) -> Cli:
     return Cli(shared / "project", lambda argv, cwd: login.command(*argv, cwd=cwd))
 
 
-def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared):
-    """Stopped at whatever step, over two nodes: every epoch reads every sample once, and metrics are equal."""
-    words = [
-        "hydra/launcher=trident_slurm",
-        *TWO,
-        f"trainer.max_epochs={EPOCHS}",
-        "+module.model.delay=0.15",
-    ]
-    words += ["callbacks.early_stopping=null", f"run.task={shared}/calm,{shared}/told"]
+RUN = (
+    *(f"trainer.max_epochs={EPOCHS}", "callbacks.early_stopping=null"),
+    *("+trainer.deterministic=true", "module.model.dropout=0.3"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights' hash of the run that both others are, on two ranks of this machine."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    where = {
+        "TRIDENT_MEMBER_DIR": str(folder),
+        "TRIDENT_ATTEMPT": "0",
+        "TRIDENT_ATTEMPT_DIR": str(folder / "attempts" / "0"),
+    }
+    (folder / "attempts" / "0").mkdir(parents=True)
+    argv = ["-m", "trident.run", f"hydra.run.dir={folder}", *RUN]
+    codes, said = finish(start(argv, world_size=2, warm=True, OMP_NUM_THREADS="1", **where))
+    assert codes == [0, 0], said[-3000:]
+    return weights(folder)
+
+
+def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared, undisturbed):
+    """At whatever step, over two nodes: every epoch reads every sample once, and all is equal to the last bit."""
+    words = ["hydra/launcher=trident_slurm", *TWO, *RUN, "+module.model.delay=0.15"]
+    words += [f"run.task={shared}/calm,{shared}/told"]
     words += [
         "module.model.log=${run.task}.seen",
         "hydra.launcher.signal_delay_s=30",
@@ -67,17 +85,15 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
     ]
     calm, told = (json.loads(path.read_text()) for path in results)
     assert told["steps"] == calm["steps"] and told["score"] == calm["score"]
-    assert told["metrics"] == pytest.approx(calm["metrics"], abs=1e-6)
+    assert told["metrics"] == calm["metrics"]
+    members = [toys.sweep("s") / f"members/000{index}" for index in range(2)]
+    assert [weights(member) for member in members] == [undisturbed] * 2
 
 
-def test_a_preempted_run_goes_on_and_loses_no_step(toys, cluster):
+def test_a_preempted_run_goes_on_and_loses_no_step(toys, cluster, undisturbed):
     """SLURM sends TERM to every process of a step, loader workers among them: the run still reads on to its stop."""
-    words = ["hydra/launcher=trident_slurm", *TWO, f"trainer.max_epochs={EPOCHS}"]
-    words += [
-        "hydra.launcher.partition=low",
-        "callbacks.early_stopping=null",
-        "hydra.launcher.mem_gb=3",
-    ]
+    words = ["hydra/launcher=trident_slurm", *TWO, *RUN]
+    words += ["hydra.launcher.partition=low", "hydra.launcher.mem_gb=3"]
     words += ["+module.model.delay=0.15", "+datamodule.train.toy.dataloader.num_workers=2"]
     toys("submit", "--name", "s", *words)
     metrics = toys.sweep("s") / "members/0000/metrics.jsonl"
@@ -88,6 +104,7 @@ def test_a_preempted_run_goes_on_and_loses_no_step(toys, cluster):
     assert (member["state"], member["attempt"]) == ("COMPLETED", 1), member
     assert [(p["cause"], p["lost_steps"]) for p in member["earlier"]] == [("preempted", 0)]
     assert toys.ended("s", 0)["requeued"]
+    assert weights(toys.sweep("s") / "members/0000") == undisturbed
 
 
 def test_time_limits_are_counted(cli, login):
