@@ -91,6 +91,8 @@ RUNS = {
     "stopped_early": (STOPPED_EARLY, "trainer.max_epochs=9"),
     "plateau": PLATEAU,
     "accumulated_rest": ("+trainer.accumulate_grad_batches=4",),
+    "draws_apart": ("module._target_=toyproject.trace.DrawsApart",),
+    "momentum": ("+trainer.accumulate_grad_batches=2", "+module.optimizer.momentum=0.9"),
     "by_epoch": ("module._target_=toyproject.trace.ByEpoch",),
     "by_hand": ("module._target_=toyproject.trace.ByHand", "module.scheduler=null"),
     "accumulated_by_epoch": (

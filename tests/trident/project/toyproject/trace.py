@@ -178,6 +178,14 @@ class ByEpoch(TridentModule):
         return {**outputs, "loss": outputs["loss"] * self.factor}
 
 
+class DrawsApart(TridentModule):
+    """Draws on each rank another number of times: their generators are in different states."""
+
+    def training_step(self, batch, batch_idx):
+        torch.rand(self.global_rank)
+        return super().training_step(batch, batch_idx)
+
+
 class ByHand(TridentModule):
     """Takes a step every third batch by itself."""
 
