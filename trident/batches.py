@@ -191,14 +191,30 @@ class EvalBatches(Sampler[list[int]]):
         size: samples of the whole data set, or of this rank's part.
         batch_size: samples per rank and step.
         sizes: given when the data set is this rank's part already: those of all ranks' parts.
+        limit: evaluate only the first batches that one process would have: so many, or a fraction if a float. Of a
+            part, these are its own.
 
     Raises:
-        ConfigError: a rank's own part is empty while others' are not.
+        ConfigError: a rank's own part is empty while others' are not, or the limit leaves nothing.
     """
 
     def __init__(
-        self, size: int, *, batch_size: int, part: Part, sizes: Sequence[int] | None = None
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        part: Part,
+        sizes: Sequence[int] | None = None,
+        limit: float | None = None,
     ) -> None:
+        if size and limit is not None:
+            batches = ceil(size / batch_size)
+            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            if not batches:
+                raise ConfigError(
+                    f"a limit of {limit} leaves nothing of {size} samples in batches of {batch_size}"
+                )
+            size = min(size, batches * batch_size)
         if sizes and max(sizes) and not min(sizes):
             raise ConfigError(
                 f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"

@@ -20,9 +20,11 @@ import datasets
 import torch
 import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
+from torchmetrics.classification import MulticlassAUROC, MulticlassF1Score
 
 import trident.gather
 from trident.core.datamodule import TridentDataModule
+from trident.core.metrics import StepMetric
 from trident.gather import gather
 from trident.utils.enums import Split
 
@@ -176,7 +178,7 @@ def read(case: Case, rank: int, world_size: int) -> dict:
     epochs: list[dict[str, Any]] = []
     for epoch in range(EPOCHS):
         trainer.current_epoch = epoch
-        batches, own = [], []
+        batches, own, metrics = [], [], measures()
         if case.train:  # as Lightning does: what is evaluated is the same each time
             tell(loader, epoch)
         for index, batch in enumerate(loader):
@@ -187,13 +189,38 @@ def read(case: Case, rank: int, world_size: int) -> dict:
                 if case.train
                 else data.is_filler(split, "it", index)
             )
+            if not case.train and (not filler or data.is_empty(split, "it")):
+                measure(metrics, batch["id"], filler=filler)
             batches.append(batch["id"].tolist())
             own.append(not filler)
         epochs.append({"batches": batches, "own": own})
         if not case.train:
+            epochs[-1]["metrics"] = measured(metrics)
             parts = gather([batch for batch, mine in zip(batches, own, strict=True) if mine])
             epochs[-1]["in_order"] = data.in_order(split, "it", parts) if parts else None
     return {"case": asdict(case), "epochs": epochs}
+
+
+def measures() -> dict[str, StepMetric]:
+    """One with lists for its state, one with sums, and a function."""
+    return {
+        "auroc": StepMetric(MulticlassAUROC(3)),
+        "f1": StepMetric(MulticlassF1Score(3)),
+        "mean": StepMetric(
+            lambda preds, target: {"right": (preds.argmax(-1) == target).float().mean()}
+        ),
+    }
+
+
+def measure(metrics: dict[str, StepMetric], ids: torch.Tensor, *, filler: bool = False) -> None:
+    preds = torch.stack([(ids * 7 % 11) / 11, (ids * 5 % 13) / 13, (ids * 3 % 17) / 17], dim=1)
+    given = {"preds": preds.softmax(-1), "target": ids % 3}
+    for metric in metrics.values():
+        metric.update(given, size=len(ids), device=ids.device, filler=filler)
+
+
+def measured(metrics: dict[str, StepMetric]) -> dict[str, Any]:
+    return {name: metric.compute(torch.device("cpu")) for name, metric in metrics.items()}
 
 
 def tell(loader, epoch: int) -> None:

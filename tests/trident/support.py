@@ -95,6 +95,29 @@ KINDS = (
 """More kinds of metrics than all runs have."""
 
 
+MORE_SETS = (
+    "+datamodule.test.odd=${datamodule.val.odd}",
+    "+datamodule.test.tiny=${datamodule.val.tiny}",
+)
+"""Of 23 samples, and of one, which two ranks cannot share."""
+
+LIMITS = ("2", "0.6")
+
+
+def limited(limit: str) -> list[str]:
+    """A part of what is tested: of tables, and of a stream where that can be limited."""
+    stream = (
+        *(
+            "datamodule.test.other.dataset._target_=toyproject.toy.rows",
+            "+datamodule.test.other.dataset.stream=true",
+        ),
+        "datamodule.test.other.dataset.size=17",
+    )
+    words = ["trainer.limit_train_batches=0.0", *MORE_SETS[: 2 if limit == "2" else 1]]
+    words += ["datamodule.test.empty=null", *(stream if limit == "2" else ())]
+    return [*words, f"trainer.limit_test_batches={limit}"]
+
+
 APART = (
     *(
         "module={_target_: toyproject.toy.Apart}",

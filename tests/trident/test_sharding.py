@@ -182,6 +182,22 @@ def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world
     assert list(chain.from_iterable(real)) == list(range(size))
 
 
+@given(sizes, batch_sizes, worlds, st.one_of(st.integers(1, 9), st.floats(0.05, 0.95)))
+def test_a_limit_is_that_of_one_process(size, batch_size, world_size, limit):
+    def read(part: Part) -> list[int]:
+        batches = EvalBatches(size, batch_size=batch_size, part=part, limit=limit)
+        return list(chain.from_iterable(list(batches)[: batches.real]))
+
+    length = -(-size // batch_size)
+    count = min(length, limit) if isinstance(limit, int) else int(length * limit)
+    if size and not count:
+        with pytest.raises(ConfigError, match="leaves nothing"):
+            read(Part())
+        return
+    found = list(chain.from_iterable(read(part) for part in parts(world_size)))
+    assert found == list(range(size))[: count * batch_size]
+
+
 made = st.lists(
     st.sampled_from(["take", "skip", "shuffle", "map", "filter", "mixed", "repeat"]), max_size=3
 )

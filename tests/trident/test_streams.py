@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from stream_ranks import numbers
+import torch
+from stream_ranks import measure, measured, measures, numbers
 from support import finish, start
 
 from trident.streams import InStep
@@ -84,6 +85,25 @@ def test_what_is_evaluated_comes_in_the_order_of_one_process(world_size, ranks):
             assert all(rank["in_order"] is None for rank in epoch[1:])
         seen[case["kind"], case["shuffle"]] += 1
     assert min(seen[kind, shuffled] for kind in ("datasets", "torch") for shuffled in (0, 1)) > 0
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_metrics_are_those_of_one_process(world_size, ranks):
+    """Also where some ranks have no samples."""
+    smallest = 99
+    for of_ranks in ranks[world_size]:
+        case = of_ranks[0]["case"]
+        if case["train"]:
+            continue
+        one = measures()
+        measure(one, torch.tensor(alone(case)))
+        expected = measured(one)
+        for rank in of_ranks:
+            for epoch in rank["epochs"]:
+                for name, value in expected.items():
+                    assert epoch["metrics"][name] == pytest.approx(value, abs=1e-6), (case, name)
+        smallest = min(smallest, case["size"])
+    assert smallest == 3
 
 
 @pytest.mark.parametrize("world_size", WORLDS)

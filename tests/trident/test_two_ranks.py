@@ -14,11 +14,14 @@ from support import (
     BY_NODE,
     EDGED,
     KINDS,
+    LIMITS,
+    MORE_SETS,
     ONE_EPOCH,
     PROJECT,
     STREAMS,
     call,
     finish,
+    limited,
     logged,
     result,
     samples_read,
@@ -70,6 +73,9 @@ def both(tmp_path_factory, alone) -> Path:
         "drop",
         "streams",
         "kinds",
+        *(f"limited_{limit}" for limit in LIMITS),
+        "both_sequential",
+        "both_max_size",
         "counted",
         "apart",
         "edged",
@@ -146,7 +152,9 @@ def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
     assert [len(first), len(second)] == [6, 6] and second[1::2] == second[::2]
     read = Counter(chain.from_iterable([*first, *second]))
     assert read == Counter({index: 6 if index in second[0] else 3 for index in range(17)})
-    assert said.count("batches repeated in this epoch, as its parts differ") == 3
+    assert said.count("batches repeated in this epoch, as its parts differ") == 3 + 1, (
+        "and max_size's"
+    )
     assert "rank 0: 0, rank 1: 1" in said
     first, second = seen(both, "drop")
     assert [len(first), len(second)] == [3, 3]
@@ -193,6 +201,17 @@ def test_a_batch_weighs_as_many_samples_as_it_has(both, alone, tmp_path):
     assert one["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
 
 
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_limit_leaves_the_samples_of_one_process(limit, both, alone, tmp_path):
+    best = result(alone)["checkpoint"]["best"]
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    assert call(tmp_path, *limited(limit), *bare) == 0
+    many, one = result(both / f"limited_{limit}")["metrics"], result(tmp_path)["metrics"]
+    assert many == pytest.approx(one, abs=1e-6)
+    assert one["odd/test/right"] + one["odd/test/wrong"] == {"2": 8, "0.6": 12}[limit]
+
+
 def test_a_module_that_evaluates_by_itself_counts_no_fillers(both, tmp_path):
     bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
     assert call(tmp_path, *APART, *bare, "run.optimized_metric=null") == 0
@@ -237,7 +256,8 @@ def test_predictions_of_two_ranks_are_in_the_data_sets_order(both):
     assert path == both / "predict/predictions/seven.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["ids"] for line in lines] == list(range(7))
-    written = {f"{name}.jsonl" for name in ("seven", "even", "uneven", "in_turn", "own", "rebuilt")}
+    names = ("seven", "even", "uneven", "in_turn", "own", "rebuilt", "single", "single_stream")
+    written = {f"{name}.jsonl" for name in names}
     assert {path.name for path in path.parent.iterdir()} == written
 
 
@@ -248,16 +268,42 @@ def test_predictions_of_a_stream_are_in_its_order_unless_workers_take_turns(both
         found[name] = [json.loads(line)["ids"] for line in lines]
     assert all(found.pop(name) == list(range(17)) for name in [*found] if name != "in_turn")
     assert sorted(found["in_turn"]) == list(range(17))
+    for name in ("single", "single_stream"):  # of which one rank has no samples
+        (line,) = (both / f"predict/predictions/{name}.jsonl").read_text().splitlines()
+        assert json.loads(line)["ids"] == 0
     said = (both / "output.txt").read_text()
     assert said.count("loader workers read this stream in turn") == 1
     assert "in_turn: 2 loader workers read this stream in turn" in said
+    reads = (
+        "datamodule.predict.uneven: 3 shards on 2 ranks: each rank reads and prepares all samples"
+    )
+    assert said.count(reads) == 1
 
 
-def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone):
-    many, one = result(both / "test")["metrics"], result(alone)["metrics"]
-    assert many == pytest.approx({k: v for k, v in one.items() if "/test/" in k}, abs=1e-6)
-    for count in ("right", "wrong", "order"):
-        assert many[f"other/test/{count}"] == one[f"other/test/{count}"]
+def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone, tmp_path):
+    """Also a set of which one rank has no samples."""
+    best = result(alone)["checkpoint"]["best"]
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'", *MORE_SETS]
+    assert call(tmp_path, *bare, "trainer.limit_train_batches=0.0") == 0
+    many, one = result(both / "test")["metrics"], result(tmp_path)["metrics"]
+    assert many == pytest.approx(one, abs=1e-6)
+    assert (
+        one.items() >= {k: v for k, v in result(alone)["metrics"].items() if "/test/" in k}.items()
+    )
+    for name in ("other", "odd", "tiny"):
+        for count in ("right", "wrong", "order"):
+            assert many[f"{name}/test/{count}"] == one[f"{name}/test/{count}"]
+
+
+def test_uneven_streams_of_several_sets(both):
+    """17 samples are two batches on one rank, one on the other; 24 are two on each."""
+    sequential, together = (both / f"both_{mode}" for mode in ("sequential", "max_size"))
+    assert result(sequential)["metrics"]["train/sum"] == 17 + 24, "fillers are no samples"
+    assert result(together)["metrics"]["train/sum"] == 17 + 8 + 24, "a batch is padded, and counts"
+    for folder in (sequential, together):
+        read = set(chain.from_iterable(chain.from_iterable(seen(both, folder.name))))
+        assert read == {*range(17), *range(100, 124)}
 
 
 def test_a_datamodule_that_may_not_split_is_warned_of(both):
@@ -314,4 +360,6 @@ def test_only_rank_zero_writes(both):
 def test_failures_end_all_ranks_and_are_recorded(name, message, both):
     record = result(both / name)
     assert record["state"] == "failed"
+    before_training = {"refused", "by_node_wrong", "unsplit", "by_the_clock", "devices"}
+    assert not (name in before_training and list((both / name).glob("seen.*")))
     assert message in record["exception"]["message"]

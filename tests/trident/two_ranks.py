@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import APART, BY_NODE, EDGED, KINDS, STREAMS, call
+from support import APART, BY_NODE, EDGED, KINDS, LIMITS, MORE_SETS, STREAMS, call, limited
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -51,12 +51,21 @@ PREPARED = (
 RUNS = {
     # Half the batch size: the optimizer steps of one process.
     "fit": ["datamodule.train.toy.dataloader.batch_size=4"],
-    "test": ["trainer.limit_train_batches=0.0", f"run.ckpt_path='{CHECKPOINT}'", *BARE],
+    "test": ["trainer.limit_train_batches=0.0", f"run.ckpt_path='{CHECKPOINT}'", *BARE, *MORE_SETS],
     "odd": [*BARE, "datamodule.train.toy.dataloader.batch_size=4", "spec.dataset.size=25"],
     "manual": [*NO_EVALUATION, SPLIT],
     "stream": [*ROWS, *STREAM, "module.scheduler=null"],
     "uneven": UNEVEN,
     "pad": [*UNEVEN, "+datamodule.uneven=pad"],
+    **{
+        f"both_{mode}": [
+            *(*UNEVEN, "trainer.max_epochs=1", "module._target_=toyproject.toy.BothCounted"),
+            "+datamodule.train.more={dataset: {_target_: toyproject.toy.rows, size: 24, first: 100, stream: true}, "
+            "dataloader: {_target_: torch.utils.data.DataLoader, batch_size: 8}}",
+            f"+datamodule.mode={mode}",
+        ]
+        for mode in ("sequential", "max_size")
+    },
     "drop": [*UNEVEN, "+datamodule.uneven=drop"],
     "broken": [*UNEVEN, BROKEN],
     "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],
@@ -81,6 +90,11 @@ RUNS = {
             "batch_size: 3}, evaluation: {step_outputs: {batch: [ids]}}}"
             for name, shards, workers in (("even", 4, 0), ("uneven", 3, 0), ("in_turn", 4, 2))
         ),
+        "+datamodule.predict.single={dataset: {_target_: toyproject.toy.Toy, size: 1}, evaluation: "
+        "${datamodule.predict.even.evaluation}, dataloader: ${datamodule.predict.even.dataloader}}",
+        "+datamodule.predict.single_stream={dataset: {_target_: toyproject.toy.rows, size: 1, stream: true, "
+        "shards: 1}, evaluation: ${datamodule.predict.even.evaluation}, dataloader: "
+        "${datamodule.predict.even.dataloader}}",
         "+datamodule.predict.own={dataset: ${datamodule.predict.uneven.dataset}, evaluation: "
         "${datamodule.predict.even.evaluation}, dataloader: {_target_: toyproject.toy.loader, batch_size: 3}}",
         "+datamodule.predict.rebuilt={dataset: {_target_: toyproject.toy.rows, size: 17}, dataloader: "
@@ -94,6 +108,10 @@ RUNS = {
         "+datamodule.predict.seven.dataloader=${spec.dataloader}",
         "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
+    **{
+        f"limited_{limit}": [*BARE, *limited(limit), f"run.ckpt_path='{CHECKPOINT}'"]
+        for limit in LIMITS
+    },
     "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
     "apart": [*BARE, *APART],
     "edged": [*BARE, *EDGED, f"run.ckpt_path='{CHECKPOINT}'"],

@@ -25,6 +25,7 @@ from trident.core.going_on import (
 )
 from trident.core.loaders import (
     AsItIs,
+    Limits,
     heedless,
     lengths_of,
     limited,
@@ -112,6 +113,7 @@ class TridentDataModule(LightningDataModule):
         self._loaders: dict[Split, dict[str, Any]] = {}
         self._training: dict[str, Any] = {}
         self._dealt_anew = False
+        self._limits = Limits()
         self._dealt: dict[str, Any] = {}
 
     def has(self, split: Split) -> bool:
@@ -216,8 +218,7 @@ class TridentDataModule(LightningDataModule):
         """
         loaders, count = self._train_loaders(), self._rank().world_size
         require_order(order, self._dealt["order"])
-        mine = count, self._dealt["batching"]
-        if len(legs) == 1 and (legs[0].ranks, legs[0].batching) == mine:
+        if [(one.ranks, one.batching) for one in legs] == [(count, self._dealt["batching"])]:
             return None
         whole, rest = deal_anew(
             loaders,
@@ -327,10 +328,11 @@ class TridentDataModule(LightningDataModule):
                 f"hint: add one as `datamodule.{split.value}.NAME`"
             )
         train = split is Split.TRAIN
+        part, limit = self._part(train), self._limits.of(self.trainer, split.value)
         found = {}
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
-            loader = spec.get_dataloader(self._part(train), train=train, seed=run_seed())
+            loader = spec.get_dataloader(part, train=train, seed=run_seed(), limit=limit)
             found[name] = to_its_end(heedless(loader))
         described = self._described(split, found)
         self._require_coverage(described)

@@ -97,7 +97,12 @@ class TridentDataspec:
         return dataset
 
     def get_dataloader(
-        self, part: Part | None = None, *, train: bool = False, seed: int = 0
+        self,
+        part: Part | None = None,
+        *,
+        train: bool = False,
+        seed: int = 0,
+        limit: float | None = None,
     ) -> Any:
         """The dataloader of one rank's part, or of the whole data set.
 
@@ -110,6 +115,8 @@ class TridentDataspec:
             train: deal out by permutation, by the config's ``shuffle`` and ``drop_last``; else in
                 order.
             seed: of the permutation, which is drawn anew from seed + epoch, the same on all ranks.
+            limit: evaluate only so many batches, or a fraction if a float, of those that one process would have. Of
+                what is not cut by trident, it is not heeded.
 
         Raises:
             ConfigError: a sampler would repeat samples where they are evaluated, an iterable is not
@@ -124,13 +131,13 @@ class TridentDataspec:
         if part is None:
             return factory(dataset=self.dataset)
         if is_iterable(self.dataset):
-            return self._streamed(factory, part, train)
+            return self._streamed(factory, part, train, limit)
         if not _samples_itself(factory):
             chooses = factory.keywords.get("sampler") or factory.keywords.get("batch_sampler")
             self._require_own_part(chooses or factory.func, part, train)
             return factory(dataset=self.dataset)
         given = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
-        batches = self._batches(part, given, train=train, seed=seed)
+        batches = self._batches(part, given, train=train, seed=seed, limit=limit)
         rest = _without(factory.keywords, BATCHING)
         dataset = self.dataset
         if isinstance(batches, TrainBatches):
@@ -157,7 +164,7 @@ class TridentDataspec:
                 "`datamodule.sharding=manual` if it does"
             )
 
-    def _streamed(self, factory: Any, part: Part, train: bool) -> Any:
+    def _streamed(self, factory: Any, part: Part, train: bool, limit: float | None) -> Any:
         """The dataloader of a rank's part of a stream; one that is evaluated is read to its last sample, in order."""
         if part.world_size > 1 and not self.split and not is_hf_iterable(self.dataset):
             raise ConfigError(self._unseen(part))
@@ -166,6 +173,8 @@ class TridentDataspec:
             return factory(dataset=self.dataset if own else split_by_rank(self.dataset, part))
         given = factory.keywords
         dataset = self.dataset
+        if isinstance(limit, int) and is_hf_iterable(dataset) and not self.split:
+            dataset = dataset.take(limit * given.get("batch_size", 1))
         is_other = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
         if part.world_size > 1 and not is_other:
             dataset = self.evaluated = split_to_evaluate(dataset, part)
@@ -238,13 +247,20 @@ class TridentDataspec:
         )
 
     def _batches(
-        self, part: Part, given: Mapping[str, Any], *, train: bool, seed: int
+        self,
+        part: Part,
+        given: Mapping[str, Any],
+        *,
+        train: bool,
+        seed: int,
+        limit: float | None,
     ) -> TrainBatches | EvalBatches:
         size = len(self.dataset)
         sizes = all_gather(size) if self.split and part.world_size > 1 else None
         batch_size = given.get("batch_size", 1)
         if not train:
-            return EvalBatches(size, batch_size=batch_size, part=part, sizes=sizes)
+            limit = None if self.split else limit
+            return EvalBatches(size, batch_size=batch_size, part=part, sizes=sizes, limit=limit)
         return TrainBatches(
             size,
             batch_size=batch_size,

@@ -17,6 +17,7 @@ from trident.utils.logging import get_logger
 
 __all__ = [
     "AsItIs",
+    "Limits",
     "Sequential",
     "Unsized",
     "heedless",
@@ -83,6 +84,24 @@ class Unsized:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+
+class Limits:
+    """``trainer.limit_val_batches`` and its like, of all ranks together: Lightning takes it of each rank's part."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, float] = {}
+
+    def of(self, trainer: Any, split: str) -> float | None:
+        """How much of each data set of `split` several ranks evaluate: a number of batches, a fraction, or None."""
+        if split == "train" or trainer is None or trainer.world_size == 1:
+            return None
+        name = f"limit_{split}_batches"
+        limit = self._of.setdefault(split, getattr(trainer, name, 1.0))
+        if isinstance(limit, float) and 0 < limit < 1:
+            setattr(trainer, name, 1.0)  # so that it is not heeded twice
+            return limit
+        return limit if isinstance(limit, int) and limit else None
 
 
 def to_its_end(loader: Any) -> Any:

@@ -117,6 +117,16 @@ class Both(TridentModule):
         return {"loss": loss}
 
 
+class BothCounted(Both):
+    """Counts the samples of all sets."""
+
+    def training_step(self, batch, batch_idx):
+        sizes = [len(part["ids"]) for part in batch.values() if part is not None]
+        summed = {"on_step": False, "on_epoch": True, "reduce_fx": "sum", "sync_dist": True}
+        self.log("train/sum", float(sum(sizes)), **summed)
+        return super().training_step(batch, batch_idx)
+
+
 class Averaged(TridentModule):
     """Logs what an epoch of training comes to, in all ways that there are."""
 
