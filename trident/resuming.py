@@ -99,7 +99,9 @@ class Resumable(Checkpoint):
         """What this rank had of its own, until this attempt's first epoch or batch begins."""
         self._goes_on = self._should_stop = False
         self._steps: int | None = None
-        """Of the whole fit, as schedules count them; until training begins, those of other ranks, if any."""
+        """Of the whole fit, as schedules count them."""
+        self._began: Mapping[str, Any] | None = None
+        """Until training begins, how the attempt that was stopped has dealt its epochs out."""
         self._within = False
         """Whether this attempt begins in the middle of an epoch."""
         self._stepped = 0
@@ -143,10 +145,11 @@ class Resumable(Checkpoint):
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         before, now = len(held["by_rank"]), trainer.world_size
+        self._began = {"steps": held["steps"], "ranks": before, **held["dealt"]}
         if before == now:
             self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
         else:
-            self._goes_on, self._steps = True, held["steps"]
+            self._goes_on = True
             log.warning(
                 f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
             )
@@ -168,11 +171,7 @@ class Resumable(Checkpoint):
         counts = self._data.go_on(legs, held["dealt"]["order"])
         if counts is None:
             return
-        if before == trainer.world_size:
-            log.warning(
-                "makes other batches than the attempt that was stopped: what it left of the epoch is dealt out in them"
-            )
-        self._legs, self._leg_began, self._steps = legs, counts, held["steps"]
+        self._legs, self._leg_began = legs, counts
         for key, batches in current.items():
             current[key] = counts - (read - batches)
 
@@ -209,8 +208,8 @@ class Resumable(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = self._asked_at = time.monotonic()
         self._saved_step = trainer.global_step
-        before, self._steps = self._steps, total_steps(trainer)
-        rescale_schedules(trainer, before, self._steps)
+        self._steps = total_steps(trainer)
+        self._go_on_otherwise(trainer)
         if trainer.is_global_zero and not self._tells_what_is_left():
             log.warning(
                 f"no checkpoint is written within {'this' if self._legs else 'an'} epoch, and a stop goes back to an "
@@ -226,6 +225,19 @@ class Resumable(Checkpoint):
         if self._held is not None and self._held["behind"] == "batch":
             # For what is done to the first batch on its way here.
             randomness.restore(self._held["random_before"])
+
+    def _go_on_otherwise(self, trainer: pl.Trainer) -> None:
+        """Where epochs have other numbers of steps than those of the attempt that was stopped."""
+        began, self._began = self._began, None
+        if began is None:
+            return
+        batches = began["batching"] != self._data.dealt()["batching"]
+        if batches and trainer.is_global_zero:
+            log.warning(
+                "makes other batches than the attempt that was stopped, of what it left of its epoch, too"
+            )
+        if batches or began["ranks"] != trainer.world_size:
+            rescale_schedules(trainer, began["steps"], self._steps)
 
     def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._within:

@@ -81,6 +81,7 @@ RUNS = {
     "stream_workers": (*STREAM, *WORKERS),
     "uneven": UNEVEN,
     "rows_shuffled": SHUFFLED,
+    "rows_made_again": (*SHUFFLED, "+trainer.reload_dataloaders_every_n_epochs=1"),
     **{mode: (*BOTH, f"+datamodule.mode={mode}") for mode in MODES},
     **{f"{mode}_mixed": (*MIXED, f"+datamodule.mode={mode}") for mode in MODES},
     "sequential_streams": (*MIXED, *ROWS, "+datamodule.mode=sequential"),

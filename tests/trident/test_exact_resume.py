@@ -27,6 +27,7 @@ NAMES = (
         "plateau",
         "max_steps",
         "rows_shuffled_workers",
+        "rows_made_again",
         "sequential_mixed",
         "max_size_mixed",
         "accumulated_rest",

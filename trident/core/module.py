@@ -81,7 +81,8 @@ class TridentModule(OptimizerMixin, EvalMixin):
         """
         outputs = self(batch)
         # Each rank's own, but where something goes by it: a collective a step is then what it takes.
-        sync = self.trainer.world_size > 1 and "train/loss" in monitored(self.trainer)
+        trainer = self._trainer  # None where a step is tried by itself
+        sync = bool(trainer and trainer.world_size > 1 and "train/loss" in monitored(trainer))
         self.log("train/loss", outputs["loss"], sync_dist=sync)
         return outputs
 
