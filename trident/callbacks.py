@@ -154,8 +154,8 @@ class Fillers(Callback):
     ) -> None:
         datamodule: Any = getattr(trainer, "datamodule", None)
         knows = isinstance(datamodule, TridentDataModule)
-        if knows and datamodule.is_training_filler(batch, batch_idx):
-            self._undo = logged.undoing(trainer, pl_module)
+        fills = knows and datamodule.is_training_filler(batch, batch_idx)
+        self._undo = logged.undoing(trainer, pl_module) if fills else None
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -195,9 +195,10 @@ class Fillers(Callback):
         datamodule: Any = getattr(trainer, "datamodule", None)
         if isinstance(pl_module, EvalMixin) or not isinstance(datamodule, TridentDataModule):
             return
-        name = list(datamodule[split])[dataloader_idx]
-        if datamodule.is_filler(split, name, batch_idx):
-            self._undo = logged.undoing(trainer, pl_module)
+        names = list(datamodule.get(split, ()))
+        known = dataloader_idx < len(names)
+        fills = known and datamodule.is_filler(split, names[dataloader_idx], batch_idx)
+        self._undo = logged.undoing(trainer, pl_module) if fills else None
 
     def _end(self) -> None:
         if self._undo is not None:
@@ -215,6 +216,9 @@ class Alike(Callback):
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._require(trainer)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._require(trainer)
+
     def _require(self, trainer: pl.Trainer) -> None:
         if trainer.world_size == 1:
             return
@@ -231,24 +235,27 @@ class Alike(Callback):
 
 
 class Judge(Callback):
-    """Ends a run ahead of its second epoch if nothing logs the metric that judges it, and keeps what each validation
-    came to.
+    """Ends a run behind its first validation, or ahead of its second epoch, if nothing logs the metric that judges it,
+    and keeps what each validation came to.
     """
 
     def __init__(self, name: str) -> None:
         self.name = self.monitor = name
-        self._trained = False
+        self._trained, self._of_validation = False, f"/{Split.VAL.value}/" in name
         self._seen: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             metrics = known_metrics(trainer)
+            if self._of_validation:
+                require_metric(self.name, metrics)
             own = {k: v for k, v in metrics.items() if Split.VAL.value in k or k == self.name}
             self._seen.append(own)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Behind an epoch, since modules log at its end; and behind a validation, if it is one's metric.
-        if self._trained and (self._seen or Split.VAL.value not in self.name):
+        if (
+            self._trained and not self._of_validation
+        ):  # behind an epoch, since modules log at its end
             require_metric(self.name, known_metrics(trainer))
         self._trained = True
 

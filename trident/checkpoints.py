@@ -27,6 +27,9 @@ __all__ = ["Checkpoints", "Place"]
 
 log = get_logger(__name__)
 
+SCHEMA = 2
+"""Of the record, and of what a checkpoint holds for a run that goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -50,6 +53,12 @@ class Place:
         A checkpoint that is damaged is passed over for the one before it.
         """
         record = read_json(self.member / RESUME)
+        if record is not None and record.get("schema") != SCHEMA:
+            log.warning(
+                f"{self.member / RESUME} has schema {record.get('schema')}, and this version of trident goes on from "
+                f"{SCHEMA}: the run begins anew"
+            )
+            return None
         while record is not None:
             wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
             if wrong is None:
@@ -128,7 +137,7 @@ class Checkpoints:
     def _record(self, path: Path, facts: Mapping[str, Any]) -> None:
         before = {key: value for key, value in (self._last or {}).items() if key != "before"}
         record = {
-            "schema": 1,
+            "schema": SCHEMA,
             "checkpoint": str(path),
             "bytes": _size(path),
             "attempt": self.place.number,

@@ -78,7 +78,7 @@ def undoing(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], Non
 
     What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.
     """
-    results: Mapping[str, Any] = trainer._results or {}
+    results: Mapping[str, Any] = {} if trainer._results is None else trainer._results
     said = {
         key: (_own(result.metric_state), result._forward_cache)
         for key, result in results.items()
@@ -92,16 +92,20 @@ def undoing(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], Non
 
     def undo() -> None:
         for key, result in results.items():
-            if not result.is_tensor:
-                continue  # a metric, which is undone below
+            if not result.is_tensor or (key not in said and result.has_reset):
+                continue  # a metric, which is undone below, or nothing that was logged meanwhile
             if key not in said:
                 result.reset()
-            state, result._forward_cache = said.get(key, ({}, result._forward_cache))
+            state, before = said.get(key, ({}, result._forward_cache))
+            if (
+                not result.meta.sync.should
+            ):  # else it is one value on all ranks, and has to stay that
+                result._forward_cache = before
             _set(result, state)
             result.has_reset = False
         for name, metric in _metrics(module).items():
             state, metric._update_count = counted.get(name, ({}, 0))
-            _set(metric, state) if state else forget(metric)
+            _set(metric, state) if name in counted else forget(metric)
             metric._computed = None
 
     return undo

@@ -148,6 +148,7 @@ class Drawn(Dataset[Any]):
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
         self.draws = Draws(dataset)
+        self._told = -1
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -161,7 +162,11 @@ class Drawn(Dataset[Any]):
         return self.dataset[index]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        self.draws.begin(self.seed, int(self.epoch), list(indices))
+        epoch = int(self.epoch)
+        if epoch != self._told and callable(tell := getattr(self.dataset, "set_epoch", None)):
+            tell(epoch)  # workers may outlive an epoch, and have copies
+        self._told = epoch
+        self.draws.begin(self.seed, epoch, list(indices))
         with self.draws.drawing():
             if callable(fetch := getattr(self.dataset, "__getitems__", None)):
                 return fetch(indices)
@@ -214,12 +219,13 @@ class Replayed:
         batches, data = (getattr(self.loader, name, None) for name in ("batch_sampler", "dataset"))
         samplers = getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)
         collate = getattr(self.loader, "collate_fn", None)
-        unique = {id(one): one for one in (self.loader, *samplers, data, collate)}
+        inner = getattr(self.loader, "loader", self.loader)
+        unique = {id(one): one for one in (inner, *samplers, data, collate)}
         draws = Draws(*unique.values())
         draws.begin(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):
             # Workers that have lived through other epochs would draw on, and know another epoch.
-            getattr(self.loader, "loader", self.loader)._iterator = None
+            inner._iterator = None
         with draws.drawing():
             batches = iter(self.loader)
         while True:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.trainer import call
 
 __all__ = [
@@ -22,10 +28,40 @@ Behind = Literal["batch", "epoch", "training"]
 """What a checkpoint follows."""
 
 
-def begin_epoch_again(trainer: pl.Trainer) -> None:
-    """Lightning begins no epoch in its middle; what is set by the epoch must be set in this process, too."""
-    call._call_callback_hooks(trainer, "on_train_epoch_start")
-    call._call_lightning_module_hook(trainer, "on_train_epoch_start")
+def begin_epoch_again(
+    trainer: pl.Trainer, states: Mapping[str, Any], then: Callable[[], None]
+) -> None:
+    """Have an epoch's hooks called behind the start of training: Lightning begins no epoch in its middle.
+
+    What is set by the epoch must be set in this process, too. What callbacks keep in checkpoints is given back to them
+    after that, and some are left out: the rates that they multiply, and what they log, is there already.
+
+    Args:
+        states: those of callbacks, by key.
+        then: what is done when the hooks were called.
+    """
+    fit = trainer.fit_loop
+    inner = fit.on_advance_start
+
+    def on_advance_start() -> None:
+        fit.on_advance_start = inner  # type: ignore[method-assign]
+        inner()
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        again = [
+            one for one in callbacks if not isinstance(one, BaseFinetuning | LearningRateMonitor)
+        ]
+        trainer.callbacks = again  # type: ignore[attr-defined]
+        try:
+            call._call_callback_hooks(trainer, "on_train_epoch_start")
+        finally:
+            trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        for one in again:
+            if one.state_key in states:
+                one.load_state_dict(deepcopy(states[one.state_key]))
+        call._call_lightning_module_hook(trainer, "on_train_epoch_start")
+        then()
+
+    fit.on_advance_start = on_advance_start  # type: ignore[method-assign]
 
 
 def frozen(module: pl.LightningModule) -> list[str]:
@@ -43,7 +79,8 @@ def keep_frozen(module: pl.LightningModule, names: Collection[str]) -> None:
 def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
     """Let a `ModelCheckpoint` go on where it has begun: in another folder it would not know which one was the best.
 
-    A folder that is not named is that of a logger, which has another one for each attempt.
+    A folder that is not named is that of a logger, which has another one for each attempt; a named one may hold the
+    time.
     """
     for callback in trainer.checkpoint_callbacks:
         begun = checkpoint.get("callbacks", {}).get(callback.state_key, {}).get("dirpath")

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
+from trident.agreement import Agreement
 from trident.checkpoints import Checkpoints, Place
 from trident.core.datamodule import TridentDataModule
 from trident.core.foreign import Foreign
@@ -48,9 +48,6 @@ MINUTES = 10.0
 
 SHARE = 0.01
 """What checkpoints at the ends of epochs may cost of the time: short epochs go without."""
-
-CHECK_S = 0.5
-"""About how often the ranks ask each other whether one of them was told to stop."""
 
 RANKS = "trident_ranks"
 """Where a checkpoint holds what each rank has of its own."""
@@ -86,9 +83,9 @@ class Resumable(Checkpoint):
         """What is trained on."""
         self._begins = begins
         self._checkpoints = Checkpoints(place, begins)
-        self._saved_at = self._asked_at = time.monotonic()
+        self._agreement = Agreement(stop)
+        self._saved_at = time.monotonic()
         self._saved_step = 0
-        self._every = self._since = 1
         self._next = (False, False)
         """Ahead of the next batch or epoch: whether to stop, and whether to save."""
         self._drawn: randomness.State | None = None
@@ -102,6 +99,8 @@ class Resumable(Checkpoint):
         """Of the whole fit, as schedules count them."""
         self._began: Mapping[str, Any] | None = None
         """Until training begins, how the attempt that was stopped has dealt its epochs out."""
+        self._logged: dict[str, Any] | None = None
+        """What training had logged when it was over."""
         self._within = False
         """Whether this attempt begins in the middle of an epoch."""
         self._stepped = 0
@@ -119,6 +118,7 @@ class Resumable(Checkpoint):
         if self._saving is None:
             return
         mine = {
+            "dealt": self._data.dealt(),
             "random": randomness.state(cuda=True),
             "random_before": self._drawn,
             "logged": logged.state(trainer, pl_module),
@@ -126,7 +126,6 @@ class Resumable(Checkpoint):
         checkpoint[RANKS] = {
             "behind": self._saving,
             "by_rank": all_gather(mine),
-            "dealt": self._data.dealt(),
             "legs": [asdict(leg) for leg in self._legs],
             "leg_began": self._leg_began,
             "steps": self._steps,
@@ -139,15 +138,18 @@ class Resumable(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         held = checkpoint.get(RANKS)
-        if held is None or trainer.state.fn != TrainerFn.FITTING:
-            return
+        if held is None or self._begins is None or trainer.state.fn != TrainerFn.FITTING:
+            return  # `run.ckpt_path` goes on as Lightning does
         keep_folders(trainer, checkpoint)
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         before, now = len(held["by_rank"]), trainer.world_size
-        self._began = {"steps": held["steps"], "ranks": before, **held["dealt"]}
+        mine = held["by_rank"][trainer.global_rank if before == now else 0]
+        self._began = {"steps": held["steps"], "ranks": before, **mine["dealt"]}
+        if held["behind"] == "training":
+            self._logged = mine["logged"]
         if before == now:
-            self._held = {"behind": held["behind"], **held["by_rank"][trainer.global_rank]}
+            self._held = {"behind": held["behind"], **mine}
         else:
             self._goes_on = True
             log.warning(
@@ -159,6 +161,7 @@ class Resumable(Checkpoint):
             # Lightning does not know that dataloaders begin where they have stopped.
             warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
             self._go_on_within(trainer, checkpoint, held)
+            begin_epoch_again(trainer, checkpoint["callbacks"], self._ahead_of_first_batch)
 
     def _go_on_within(
         self, trainer: pl.Trainer, checkpoint: Mapping[str, Any], held: Mapping[str, Any]
@@ -166,9 +169,11 @@ class Resumable(Checkpoint):
         """Let this attempt read what is left of the epoch; if its batches are others, count those read as its own."""
         current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         read, before = int(current["ready"]), len(held["by_rank"])
-        last = Leg(ranks=before, read=read - held["leg_began"], batching=held["dealt"]["batching"])
+        assert self._began is not None
+        batching = self._began["batching"]
+        last = Leg(ranks=before, read=read - held["leg_began"], batching=batching)
         legs = [*(Leg(**leg) for leg in held["legs"]), last]
-        counts = self._data.go_on(legs, held["dealt"]["order"])
+        counts = self._data.go_on(legs, self._began["order"])
         if counts is None:
             return
         self._legs, self._leg_began = legs, counts
@@ -189,8 +194,9 @@ class Resumable(Checkpoint):
         """Before anything is loaded: what is done with it takes all ranks."""
         if stage == "fit":
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
-            trains = isinstance(datamodule, TridentDataModule)
-            self._data = datamodule if trains else Foreign(trainer)
+            made_here = getattr(type(datamodule), "train_dataloader", None)
+            trains = made_here is TridentDataModule.train_dataloader
+            self._data = datamodule if trains else Foreign(trainer, skips=self._begins is not None)
         if self._begins is not None:
             require_ranks(trainer.strategy, self._begins["ranks"])
         found = all_gather((self._begins or {}).get("checkpoint"))
@@ -206,7 +212,8 @@ class Resumable(Checkpoint):
             self._data.forget()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_at = self._asked_at = time.monotonic()
+        self._saved_at = time.monotonic()
+        self._agreement.begin()
         self._saved_step = trainer.global_step
         self._steps = total_steps(trainer)
         self._go_on_otherwise(trainer)
@@ -219,10 +226,10 @@ class Resumable(Checkpoint):
         self._stepped = trainer.global_step
         trainer.should_stop |= self._should_stop  # asked for ahead of `min_epochs`
         self.stop.waits()
-        if self._within:
-            begin_epoch_again(trainer)
-            self._within = False
-        if self._held is not None and self._held["behind"] == "batch":
+
+    def _ahead_of_first_batch(self) -> None:
+        self._within = False
+        if self._held is not None:
             # For what is done to the first batch on its way here.
             randomness.restore(self._held["random_before"])
 
@@ -263,8 +270,10 @@ class Resumable(Checkpoint):
             return  # the epoch's end belongs to this batch
         is_due = bool(self.steps) and trainer.global_step - self._saved_step >= (self.steps or 0)
         stops = False
-        if self._is_time(trainer):
-            stops, by_time = self._agree(trainer, time.monotonic() - self._saved_at > self.seconds)
+        if self._agreement.is_time(trainer):
+            stops, by_time = self._agreement.ask(
+                trainer, time.monotonic() - self._saved_at > self.seconds
+            )
             is_due |= by_time
         self._next = stops, is_due
         self._remember()
@@ -281,15 +290,15 @@ class Resumable(Checkpoint):
             # Lightning leaves out a plateau's step in the epoch that it goes on in, for want of what was logged.
             trainer.fit_loop._restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)
-        self._next = self._agree(trainer, is_cheap)
+        self._next = self._agreement.ask(trainer, is_cheap)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._next = self._next[0], True
         self._act(trainer, "training")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._held is not None:  # training was over, and nothing began
-            logged.restore(self._held["logged"], trainer, pl_module, within_epoch=False)
+        if self._logged is not None:  # training was over, and nothing began
+            logged.restore(self._logged, trainer, pl_module, within_epoch=False)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -315,28 +324,8 @@ class Resumable(Checkpoint):
 
     def _between_evaluated_batches(self, trainer: pl.Trainer) -> None:
         """What is evaluated is evaluated again: the fit's checkpoint is there."""
-        if self._is_time(trainer) and self._agree(trainer, False)[0]:
+        if self._agreement.is_time(trainer) and self._agreement.ask(trainer, False)[0]:
             self._end(trainer)
-
-    def _is_time(self, trainer: pl.Trainer) -> bool:
-        """The same on all ranks: counted in batches, whose time they have agreed on."""
-        self._since += 1
-        return trainer.world_size == 1 or self._since > self._every
-
-    def _agree(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
-        """Whether any rank was told to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
-        if trainer.world_size == 1:
-            return self.stop.requested, is_due  # nobody to ask, and no device to wait for
-        now = time.monotonic()
-        passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
-        told = torch.tensor(
-            [float(self.stop.requested), float(is_due and trainer.is_global_zero), passed],
-            device=trainer.strategy.root_device,
-        )
-        stops, due, seconds_a_batch = trainer.strategy.reduce(told, reduce_op="max").tolist()
-        self._every = max(1, min(1000, int(CHECK_S / seconds_a_batch)))
-        self._since, self._asked_at = 0, now
-        return bool(stops), bool(due)
 
     def _act(self, trainer: pl.Trainer, behind: Behind) -> None:
         """Save and stop, where that was agreed on. To be called on all ranks."""

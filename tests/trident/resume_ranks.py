@@ -110,13 +110,24 @@ RUNS = {
         "module._target_=toyproject.trace.WithBackbone",
         "+callbacks.finetune={_target_: lightning.pytorch.callbacks.BackboneFinetuning, "
         "unfreeze_backbone_at_epoch: 1}",
-        "module.scheduler=null",
+        "~module.scheduler",
+        "+module.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 2, gamma: 0.9}",
     ),
     "min_epochs": (
         "+callbacks.once={_target_: toyproject.trace.StopOnce}",
         *("+trainer.min_epochs=3", "trainer.max_epochs=5"),
     ),
-    "curriculum": (f"{TRAIN}.dataset={{_target_: toyproject.trace.Curriculum, size: 24}}",),
+    "curriculum": (
+        f"{TRAIN}.dataset={{_target_: toyproject.trace.Curriculum, size: 24}}",
+        *(*WORKERS, f"+{TRAIN}.dataloader.persistent_workers=true"),
+    ),
+    "own_loader": ("datamodule._target_=toyproject.trace.OwnLoader",),
+    "files": (
+        f"{TRAIN}.dataset={{_target_: toyproject.trace.file_of_rank, size: 12, rank: {{_target_: builtins.int, "
+        "_args_: [{_target_: os.environ.get, _args_: [RANK]}]}}",
+        *("+datamodule.sharding=manual", "datamodule.val=null", "callbacks.checkpoint=null"),
+        "run.optimized_metric=null",
+    ),
     "own_generators": (
         f"{TRAIN}.dataset={{_target_: toyproject.trace.OwnGenerators, size: 24, seed: 5}}",
         f"+{TRAIN}.dataloader.collate_fn={{_target_: toyproject.trace.Masked, seed: 6}}",
@@ -180,7 +191,10 @@ for name in CHOSEN:
         attempt(f"{name}-killed", saved, int(sys.argv[3]), "kill_after: [5, 11]")
         continue
     member(f"{name}-calm", RUNS[name], ())
-    often = {"plain": ANY_STEP} if WORLD_SIZE == 1 else {"workers": (1, 5, 6, 9, 11)}
+    often: dict[str, tuple[int, ...]] = (
+        {"plain": ANY_STEP} if WORLD_SIZE == 1 else {"workers": (1, 5, 6, 9, 11)}
+    )
+    often |= {"unfrozen": (5, 8, 14, 16)}
     stops = {**often, **dict.fromkeys(BY_EPOCH, (16,))}.get(name, STOPS)
     # Sharded runs take their time to begin: they are stopped once, in the second epoch.
     member(f"{name}-told", RUNS[name], stops[-1:] if name in SHARDED else stops)

@@ -132,6 +132,15 @@ APART = (
 )
 """Tests a set of 9 samples, of which two ranks have batches of 4, and of 4 and 1, by a module that is not trident's."""
 
+APART_FIT = (
+    *(
+        "module={_target_: toyproject.toy.Apart}",
+        "trainer.max_epochs=2",
+        "datamodule.val.tiny=null",
+    ),
+    *("datamodule.val.odd.dataset.size=9", "datamodule.test=null"),
+)
+
 EDGED = (
     *(
         "trainer.limit_train_batches=0.0",

@@ -199,7 +199,13 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
             (whole_path / "latest").write_text("checkpoint")
         torch.save({"weights": torch.rand(1000)}, path)
         size = path.stat().st_size + (len("checkpoint") if folder else 0)
-        record = {"checkpoint": str(whole_path), "bytes": size, "step": step, "before": record}
+        record = {
+            "schema": 2,
+            "checkpoint": str(whole_path),
+            "bytes": size,
+            "step": step,
+            "before": record,
+        }
         write_json(tmp_path / RESUME, record)
     place = Place(tmp_path, tmp_path / "attempts" / "1", 1)
     assert place.latest() == record

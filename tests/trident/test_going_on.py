@@ -195,6 +195,22 @@ def test_other_ranks_refuse_an_epoch_of_a_datamodule_that_is_not_tridents(tmp_pa
         in said
     )
     assert "hint: go on with 2, or begin anew: trident-sweep resume --fresh" in said
+    codes, said = finish(begun(tmp_path, 2, 2, *words, f"{BATCH}=1"))
+    assert codes == [2, 2] and "dataloader 0: batch_size is 1, and was 2" in said, said[-3000:]
+
+
+def test_a_checkpoint_by_its_path_is_gone_on_from_as_lightning_does(tmp_path: Path) -> None:
+    """It is another run's, whose folder of checkpoints stays its own."""
+    words = ("callbacks.early_stopping=null", f"{BATCH}=2")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    attempt_of(tmp_path / "one", 0, 1, "stop_after: []", *words)
+    before = sorted((tmp_path / "one/run/checkpoints").iterdir())
+    (checkpoint,) = (tmp_path / "one/run/resume").glob("*-training.ckpt")
+    more = ("trainer.max_epochs=3", f"run.ckpt_path='{checkpoint}'")
+    attempt_of(tmp_path / "other", 0, 1, "stop_after: []", *words, *more)
+    assert sorted((tmp_path / "one/run/checkpoints").iterdir()) == before
+    assert (tmp_path / "other/run/checkpoints/last.ckpt").exists()
 
 
 BATCH = f"{TRAIN}.dataloader.batch_size"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import (
     APART,
+    APART_FIT,
     BY_NODE,
     EDGED,
     KINDS,
@@ -61,7 +62,7 @@ def both(tmp_path_factory, alone) -> Path:
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "broken": 1, "by_node_wrong": 2}
-    wrong |= {"unalike": 2, "by_the_clock": 2}
+    wrong |= {"unalike": 2, "by_the_clock": 2, "limited_by_hand": 2}
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
@@ -78,6 +79,9 @@ def both(tmp_path_factory, alone) -> Path:
         "both_max_size",
         "counted",
         "apart",
+        "apart_one",
+        "apart_fit",
+        "judged_uneven",
         "edged",
         "judged",
         *SPLITS,
@@ -218,6 +222,16 @@ def test_a_module_that_evaluates_by_itself_counts_no_fillers(both, tmp_path):
     many, one = result(both / "apart")["metrics"], result(tmp_path)["metrics"]
     assert many == pytest.approx(one, abs=1e-6)
     assert many["test/samples"] == many["test/sum"] == 9
+    one = result(both / "apart_one")["metrics"]
+    assert one["test/samples"] == one["test/sum"] == 1, "of which one rank has none"
+
+
+def test_what_a_module_logs_at_an_epochs_end_is_logged_by_all_ranks(both, tmp_path):
+    """At the second validation, a rank with fillers waited without end for others to reduce the first one's value."""
+    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
+    assert call(tmp_path, *APART_FIT, *bare, "run.optimized_metric=null") == 0
+    many, one = result(both / "apart_fit")["metrics"], result(tmp_path)["metrics"]
+    assert many == one and many["val/sum"] == 9 and many["val/again"] == 1
 
 
 def test_what_training_counts_counts_no_fillers(both):
@@ -350,6 +364,10 @@ def test_only_rank_zero_writes(both):
         (
             "unalike",
             "goes by train/own, of which ranks have different values: 0.0, 1.0\nhint: self.log('train/own'",
+        ),
+        (
+            "limited_by_hand",
+            "other: it is not trident that cuts it over the ranks, each of which takes a limit of 0.6",
         ),
         ("by_the_clock", "goes by the clock of each of 2 ranks"),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),

@@ -6,7 +6,18 @@ import os
 import sys
 from pathlib import Path
 
-from support import APART, BY_NODE, EDGED, KINDS, LIMITS, MORE_SETS, STREAMS, call, limited
+from support import (
+    APART,
+    APART_FIT,
+    BY_NODE,
+    EDGED,
+    KINDS,
+    LIMITS,
+    MORE_SETS,
+    STREAMS,
+    call,
+    limited,
+)
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -114,6 +125,16 @@ RUNS = {
     },
     "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
     "apart": [*BARE, *APART],
+    "apart_one": [*BARE, *APART, "datamodule.test.other.dataset.size=1"],
+    "apart_fit": [*BARE, *APART_FIT],
+    "limited_by_hand": [
+        *(*BARE, *limited("0.6"), f"run.ckpt_path='{CHECKPOINT}'"),
+        "+datamodule.test.other.preprocessing.apply.split._target_=trident.sharding.split_by_rank",
+    ],
+    "judged_uneven": [
+        *(*UNEVEN, "run.optimized_metric=train/loss", "trainer.log_every_n_steps=1"),
+        "callbacks.checkpoint={_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: train/loss}",
+    ],
     "edged": [*BARE, *EDGED, f"run.ckpt_path='{CHECKPOINT}'"],
     "judged": [
         *(

@@ -317,9 +317,8 @@ class TridentDataModule(LightningDataModule):
         if not self.has(split):
             return []
         loaders = self._loaders[split] = self._build(split)
-        if wrapped is not None:
-            loaders = {name: wrapped(loader) for name, loader in loaders.items()}
-        return CombinedLoader(loaders, "sequential")
+        wrap = wrapped or (lambda loader: loader)
+        return CombinedLoader({n: wrap(one) for n, one in loaders.items()}, "sequential")
 
     def _build(self, split: Split) -> dict[str, Any]:
         if not self.has(split):
@@ -333,6 +332,7 @@ class TridentDataModule(LightningDataModule):
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
             loader = spec.get_dataloader(part, train=train, seed=run_seed(), limit=limit)
+            self._limits.require_heeded(name, limit, heeded=spec.limited)
             found[name] = to_its_end(heedless(loader))
         described = self._described(split, found)
         self._require_coverage(described)
@@ -385,9 +385,9 @@ class TridentDataModule(LightningDataModule):
         """The dataloader, or one of as many batches on each rank where that is not certain."""
         if self.trainer is None or self.trainer.world_size == 1:
             return loader
-        together = train and len(self.configs[Split.TRAIN]) > 1 and self.mode != "sequential"
-        uneven = self.uneven if train else "join"
-        return in_step(loader, "pad" if together and uneven == "join" else uneven, name)
+        together = len(self.configs.get(Split.TRAIN, ())) > 1 and self.mode != "sequential"
+        uneven: Uneven = "pad" if together and self.uneven == "join" else self.uneven
+        return in_step(loader, uneven if train else "join", name)
 
     def _part(self, train: bool) -> Part | None:
         if self.sharding == "manual" and not (train and self.split_training):

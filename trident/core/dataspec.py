@@ -52,6 +52,7 @@ class TridentDataspec:
         splits: the steps that took it.
         after_split: steps behind these whose meaning depends on a split.
         evaluated: this rank's part of a stream that several ranks evaluate, as it was cut to be in order again.
+        limited: whether what is evaluated was limited, by samples that one process would have.
         fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
     """
 
@@ -65,7 +66,7 @@ class TridentDataspec:
         self.split = is_split(self.dataset) or takes_a_part(steps)
         self.splits, self.after_split = cuts(steps)
         self.evaluated: Any = None
-        self.fixed_order = False
+        self.limited = self.fixed_order = False
         self.evaluation = Evaluation.from_config(instantiate(self.cfg.get("evaluation")))
 
     @staticmethod
@@ -174,7 +175,8 @@ class TridentDataspec:
         given = factory.keywords
         dataset = self.dataset
         if isinstance(limit, int) and is_hf_iterable(dataset) and not self.split:
-            dataset = dataset.take(limit * given.get("batch_size", 1))
+            self.limited = True
+            dataset = dataset.take(limit * (given.get("batch_size", 1) or 1))
         is_other = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
         if part.world_size > 1 and not is_other:
             dataset = self.evaluated = split_to_evaluate(dataset, part)
@@ -229,12 +231,12 @@ class TridentDataspec:
 
     def _table(self, part: Part | None, by: str = "", replicas: int = 1) -> str:
         """What ranks would read, by what can be seen of it."""
-        whole = part or current_part()
+        mine = part or current_part()
         return table(
             [
                 Description(
                     name=self.name,
-                    part=Part(rank=rank, world_size=whole.world_size),
+                    part=Part(rank=rank, world_size=mine.world_size),
                     kind="stream" if is_iterable(self.dataset) else "map",
                     length=length_of(self.dataset),
                     splits=(
@@ -242,7 +244,7 @@ class TridentDataspec:
                         *([Split(by=by, rank=rank, world_size=replicas)] if replicas > 1 else []),
                     ),
                 )
-                for rank in range(whole.world_size)
+                for rank in range(mine.world_size)
             ]
         )
 
@@ -259,7 +261,7 @@ class TridentDataspec:
         sizes = all_gather(size) if self.split and part.world_size > 1 else None
         batch_size = given.get("batch_size", 1)
         if not train:
-            limit = None if self.split else limit
+            limit, self.limited = None if self.split else limit, not self.split
             return EvalBatches(size, batch_size=batch_size, part=part, sizes=sizes, limit=limit)
         return TrainBatches(
             size,

@@ -8,11 +8,19 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from trident.core.going_on import FirstPass, Leg, batches_read, epoch_read, left_by_ranks
-from trident.core.loaders import heedless, length_of
+from trident.core.going_on import (
+    BATCHING,
+    FirstPass,
+    Leg,
+    batches_read,
+    epoch_read,
+    left_by_ranks,
+    require_order,
+)
+from trident.core.loaders import heedless, length_of, tell_epoch
 from trident.core.modes import read_of_each, tells_what_was_read
 from trident.errors import ConfigError
-from trident.randomness import Replayed
+from trident.randomness import Draws, Replayed
 from trident.sharding import Part, run_seed
 
 __all__ = ["Foreign"]
@@ -24,10 +32,14 @@ class Foreign:
     What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
     nothing is known. Has what a run that goes on asks of a :class:`TridentDataModule`. Made before the trainer sets
     its data up.
+
+    Args:
+        skips: leave out what a checkpoint's run has read of the epoch.
     """
 
-    def __init__(self, trainer: pl.Trainer) -> None:
-        self._trainer, self._loaders = trainer, list[Any]()
+    def __init__(self, trainer: pl.Trainer, *, skips: bool) -> None:
+        self._trainer, self._loaders, self._skips = trainer, list[Any](), skips
+        self._order: Mapping[str, Any] | None = None
         self._set_up = trainer.fit_loop.setup_data
         # No hook of Lightning's comes between making a dataloader and beginning to read it, but for the strategy's.
         trainer.fit_loop.setup_data = self._setup_data  # type: ignore[method-assign]
@@ -37,11 +49,16 @@ class Foreign:
         return tells_what_was_read(self._mode(), _lengths(self._loaders))
 
     def dealt(self) -> dict[str, Any]:
-        """Nothing is known of it."""
-        return {"order": {}, "batching": {}}
+        """What is seen of its dataloaders; that these give another order is not."""
+        order: dict[str, Any] = {}
+        for at, loader in enumerate(self._loaders):
+            order |= {f"dataloader {at}: {key}": getattr(loader, key, None) for key in BATCHING}
+            order[f"dataloader {at}: number of batches"] = length_of(loader)
+        return {"order": order, "batching": {}}
 
     def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> None:
-        """Raises ConfigError where there were other ranks."""
+        """Raises ConfigError where there were other ranks, and, when the dataloaders are made, for other batches."""
+        self._order = order
         before, now = legs[0].ranks, self._trainer.world_size
         if before != now:
             raise ConfigError(
@@ -56,21 +73,29 @@ class Foreign:
 
     def _setup_data(self) -> None:
         strategy, made = self._trainer.strategy, list[Any]()
-        process, read = strategy.process_dataloader, batches_read(self._trainer)
+        process, read = strategy.process_dataloader, batches_read(self._trainer) * self._skips
 
         def replayed(loader: Any) -> Any:
             made.append(Replayed(heedless(process(loader)), run_seed(), self._epoch))
+            tell_epoch(
+                made[-1], self._epoch()
+            )  # a stream's first batch is read before Lightning tells
             first = partial(self._rest, made, len(made) - 1, read)
             return FirstPass(made[-1], first) if read else made[-1]
 
         strategy.process_dataloader = replayed  # type: ignore[method-assign, assignment]
+        draws = Draws()
+        draws.begin(run_seed(), "train")
         try:
-            self._set_up()
+            with draws.drawing():  # a subset, for example, that is the same in each attempt
+                self._set_up()
         finally:
             strategy.process_dataloader = process  # type: ignore[method-assign]
-        self._loaders = (
-            made or self._loaders
-        )  # it is called ahead of every epoch, and makes them once
+        if not made:
+            return  # it is called ahead of every epoch
+        self._loaders = made
+        if read and self._order is not None:
+            require_order(self._order, self.dealt()["order"])
 
     def _epoch(self) -> int:
         return epoch_read(self._trainer)

@@ -24,6 +24,7 @@ from trident.streams import InStep
 from trident.utils.logging import get_logger
 
 __all__ = [
+    "BATCHING",
     "Batching",
     "FirstPass",
     "Leg",

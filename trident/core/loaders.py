@@ -11,6 +11,7 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
+from trident.errors import ConfigError
 from trident.sharding import is_iterable
 from trident.stopping import leave_to_parent
 from trident.utils.logging import get_logger
@@ -102,6 +103,16 @@ class Limits:
             setattr(trainer, name, 1.0)  # so that it is not heeded twice
             return limit
         return limit if isinstance(limit, int) and limit else None
+
+    @staticmethod
+    def require_heeded(name: str, limit: float | None, *, heeded: bool) -> None:
+        """Warns where each rank is limited by itself; raises ConfigError for a fraction, which is not heeded then."""
+        if limit is None or heeded:
+            return
+        said = f"{name}: it is not trident that cuts it over the ranks, each of which takes a limit of {limit}"
+        if isinstance(limit, float):
+            raise ConfigError(f"{said} by itself\nhint: a number of batches, or a smaller data set")
+        log.warning(f"{said} batches: what is evaluated depends on their number")
 
 
 def to_its_end(loader: Any) -> Any:

@@ -160,9 +160,9 @@ def _exempt(module: nn.Module) -> Iterator[nn.Parameter]:
 
 def monitored(trainer: Any) -> set[str]:
     """The metrics by which callbacks and schedules decide."""
-    names = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
-    names |= {getattr(config, "monitor", None) for config in trainer.lr_scheduler_configs}
-    return {name for name in names if name}
+    names = [getattr(callback, "monitor", None) for callback in trainer.callbacks]
+    names += [one.monitor for one in trainer.lr_scheduler_configs if one.reduce_on_plateau]
+    return {name for name in names if isinstance(name, str)}
 
 
 def total_steps(trainer: Any) -> int | None:

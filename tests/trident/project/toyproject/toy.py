@@ -229,6 +229,13 @@ class Apart(LightningModule):
         summed = {"reduce_fx": "sum", "sync_dist": True, **known}
         self.log("test/sum", float(len(batch["ids"])), **summed)
 
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        known = {"on_step": False, "on_epoch": True, "add_dataloader_idx": False, "sync_dist": True}
+        self.log("val/sum", float(len(batch["ids"])), reduce_fx="sum", **known)
+
+    def on_validation_epoch_end(self):
+        self.log("val/again", float(self.current_epoch), sync_dist=True)
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 

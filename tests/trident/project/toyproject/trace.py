@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
 from torchmetrics import SumMetric
 
-import trident.resuming
+import trident.agreement
 from toyproject.toy import Toy
 from trident import TridentDataModule, TridentModule
 from trident.stopping import STOP
+from trident.utils.enums import Split
 
-trident.resuming.CHECK_S = (
+trident.agreement.CHECK_S = (
     0.0  # ranks ask each other as often as they can: these batches take no time
 )
 
@@ -123,6 +124,34 @@ class SizedStream(NoisyStream):
         return len(self.rows)
 
 
+class ByEpochStream(NoisyStream):
+    """Has another order each epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        rows = list(super().__iter__())
+        return iter(rows[self.epoch :] + rows[: self.epoch])
+
+
+class OwnLoader(TridentDataModule):
+    """Makes its training dataloader by itself."""
+
+    def train_dataloader(self):
+        return DataLoader(self[Split.TRAIN]["toy"].dataset, batch_size=4, shuffle=True)
+
+    def train_batches(self, limit=None):
+        return 6
+
+
+def file_of_rank(size: int, rank: int) -> Noisy:
+    """As one with files by rank would read them: the last one has fewer samples."""
+    return Noisy(size - rank, first=100 * rank)
+
+
 class Elsewhere(LightningDataModule):
     """A datamodule that knows nothing of trident.
 
@@ -138,8 +167,9 @@ class Elsewhere(LightningDataModule):
 
     def train_dataloader(self):
         if self.stream:
-            return DataLoader(NoisyStream(24), **self.given)
-        return DataLoader(Noisy(24), shuffle=True, **self.given)
+            return DataLoader(ByEpochStream(24), **self.given)
+        drawn: Subset[Any] = Subset(Noisy(24), torch.randperm(24).tolist())
+        return DataLoader(drawn, shuffle=True, **self.given)
 
 
 class GoesOn(DataLoader):
@@ -166,10 +196,13 @@ class ByEpoch(TridentModule):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.factor, self.samples = 1.0, SumMetric()
+        self.samples = SumMetric()
+
+    def on_train_start(self):
+        self.base = 1.0
 
     def on_train_epoch_start(self):
-        self.factor = 1.0 + self.current_epoch
+        self.factor = self.base + self.current_epoch
 
     def training_step(self, batch, batch_idx):
         outputs = super().training_step(batch, batch_idx)
