@@ -30,6 +30,11 @@ MANUAL = (
     *("+datamodule.sharding=manual", "datamodule.val=null", "datamodule.test=null"),
     *("run.optimized_metric=null", "callbacks.checkpoint=null", "callbacks.early_stopping=null"),
 )
+DEEP = (
+    "~module.model",
+    "+module.model={_target_: toyproject.toy.Deep}",
+    "callbacks.checkpoint=null",
+)
 OTHERS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
     # ranks before and then, samples, and what else is set
     "fewer": (2, 1, 24, (TOY,)),
@@ -40,6 +45,7 @@ OTHERS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
     "whole shards, then samples": (2, 3, 25, (ROWS, *STREAM)),
     "samples, then whole shards": (3, 2, 25, (ROWS, *STREAM, WORKERS)),
     "a stream split by hand": (2, 1, 25, (TORCH, *STREAM, BY_HAND)),
+    "sharded parameters": (2, 1, 24, (TOY, *DEEP, *sharded("fsdp"))),
     "several sets": (2, 1, 24, (TOY, *SECOND)),
     "several sets, one at its end": (2, 1, 24, (TOY, *SECOND)),
 }

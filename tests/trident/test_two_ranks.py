@@ -62,7 +62,7 @@ def both(tmp_path_factory, alone) -> Path:
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
     wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "broken": 1, "by_node_wrong": 2}
-    wrong |= {"unalike": 2, "by_the_clock": 2, "limited_by_hand": 2}
+    wrong |= {"unalike": 2, "by_the_clock": 2, "limited_by_hand": 2, "drop_all": 2}
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
@@ -128,6 +128,9 @@ def test_every_sample_once_when_sizes_are_odd_or_users_split(name, both):
     assert [len(batches) for batches in ranks] == [3 * steps] * 2
     read = Counter(chain.from_iterable(chain.from_iterable(ranks)))
     assert read == Counter({index: 3 for index in range(size)})
+    known = read_lines(both / name / METRICS)[0]["steps"]  # which a schedule was built with
+    assert known == (None if "stream" in name else 3 * steps)
+    assert result(both / name)["steps"] == 3 * steps
 
 
 @pytest.mark.parametrize("name", ["sampler", "lightning", "by_node", "prepared"])
@@ -364,6 +367,10 @@ def test_only_rank_zero_writes(both):
         (
             "unalike",
             "goes by train/own, of which ranks have different values: 0.0, 1.0\nhint: self.log('train/own'",
+        ),
+        (
+            "drop_all",
+            "toy: rank 1 has no samples of it, and `datamodule.uneven=drop` ends an epoch",
         ),
         (
             "limited_by_hand",

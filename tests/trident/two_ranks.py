@@ -77,6 +77,12 @@ RUNS = {
         ]
         for mode in ("sequential", "max_size")
     },
+    "drop_all": [
+        *UNEVEN,
+        "+datamodule.uneven=drop",
+        "spec.dataset.size=1",
+        "+spec.dataset.shards=1",
+    ],
     "drop": [*UNEVEN, "+datamodule.uneven=drop"],
     "broken": [*UNEVEN, BROKEN],
     "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],

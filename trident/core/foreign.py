@@ -77,9 +77,8 @@ class Foreign:
 
         def replayed(loader: Any) -> Any:
             made.append(Replayed(heedless(process(loader)), run_seed(), self._epoch))
-            tell_epoch(
-                made[-1], self._epoch()
-            )  # a stream's first batch is read before Lightning tells
+            # A stream's first batch is read before Lightning's callbacks tell it.
+            tell_epoch(made[-1], self._epoch())
             first = partial(self._rest, made, len(made) - 1, read)
             return FirstPass(made[-1], first) if read else made[-1]
 
