@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import time
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -178,6 +179,10 @@ def read(case: Case, rank: int, world_size: int) -> dict:
     epochs: list[dict[str, Any]] = []
     for epoch in range(EPOCHS):
         trainer.current_epoch = epoch
+        if case.workers:
+            # CPython 3.11 can wait without end in a process that is forked while another thread ends, as those do that
+            # fed the workers of the last pass.
+            time.sleep(0.05)
         batches, own, metrics = [], [], measures()
         if case.train:  # as Lightning does: what is evaluated is the same each time
             tell(loader, epoch)
