@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from attempts import attempt_of, begun, trained_on
-from support import finish, sharded
+from support import call, finish, sharded
 
 from trident.records import RESUME
 
@@ -217,6 +217,32 @@ def test_a_checkpoint_by_its_path_is_gone_on_from_as_lightning_does(tmp_path: Pa
     attempt_of(tmp_path / "other", 0, 1, "stop_after: []", *words, *more)
     assert sorted((tmp_path / "one/run/checkpoints").iterdir()) == before
     assert (tmp_path / "other/run/checkpoints/last.ckpt").exists()
+
+
+def test_a_dataloader_that_goes_on_by_itself_leaves_out_once(tmp_path: Path) -> None:
+    """Also in a run of one's own, from a checkpoint that Lightning has written within an epoch."""
+    saved = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, every_n_train_steps: 2, save_top_k: -1}"
+    words = (
+        *(f"+callbacks.often={saved}", "callbacks.early_stopping=null", "datamodule.val=null"),
+        "callbacks.checkpoint=null",
+        *("run.optimized_metric=null", "datamodule.test=null", "trainer.max_epochs=1"),
+        f"{TRAIN}.dataloader._target_=toyproject.trace.GoesOn",
+    )
+    for name in ("whole", "rest"):
+        trace = f"+callbacks.trace={{_target_: toyproject.trace.Trace, path: {tmp_path}/{name}}}"
+        found = sorted(tmp_path.glob("run-whole/**/*step=2.ckpt"))
+        more = [f"run.ckpt_path='{path}'" for path in found] if name == "rest" else []
+        assert call(tmp_path / f"run-{name}", *words, trace, *more) == 0 and len(found) < 2
+    whole, rest = (
+        [
+            line
+            for line in (tmp_path / f"{name}.0").read_text().splitlines()
+            if line.startswith('["step"')
+        ]
+        for name in ("whole", "rest")
+    )
+    assert len(whole) == 3 and len(rest) == 1
+    assert json.loads(rest[0])[4] == json.loads(whole[2])[4]
 
 
 BATCH = f"{TRAIN}.dataloader.batch_size"

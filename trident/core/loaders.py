@@ -27,6 +27,7 @@ __all__ = [
     "limited",
     "sampler_of",
     "say_what_is_read_in_turn",
+    "stateless",
     "tell_epoch",
     "to_its_end",
 ]
@@ -85,6 +86,23 @@ class Unsized:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+
+class _Stateless(Unsized):
+    """A dataloader whose own state Lightning does not see: what was read is left out here, and would be again by it."""
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("state_dict", "load_state_dict"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def stateless(loader: Any) -> Any:
+    """The dataloader, which does not go on by itself, as torchdata's does."""
+    return _Stateless(loader) if hasattr(loader, "state_dict") else loader
 
 
 class Limits:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
-from trident.core.loaders import Sequential
+from trident.core.loaders import Sequential, stateless
 
 __all__ = ["Mode", "batches", "combined", "left", "read_of_each", "tells_what_was_read"]
 
@@ -19,6 +19,7 @@ Counts = Mapping[str, int | None]
 
 def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
     """One dataloader: batches are ``{name: batch}`` where there are several."""
+    loaders = {name: stateless(loader) for name, loader in loaders.items()}
     if len(loaders) == 1:
         return next(iter(loaders.values()))
     return Sequential(loaders) if mode == "sequential" else CombinedLoader(dict(loaders), mode)
