@@ -53,6 +53,11 @@ class Journal(Callback):
         self.steps = total_steps(trainer)
         self._write(trainer, "fit")
 
+    def go_on_after(self, taken: int, before: int | None) -> None:
+        """Count steps that others have taken, of `before` in all: theirs were other ones than those that are left."""
+        if self.steps and before:
+            self.steps = taken + round(self.steps * (1 - taken / before))
+
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._written >= INTERVAL:
             self._write(trainer, "fit")

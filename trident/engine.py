@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,9 @@ __all__ = ["instantiate_objects", "run"]
 log = get_logger(__name__)
 
 LOW_PRECISION = {torch.float16, torch.bfloat16}
+NOT_SO = ("The `srun` command is available", "Checkpoint directory .* exists and is not empty")
+"""Lightning's advice: ranks are wired already, and a run that goes on finds its checkpoints."""
+
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
 
@@ -68,6 +72,8 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
             that is possible.
     """
     result = result or Result()
+    for said in NOT_SO:
+        warnings.filterwarnings("ignore", said)
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))

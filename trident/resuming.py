@@ -19,10 +19,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from trident import logged, randomness
 from trident.agreement import Agreement
+from trident.callbacks import Journal
 from trident.checkpoints import Checkpoints, Place
 from trident.core.datamodule import TridentDataModule
 from trident.core.foreign import Foreign
-from trident.core.going_on import Leg
+from trident.core.going_on import Leg, changes
 from trident.core.optimizer import rescale_schedules, total_steps
 from trident.errors import ConfigError
 from trident.gather import all_gather
@@ -153,7 +154,8 @@ class Resumable(Checkpoint):
         else:
             self._goes_on = True
             log.warning(
-                f"goes on with {now} ranks, and was stopped with {before}: dropout and the like draw anew"
+                f"goes on with {now} rank{'s' * (now > 1)}, and was stopped with {before}: dropout and the like "
+                "draw anew"
             )
         self._should_stop, self._within = held["should_stop"], held["behind"] == "batch"
         keep_frozen(pl_module, held["frozen"])
@@ -238,13 +240,17 @@ class Resumable(Checkpoint):
         began, self._began = self._began, None
         if began is None:
             return
-        batches = began["batching"] != self._data.dealt()["batching"]
-        if batches and trainer.is_global_zero:
+        changed = list(changes(began["batching"], self._data.dealt()["batching"]))
+        if changed:
             log.warning(
-                "makes other batches than the attempt that was stopped, of what it left of its epoch, too"
+                f"goes on with other batches than the attempt that was stopped ({', '.join(changed)}): the result is "
+                "not that of a run with either"
             )
-        if batches or began["ranks"] != trainer.world_size:
+        if changed or began["ranks"] != trainer.world_size:
             rescale_schedules(trainer, began["steps"], self._steps)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, Journal):
+                    callback.go_on_after(trainer.global_step, began["steps"])
 
     def ahead_of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._within:

@@ -29,6 +29,7 @@ __all__ = [
     "FirstPass",
     "Leg",
     "batches_read",
+    "changes",
     "deal_anew",
     "dealt",
     "epoch_read",
@@ -107,6 +108,14 @@ def require_order(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"what is left of the epoch in which the run was stopped cannot be told: {said}\n"
             "hint: put that back, or begin anew: trident-sweep resume --fresh"
         )
+
+
+def changes(before: Batching, now: Batching) -> Iterator[str]:
+    """What is other in how batches are made, in words."""
+    for name, made in now.items():
+        for key, value in made.items():
+            if (was := before.get(name, {}).get(key)) != value:
+                yield f"{name}: {key} {value}, was {was}"
 
 
 class FirstPass:
