@@ -47,6 +47,14 @@ ONE_EPOCH = (
 """Every rank writes down the 24 samples that it trains on once: `logged` is where, `samples_read` what."""
 
 
+BARE = (
+    "callbacks.checkpoint=null",
+    "callbacks.early_stopping=null",
+    "logger.csv=null",
+    "run.optimized_metric=null",
+)
+"""No files but the record, and nothing that judges."""
+
 STREAMS = (
     "trainer.limit_train_batches=0.0",
     "datamodule.val=null",

@@ -12,6 +12,7 @@ import pytest
 from support import (
     APART,
     APART_FIT,
+    BARE,
     BY_NODE,
     EDGED,
     KINDS,
@@ -91,6 +92,11 @@ def both(tmp_path_factory, alone) -> Path:
             assert ended.get(f"{name}.exit.{rank}") == wrong.get(name, 0), (name, output[-5000:])
     assert codes == [0, 0]
     return root
+
+
+def from_best(alone: Path) -> tuple[str, ...]:
+    """For a run in one process that only evaluates what a fit has kept, as those of both ranks do."""
+    return (*BARE, f"run.ckpt_path='{result(alone)['checkpoint']['best']}'")
 
 
 def seen(root: Path, name: str) -> list[list[list[int]]]:
@@ -173,9 +179,7 @@ def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
 
 def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
     """Also by metrics whose states are lists, on a rank without samples."""
-    best = result(alone)["checkpoint"]["best"]
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    bare = from_best(alone)
     assert call(tmp_path, *STREAMS, *bare) == 0
     many, one = result(both / "streams")["metrics"], result(tmp_path)["metrics"]
     assert {"one/test/auroc", "other/test/order"} < set(one)
@@ -183,9 +187,7 @@ def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
 
 
 def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
-    best = result(alone)["checkpoint"]["best"]
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    bare = from_best(alone)
     assert call(tmp_path, *KINDS, *bare) == 0
     many, one = result(both / "kinds")["metrics"], result(tmp_path)["metrics"]
     kinds = {"at_end", "one", "two", "hit", "miss", "more", "inside", "inside_step"}
@@ -199,9 +201,7 @@ def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
 
 
 def test_a_batch_weighs_as_many_samples_as_it_has(both, alone, tmp_path):
-    best = result(alone)["checkpoint"]["best"]
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    bare = from_best(alone)
     assert call(tmp_path, *EDGED, *bare) == 0
     many, one = result(both / "edged")["metrics"], result(tmp_path)["metrics"]
     assert many["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
@@ -210,9 +210,7 @@ def test_a_batch_weighs_as_many_samples_as_it_has(both, alone, tmp_path):
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_limit_leaves_the_samples_of_one_process(limit, both, alone, tmp_path):
-    best = result(alone)["checkpoint"]["best"]
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'"]
+    bare = from_best(alone)
     assert call(tmp_path, *limited(limit), *bare) == 0
     many, one = result(both / f"limited_{limit}")["metrics"], result(tmp_path)["metrics"]
     assert many == pytest.approx(one, abs=1e-6)
@@ -220,8 +218,7 @@ def test_a_limit_leaves_the_samples_of_one_process(limit, both, alone, tmp_path)
 
 
 def test_a_module_that_evaluates_by_itself_counts_no_fillers(both, tmp_path):
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    assert call(tmp_path, *APART, *bare, "run.optimized_metric=null") == 0
+    assert call(tmp_path, *APART, *BARE) == 0
     many, one = result(both / "apart")["metrics"], result(tmp_path)["metrics"]
     assert many == pytest.approx(one, abs=1e-6)
     assert many["test/samples"] == many["test/sum"] == 9
@@ -231,8 +228,7 @@ def test_a_module_that_evaluates_by_itself_counts_no_fillers(both, tmp_path):
 
 def test_what_a_module_logs_at_an_epochs_end_is_logged_by_all_ranks(both, tmp_path):
     """At the second validation, a rank with fillers waited without end for others to reduce the first one's value."""
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    assert call(tmp_path, *APART_FIT, *bare, "run.optimized_metric=null") == 0
+    assert call(tmp_path, *APART_FIT, *BARE) == 0
     many, one = result(both / "apart_fit")["metrics"], result(tmp_path)["metrics"]
     assert many == one and many["val/sum"] == 9 and many["val/again"] == 1
 
@@ -299,9 +295,7 @@ def test_predictions_of_a_stream_are_in_its_order_unless_workers_take_turns(both
 
 def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone, tmp_path):
     """Also a set of which one rank has no samples."""
-    best = result(alone)["checkpoint"]["best"]
-    bare = ["callbacks.checkpoint=null", "callbacks.early_stopping=null", "logger.csv=null"]
-    bare += ["run.optimized_metric=null", f"run.ckpt_path='{best}'", *MORE_SETS]
+    bare = (*from_best(alone), *MORE_SETS)
     assert call(tmp_path, *bare, "trainer.limit_train_batches=0.0") == 0
     many, one = result(both / "test")["metrics"], result(tmp_path)["metrics"]
     assert many == pytest.approx(one, abs=1e-6)

@@ -9,6 +9,7 @@ from pathlib import Path
 from support import (
     APART,
     APART_FIT,
+    BARE,
     BY_NODE,
     EDGED,
     KINDS,
@@ -21,12 +22,6 @@ from support import (
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
-BARE = (
-    "callbacks.checkpoint=null",
-    "callbacks.early_stopping=null",
-    "logger.csv=null",
-    "run.optimized_metric=null",
-)
 NO_EVALUATION = (*BARE, "datamodule.val=null", "datamodule.test=null")
 SPLIT = "+datamodule.train.toy.preprocessing.apply.split._target_=trident.sharding.split_by_rank"
 ROWS = (

@@ -153,6 +153,7 @@ class TridentDataspec:
             raise ConfigError(
                 f"{self.name}: a {type(chooses).__name__} gives {replicas} ranks equally many "
                 "samples by repeating some, and metrics would count these twice\n"
+                f"{self._table(part, type(chooses).__name__, replicas)}\n"
                 "hint: leave it out where data is evaluated; every rank gets its own part anyway"
             )
         ranks = 1 if part is None or self.split else part.world_size
