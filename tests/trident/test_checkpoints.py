@@ -137,23 +137,27 @@ def test_training_does_not_wait_for_a_checkpoint_on_its_way(
     assert len(went_on) >= 3 and all(went_on)
 
 
-def test_a_checkpoint_is_due_by_the_clock_within_an_epoch(tmp_path: Path) -> None:
-    slow = ("+module.model.delay=0.05", "trainer.max_epochs=1", "callbacks.early_stopping=null")
-    (run,) = begun(
+@pytest.mark.parametrize(("size", "delay"), [(1, 0.05), (2, 0.3)])
+def test_a_checkpoint_is_due_by_the_clock_within_an_epoch(
+    size: int, delay: float, tmp_path: Path
+) -> None:
+    """Ranks go by the first one's clock."""
+    slow = (f"+module.model.delay={delay}", "trainer.max_epochs=1", "callbacks.early_stopping=null")
+    ranks = begun(
         tmp_path,
         0,
-        1,
+        size,
         "+run.resume_minutes=0.001",
         "datamodule.train.toy.dataloader.batch_size=1",
         *slow,
     )
     record, seen = tmp_path / "run" / RESUME, set()
-    while run.returncode is None:
+    while ranks[0].returncode is None:
         if record.exists():
             seen.add(json.loads(record.read_text())["checkpoint"])
         time.sleep(0.02)
-    codes, said = finish([run])
-    assert codes == [0], said[-3000:]
+    codes, said = finish(ranks)
+    assert codes == [0] * size, said[-3000:]
     assert len([path for path in seen if path.endswith("-batch.ckpt")]) >= 3, seen
 
 
