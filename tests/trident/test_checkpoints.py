@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ import pytest
 import torch
 from attempts import attempt_of, begun
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from support import call, finish, start
+from support import finish, start
 
 from trident.checkpoints import Checkpoints, Place
 from trident.records import RESUME, read_json, write_json
@@ -112,29 +111,19 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(
     assert len(list((tmp_path / "run" / "resume").iterdir())) <= 4, "two, one that begins, one torn"
 
 
-def test_training_does_not_wait_for_a_checkpoint_on_its_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each one is held up until another batch has been trained on."""
-    went_on, save, seen = [], torch.save, tmp_path / "seen.0"
-
-    def held_up(*args: Any, **kwargs: Any) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            step, limit = args[0]["global_step"], time.monotonic() + 20
-            while len(seen.read_text().splitlines()) <= step and time.monotonic() < limit:
-                time.sleep(0.01)
-            went_on.append(len(seen.read_text().splitlines()) > step)
-        save(*args, **kwargs)
-
-    monkeypatch.setattr(torch, "save", held_up)
-    monkeypatch.setenv("TRIDENT_MEMBER_DIR", f"{tmp_path}/run")
-    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", f"{tmp_path}/run/attempts/0")
-    words = ("callbacks.checkpoint=null", "callbacks.early_stopping=null")
-    assert (
-        call(tmp_path / "run", "+run.resume_steps=2", f"module.model.log={tmp_path}/seen", *words)
-        == 0
+@pytest.mark.parametrize("size", [1, 2])
+def test_training_does_not_wait_for_a_checkpoint_on_its_way(size: int, tmp_path: Path) -> None:
+    """Each one is held up until another batch has been trained on; under DDP, too."""
+    words = (
+        *("callbacks.checkpoint=null", "callbacks.early_stopping=null"),
+        "datamodule.train.toy.dataloader.batch_size=2",
     )
-    assert len(went_on) >= 3 and all(went_on)
+    held_up = f"+callbacks.held_up={{_target_: toyproject.trace.HeldUp, seen: {tmp_path}/seen}}"
+    more = (f"module.model.log={tmp_path}/seen", held_up, "+run.resume_steps=2")
+    codes, said = finish(begun(tmp_path, 0, size, *words, *more))
+    assert codes == [0] * size, said[-3000:]
+    went_on = (tmp_path / "seen.went_on").read_text().splitlines()
+    assert len(went_on) >= 3 and set(went_on) == {"True"}
 
 
 @pytest.mark.parametrize(("size", "delay"), [(1, 0.05), (2, 0.3)])

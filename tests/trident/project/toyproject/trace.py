@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -303,3 +305,31 @@ class Masked:
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+class HeldUp(Callback):
+    """Holds each checkpoint on its way up until another batch has been trained on, and notes whether one was.
+
+    Args:
+        seen: what the model logs, by rank.
+    """
+
+    def __init__(self, seen: str) -> None:
+        self.seen = Path(f"{seen}.0")
+
+    def on_fit_start(self, trainer, pl_module):
+        save: Any = torch.save
+
+        def held_up(checkpoint, *args, **kwargs):
+            if threading.current_thread() is not threading.main_thread():
+                step, limit = checkpoint["global_step"], time.monotonic() + 20
+                while self._batches() <= step and time.monotonic() < limit:
+                    time.sleep(0.01)
+                with self.seen.with_suffix(".went_on").open("a") as file:
+                    file.write(f"{self._batches() > step}\n")
+            save(checkpoint, *args, **kwargs)
+
+        torch.save = held_up  # type: ignore[assignment]
+
+    def _batches(self) -> int:
+        return len(self.seen.read_text().splitlines())
