@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from itertools import chain
@@ -267,6 +268,14 @@ def start(
         )
         processes.append(process)
     return processes
+
+
+def until_step(record: Path, step: int) -> None:
+    """Wait for a checkpoint to go on from that is of `step` or later."""
+    limit = time.monotonic() + 60
+    while (found := read_json(record)) is None or found["step"] < step:
+        assert time.monotonic() < limit, f"{record}: {found}, and not of step {step}"
+        time.sleep(0.01)
 
 
 def finish(processes: Sequence[Any], timeout: float = 300) -> tuple[list[int], str]:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from attempts import attempt_of, begun
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from support import finish, start
+from support import finish, start, until_step
 
 from trident.checkpoints import Checkpoints, Place
 from trident.records import RESUME, read_json, write_json
@@ -155,13 +155,6 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(tmp_pa
     (tmp_path / "run" / "resume").write_text("in the way")
     codes, said = finish(begun(tmp_path, 0, 1, "+run.resume_steps=1"))
     assert codes == [1] and "FileExistsError" in said and f"{tmp_path}/run/resume" in said
-
-
-def until_step(record: Path, step: int) -> None:
-    limit = time.monotonic() + 60
-    while not record.exists() or json.loads(record.read_text())["step"] < step:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:

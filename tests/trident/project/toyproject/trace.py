@@ -22,6 +22,7 @@ from torchmetrics import SumMetric
 import trident.agreement
 from toyproject.toy import Toy
 from trident import TridentDataModule, TridentModule
+from trident.records import RESUME
 from trident.stopping import STOP
 from trident.utils.enums import Split
 
@@ -35,7 +36,8 @@ class Trace(Callback):
 
     Args:
         stop_after: batches, counted over all epochs and attempts, after which rank 0 is told to stop.
-        kill_after: batches after which every rank kills itself, one of them an attempt.
+        kill_after: batches after which every rank kills itself, one of them an attempt, once the checkpoint that was
+            due up to two steps before is on disk: it is written while training goes on.
         in_validation: whether the stop is asked for in the validation behind the batch.
         in_test: whether it is asked for in the test.
     """
@@ -71,6 +73,9 @@ class Trace(Callback):
             self.ask(trainer, done + 1)
         killed = int(os.environ.get("TRIDENT_ATTEMPT", "0"))
         if killed < len(self.kill_after) and done + 1 == self.kill_after[killed]:
+            from support import until_step  # only for those who are killed: others begin without it
+
+            until_step(Path(os.environ["TRIDENT_MEMBER_DIR"]) / RESUME, trainer.global_step - 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def ask(self, trainer, done: int) -> None:
