@@ -114,8 +114,15 @@ LIMITS = ("2", "0.6")
 
 
 def limited(limit: str) -> list[str]:
-    """A part of what is tested: of tables, and of a stream where that can be limited."""
+    """A part of what is tested: of tables, and of streams where those can be limited; one comes in batches."""
+    batched = (
+        "dataset: {_target_: toyproject.toy.rows, size: 17, stream: true}, "
+        "preprocessing: {method: {batch: {batch_size: 4}}}, "
+        "dataloader: {_target_: torch.utils.data.DataLoader, batch_size: null}, "
+        "evaluation: ${spec.evaluation}"
+    )
     stream = (
+        f"+datamodule.test.batched={{{batched}}}",
         *(
             "datamodule.test.other.dataset._target_=toyproject.toy.rows",
             "+datamodule.test.other.dataset.stream=true",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support import call
+from support import BARE, call, result
 
 from trident.core.datamodule import TridentDataModule
 
@@ -20,3 +20,14 @@ def test_fillers_train_nothing(filler, monkeypatch, tmp_path):
         found.append(checkpoint["state_dict"])
     equal = [torch.equal(found[0][name], found[1][name]) for name in found[0]]
     assert len(equal) >= 4 and all(equal) is any(equal) is filler
+
+
+def test_a_filler_whose_step_is_left_out_undoes_nothing_later(monkeypatch, tmp_path):
+    def fills(datamodule, batch, batch_idx):
+        return datamodule.trainer.current_epoch == 0 and batch_idx == 2
+
+    monkeypatch.setattr(TridentDataModule, "is_training_filler", fills)
+    words = ("module._target_=toyproject.toy.EndsEarly", "module.scheduler=null")
+    only = ("datamodule.val=null", "datamodule.test=null", "trainer.max_epochs=2", *BARE)
+    assert call(tmp_path, *words, *only) == 0
+    assert result(tmp_path)["metrics"]["train/samples"] == 24, "the second epoch's"

@@ -157,6 +157,16 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(tmp_pa
     assert codes == [1] and "FileExistsError" in said and f"{tmp_path}/run/resume" in said
 
 
+def test_a_record_of_another_version_is_said_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(tmp_path, tmp_path, 1)
+    write_json(tmp_path / RESUME, {"schema": 1, "checkpoint": f"{tmp_path}/resume/of.ckpt"})
+    assert place.latest() is None
+    assert f"{tmp_path / RESUME} has schema 1" in caplog.text
+    assert "goes on from 2: the run begins anew" in caplog.text
+
+
 def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
     attempt_of(tmp_path, 0, 1, "stop_after: [2]")
     for rank in range(2):
