@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trident.words import counted
+
 from .arguments import parse, parser
 from .errors import LaunchError, UsageError
 
@@ -218,21 +220,26 @@ def _cancel(args: argparse.Namespace) -> int:
         raise UsageError(f"cancel takes no overrides: {rest[0]}")
     ended = cancel(sweep, indexes)
     asked = len(indexes or sweep.members())
-    say(f"sweep {sweep.name}: {len(ended)} members cancelled, {asked - len(ended)} had ended")
+    say(
+        f"sweep {sweep.name}: {counted(len(ended), 'member')} cancelled, {asked - len(ended)} had ended"
+    )
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
+    from .display import counts
     from .resume import resume
+    from .status import report
 
     sweep, indexes, overrides = _members_of(args.words)
     submitted = resume(
         sweep, indexes, overrides, current_code=args.code == "current", fresh=args.fresh
     )
     if not submitted:
-        say(f"sweep {sweep.name}: nothing to resume")
+        say(f"sweep {sweep.name}: nothing to resume: {counts(report(sweep, progress=False))}")
         return _wait(sweep) if args.wait else 0
-    say(f"sweep {sweep.name}: {len(submitted)} members go on: {', '.join(map(str, submitted))}")
+    go_on = counted(len(submitted), "member") + " will go on"
+    say(f"sweep {sweep.name}: {go_on}: {', '.join(map(str, submitted))}")
     return _wait(sweep) if args.wait else 0
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from trident.words import counted
+
 from . import slurm
 from .errors import LaunchError
 from .local import machine
@@ -113,7 +115,7 @@ def _slurm(directory: Path) -> Iterator[Check]:
             name=f"partition {there.name}",
             ok=there.state == "UP" or not there.is_default,
             found=f"{there.state}{default}",
-            means=f"a member gets {there.nodes} nodes at most, {limit}",
+            means=f"a member gets {counted(there.nodes, 'node')} at most, {limit}",
         )
     accounts = slurm.has_accounting()
     yield Check(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trident.words import counted
+
 from .errors import UsageError, nearest
 from .resources import Resources
 
@@ -132,7 +134,8 @@ def refuse(
         )
     if asked.nodes > there.nodes:
         raise UsageError(
-            f"hydra.launcher.nodes={asked.nodes}, and partition {name} gives a job {there.nodes} nodes at most"
+            f"hydra.launcher.nodes={asked.nodes}, and partition {name} gives a job "
+            f"{counted(there.nodes, 'node')} at most"
         )
     if limit_min is not None and there.max_minutes is not None and limit_min > there.max_minutes:
         raise UsageError(

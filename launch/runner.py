@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.ranks import Ranks
+from trident.words import counted
 
 from .arrays import Array
 from .environment import clean
@@ -187,7 +188,7 @@ class Runner:
                 member.workers.append(self._spawn(member, ranks))
         except OSError as error:
             member.stop(Cause.LOST, f"cannot start: {error}")
-        say(f"member {index}: attempt {attempt}, {len(member.workers)} ranks")
+        say(f"member {index}: attempt {attempt}, {counted(len(member.workers), 'rank')}")
 
     def _ranks(self, port: int) -> Iterator[Ranks]:
         per_node = self.resources.tasks_per_node

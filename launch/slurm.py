@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.ranks import expand_hosts
+from trident.words import counted
 
 from .command import run
 from .environment import for_sbatch
@@ -183,7 +184,7 @@ def cut(
             room, why = free, f"MaxJobCount={limits.jobs}"
     if room is not None and room < min(members, 2):
         raise UsageError(
-            f"{members} members, and {max(0, room)} more jobs may be submitted now ({why})\n"
+            f"{counted(members, 'member')}, and {counted(max(0, room), 'more job')} may be submitted now ({why})\n"
             "hint: wait until some have ended; a sweep needs room for two, one that runs and the next"
         )
     return Cut(size=limits.array_size, room=room, why=why)

@@ -22,7 +22,7 @@ ALL = [*ENGINE, *LAUNCH, *PLUGINS]
 
 HEAVY = {"torch", "lightning", "pytorch_lightning", "datasets", "transformers", "torchmetrics"}
 
-STDLIB_ONLY = ("trident.project", "trident.ranks", "trident.records")
+STDLIB_ONLY = ("trident.project", "trident.ranks", "trident.records", "trident.words")
 SHARED = {*STDLIB_ONLY, "trident.schema", "trident.sources"}
 """What the launcher imports of the engine."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from trident.descriptions import Description, Split
 from trident.errors import ConfigError
 from trident.utils.logging import get_logger
+from trident.words import counted
 
 __all__ = ["Finding", "audit", "require", "table"]
 
@@ -201,7 +202,7 @@ def _same_data(ranks: Sequence[Description]) -> bool:
 def _reading(ranks: Sequence[Description]) -> Iterator[Finding]:
     one, count = ranks[0], len(ranks)
     if one.repeated:
-        times = f"{one.repeated} sample{'s' * (one.repeated > 1)}"
+        times = counted(one.repeated, "sample")
         yield Finding(
             name=one.name,
             refused=False,
@@ -261,7 +262,7 @@ def _reads(one: Description) -> str:
 
 
 def _shards(count: int | None) -> str:
-    return "?" if count is None else f"{count} shard{'s' * (count > 1)}"
+    return "?" if count is None else counted(count, "shard")
 
 
 def _listed(values: Any) -> str:

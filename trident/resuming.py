@@ -39,6 +39,7 @@ from trident.restarts import (
 from trident.stopping import STOP, Stop, StoppedToGoOn
 from trident.strategies import require_ranks
 from trident.utils.logging import get_logger
+from trident.words import counted
 
 __all__ = ["Resumable"]
 
@@ -154,7 +155,7 @@ class Resumable(Checkpoint):
         else:
             self._goes_on = True
             log.warning(
-                f"goes on with {now} rank{'s' * (now > 1)}, and was stopped with {before}: dropout and the like "
+                f"goes on with {counted(now, 'rank')}, and was stopped with {before}: dropout and the like "
                 "draw anew"
             )
         self._should_stop, self._within = held["should_stop"], held["behind"] == "batch"

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from trident.core.optimizer import batches_per_epoch
 from trident.errors import ConfigError
+from trident.words import counted
 
 __all__ = ["deepspeed", "fsdp", "require_ranks", "require_sharded", "shard"]
 
@@ -78,7 +79,7 @@ def require_ranks(strategy: Strategy, before: int) -> None:
     """Raises ConfigError where a checkpoint of `before` ranks cannot be read by those that there are."""
     if isinstance(strategy, DeepSpeedStrategy) and strategy.world_size != before:
         raise ConfigError(
-            f"DeepSpeed's checkpoint has the parts of {before} rank{'s' * (before > 1)}, and there are "
+            f"DeepSpeed's checkpoint has the parts of {counted(before, 'rank')}, and there are "
             f"{strategy.world_size} now, for which it cannot be cut again\n"
             f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh; ddp and fsdp take any number"
         )

@@ -52,7 +52,7 @@ def test_a_sweep_larger_than_the_submit_limit_feeds_itself(bounded, accounting):
     assert "room for" not in refused.stderr
     none_left = bounded("submit", *SLURM, "--name", "u", code=2).stderr
     assert (
-        "1 members, and 0 more jobs may be submitted now (MaxSubmitJobs of account root=4)"
+        "1 member, and 0 more jobs may be submitted now (MaxSubmitJobs of account root=4)"
         in none_left
     )
     bounded("cancel", "t")

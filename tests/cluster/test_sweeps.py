@@ -318,7 +318,7 @@ def test_the_doctor_knows_the_cluster(cli, cluster, accounting):
     }
     assert found["slurm"]["found"].startswith("slurm")
     assert found["arrays"]["found"].startswith("MaxArraySize 1001, MaxJobCount 10000, no submit")
-    assert found["partition small"]["means"] == "a member gets 1 nodes at most, 10 min"
+    assert found["partition small"]["means"] == "a member gets 1 node at most, 10 min"
     assert found["accounting"]["found"] == "off"
     there = Cli(cli.directory, lambda argv, cwd: accounting.command(*argv, cwd=cwd))
     found = {

@@ -50,12 +50,12 @@ def test_a_failing_member_disturbs_no_other_and_is_resumed_alone(cli: Cli, tmp_p
     assert "rank 1 says hello" in cli("logs", "1", "--rank", "1").stdout
 
     healed.touch()
-    assert "1 members go on: 1" in cli("resume", "s", "--wait").stderr
+    assert "1 member will go on: 1" in cli("resume", "s", "--wait").stderr
     assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [
         ("COMPLETED", 0),
         ("COMPLETED", 1),
     ]
-    assert cli("resume", "s").stderr.strip() == "sweep s: nothing to resume"
+    assert cli("resume", "s").stderr.strip() == "sweep s: nothing to resume: 2 COMPLETED"
 
 
 def test_ranks_threads_ports_and_parallelism(cli: Cli) -> None:
@@ -112,7 +112,7 @@ def test_cancel_ends_what_runs_and_what_waits_and_only_a_name_brings_it_back(cli
         "hydra.launcher.array_parallelism=1",
     )
     cli.until("s", lambda members: members[0]["state"] == "RUNNING")
-    assert "1 members cancelled" in cli("cancel", "s", "2").stderr
+    assert "1 member cancelled" in cli("cancel", "s", "2").stderr
     cli("cancel", "s")
     cli.until("s", lambda members: all(m["state"] == "CANCELLED" for m in members), seconds=20)
     refused = cli("resume", "s", code=2).stderr
@@ -190,7 +190,9 @@ def test_two_who_resume_at_once_start_everything_once(cli: Cli) -> None:
         for _ in range(2)
     ]
     told = sorted(process.communicate()[1].strip() for process in both)
-    assert told == ["sweep s: 3 members go on: 0, 1, 2", "sweep s: nothing to resume"]
+    assert told[0] == "sweep s: 3 members will go on: 0, 1, 2"
+    assert len(told) == 2 and told[1].startswith("sweep s: nothing to resume: ")
+    assert not {"COMPLETED", "FAILED", "CANCELLED"} & set(told[1].replace(",", "").split())
     cli("cancel", "s")
 
 

@@ -31,6 +31,7 @@ from trident.sharding import (
     split_to_evaluate,
     whole,
 )
+from trident.words import counted
 
 __all__ = ["TridentDataspec", "made"]
 
@@ -213,7 +214,7 @@ class TridentDataspec:
         ]
 
     def cannot_be_told(self, world_size: int, batching: Mapping[str, Any]) -> ConfigError:
-        ranks = f"{world_size} rank{'s' * (world_size > 1)}"
+        ranks = counted(world_size, "rank")
         same = ", ".join(f"{key}={value}" for key, value in batching.items())
         return ConfigError(
             f"{self.name}: what {ranks} left of the epoch in which the run was stopped cannot be told: "

@@ -22,6 +22,7 @@ from trident.core.modes import read_of_each, tells_what_was_read
 from trident.errors import ConfigError
 from trident.randomness import Draws, Replayed
 from trident.sharding import Part, run_seed
+from trident.words import counted
 
 __all__ = ["Foreign"]
 
@@ -62,8 +63,8 @@ class Foreign:
         before, now = legs[0].ranks, self._trainer.world_size
         if before != now:
             raise ConfigError(
-                f"what {before} ranks left of the epoch in which the run was stopped cannot be dealt out to {now}: "
-                "its data is not a TridentDataModule's\n"
+                f"what {counted(before, 'rank')} left of the epoch in which the run was stopped cannot be dealt out "
+                f"to {now}: its data is not a TridentDataModule's\n"
                 f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh"
             )
 
