@@ -13,6 +13,8 @@ from typing import Any
 
 from trident.descriptions import Description, Split
 from trident.errors import ConfigError
+from trident.ranks import BY_NODE
+from trident.sharding import RECIPE
 from trident.utils.logging import get_logger
 from trident.words import counted
 
@@ -20,10 +22,10 @@ __all__ = ["Finding", "audit", "require", "table"]
 
 log = get_logger(__name__)
 
-RECIPE = (
-    "leave every split out of the config: with datamodule.sharding=auto each rank gets its own part"
+HINT = (
+    "leave every split out of the config: with datamodule.sharding=auto each rank gets its own part; to split by hand, "
+    f"{RECIPE}"
 )
-BY_RANK = "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, without arguments"
 ROWS = 32
 """Ranks that a table shows."""
 
@@ -45,9 +47,7 @@ def audit(ranks: Sequence[Description]) -> list[Finding]:
     cuts = _cuts(ranks)
     for rule in (_unsplit, _twice, _wrong_parts, _seeds, _other_data, _behind_split, _counted):
         if text := rule(ranks, cuts):
-            hint = f"{RECIPE}; to split by hand, {BY_RANK}"
-            if rule is _wrong_parts:
-                hint = f"NODE_RANK is the rank only with one process a node; {hint}"
+            hint = f"{BY_NODE}; {HINT}" if rule is _wrong_parts else HINT
             return [Finding(name=ranks[0].name, refused=True, text=text, hint=hint)]
     return [*_reading(ranks), *_workers(ranks)]
 

@@ -11,7 +11,14 @@ from torch.utils.data import Sampler
 from trident.errors import ConfigError
 from trident.sharding import Part, slice_of
 
-__all__ = ["EvalBatches", "TrainBatches"]
+__all__ = ["EvalBatches", "TrainBatches", "limited"]
+
+
+def limited(length: int | None, limit: float | None) -> int | None:
+    """How many of `length` batches a limit of Lightning's leaves: so many, or a fraction if a float."""
+    if isinstance(limit, int):
+        return limit if length is None else min(length, limit)
+    return length if length is None or limit is None else int(length * limit)
 
 
 class TrainBatches(Sampler[list[int]]):
@@ -208,8 +215,7 @@ class EvalBatches(Sampler[list[int]]):
         limit: float | None = None,
     ) -> None:
         if size and limit is not None:
-            batches = ceil(size / batch_size)
-            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            batches = limited(ceil(size / batch_size), limit)
             if not batches:
                 raise ConfigError(
                     f"a limit of {limit} leaves nothing of {size} samples in batches of {batch_size}"

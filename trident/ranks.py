@@ -12,7 +12,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["PORTS", "VARIABLES", "Ranks", "RanksError", "detect", "expand_hosts", "is_main_process"]
+__all__ = [
+    "BY_NODE",
+    "PORTS",
+    "VARIABLES",
+    "Ranks",
+    "RanksError",
+    "detect",
+    "expand_hosts",
+    "is_main_process",
+]
 
 PORTS = range(10_000, 32_768)
 """Where rendezvous ports are taken from: below Linux's ephemeral ports, which any connection may hold."""
@@ -28,6 +37,9 @@ VARIABLES = (
     "MASTER_PORT",
 )
 """What :meth:`Ranks.environment` sets; whoever starts a new run drops these from what it inherited."""
+
+BY_NODE = "NODE_RANK is the rank only with one process a node"
+"""To who splits data by it."""
 
 
 class RanksError(ValueError):

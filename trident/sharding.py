@@ -21,6 +21,7 @@ from trident.hf import counts, is_made_of_shards, node, shards, unsplit
 from trident.hf import is_iterable as is_hf_iterable
 
 __all__ = [
+    "RECIPE",
     "Part",
     "RankShards",
     "RankSlice",
@@ -30,6 +31,8 @@ __all__ = [
     "split_by_rank",
 ]
 
+RECIPE = "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, without arguments"
+"""How a config splits a data set by hand."""
 
 T = TypeVar("T")
 

@@ -110,8 +110,6 @@ MORE_SETS = (
 )
 """Of 23 samples, and of one, which two ranks cannot share."""
 
-LIMITS = ("2", "0.6")
-
 
 def limited(limit: str) -> list[str]:
     """A part of what is tested: of tables, and of streams where those can be limited; one comes in batches."""
@@ -165,6 +163,15 @@ EDGED = (
     ),
     "+spec.dataloader.collate_fn={_target_: toyproject.toy.with_edges, _partial_: true}",
 )
+
+EVALUATED = {
+    "test": ("trainer.limit_train_batches=0.0", *MORE_SETS),
+    "streams": STREAMS,
+    "kinds": KINDS,
+    "edged": EDGED,
+    **{f"limited_{limit}": limited(limit) for limit in ("2", "0.6")},
+}
+"""What one process and two ranks evaluate by one checkpoint, with equal results."""
 
 
 def sharded(strategy: str) -> list[str]:

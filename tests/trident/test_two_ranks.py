@@ -14,16 +14,11 @@ from support import (
     APART_FIT,
     BARE,
     BY_NODE,
-    EDGED,
-    KINDS,
-    LIMITS,
-    MORE_SETS,
+    EVALUATED,
     ONE_EPOCH,
     PROJECT,
-    STREAMS,
     call,
     finish,
-    limited,
     logged,
     result,
     samples_read,
@@ -67,15 +62,12 @@ def both(tmp_path_factory, alone) -> Path:
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
-        "test",
         "predict",
         "foreign",
         "uneven",
         "pad",
         "drop",
-        "streams",
-        "kinds",
-        *(f"limited_{limit}" for limit in LIMITS),
+        *EVALUATED,
         "both_sequential",
         "both_max_size",
         "counted",
@@ -83,7 +75,6 @@ def both(tmp_path_factory, alone) -> Path:
         "apart_one",
         "apart_fit",
         "judged_uneven",
-        "edged",
         "judged",
         *SPLITS,
         *wrong,
@@ -94,9 +85,11 @@ def both(tmp_path_factory, alone) -> Path:
     return root
 
 
-def from_best(alone: Path) -> tuple[str, ...]:
-    """For a run in one process that only evaluates what a fit has kept, as those of both ranks do."""
-    return (*BARE, f"run.ckpt_path='{result(alone)['checkpoint']['best']}'")
+def evaluated(name: str, directory: Path, both: Path, alone: Path) -> tuple[dict, dict]:
+    """The metrics of both ranks, and of one process that begins with the same checkpoint."""
+    best = f"run.ckpt_path='{result(alone)['checkpoint']['best']}'"
+    assert call(directory, *BARE, *EVALUATED[name], best) == 0
+    return result(both / name)["metrics"], result(directory)["metrics"]
 
 
 def seen(root: Path, name: str) -> list[list[list[int]]]:
@@ -179,17 +172,13 @@ def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
 
 def test_streams_are_evaluated_as_by_one_process(both, alone, tmp_path):
     """Also by metrics whose states are lists, on a rank without samples."""
-    bare = from_best(alone)
-    assert call(tmp_path, *STREAMS, *bare) == 0
-    many, one = result(both / "streams")["metrics"], result(tmp_path)["metrics"]
+    many, one = evaluated("streams", tmp_path, both, alone)
     assert {"one/test/auroc", "other/test/order"} < set(one)
     assert many == pytest.approx(one, abs=1e-6)
 
 
 def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
-    bare = from_best(alone)
-    assert call(tmp_path, *KINDS, *bare) == 0
-    many, one = result(both / "kinds")["metrics"], result(tmp_path)["metrics"]
+    many, one = evaluated("kinds", tmp_path, both, alone)
     kinds = {"at_end", "one", "two", "hit", "miss", "more", "inside", "inside_step"}
     assert {f"other/test/{name}" for name in kinds} < set(one)
     # Of one value a batch, the mean is one over batches, which are others: it is said.
@@ -201,18 +190,14 @@ def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
 
 
 def test_a_batch_weighs_as_many_samples_as_it_has(both, alone, tmp_path):
-    bare = from_best(alone)
-    assert call(tmp_path, *EDGED, *bare) == 0
-    many, one = result(both / "edged")["metrics"], result(tmp_path)["metrics"]
+    many, one = evaluated("edged", tmp_path, both, alone)
     assert many["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
     assert one["other/test/step_acc"] == pytest.approx(many["other/test/acc"])
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", ["2", "0.6"])
 def test_a_limit_leaves_the_samples_of_one_process(limit, both, alone, tmp_path):
-    bare = from_best(alone)
-    assert call(tmp_path, *limited(limit), *bare) == 0
-    many, one = result(both / f"limited_{limit}")["metrics"], result(tmp_path)["metrics"]
+    many, one = evaluated(f"limited_{limit}", tmp_path, both, alone)
     assert many == pytest.approx(one, abs=1e-6)
     assert one["odd/test/right"] + one["odd/test/wrong"] == {"2": 8, "0.6": 12}[limit]
 
@@ -295,9 +280,7 @@ def test_predictions_of_a_stream_are_in_its_order_unless_workers_take_turns(both
 
 def test_one_checkpoint_tests_the_same_on_one_and_two_ranks(both, alone, tmp_path):
     """Also a set of which one rank has no samples."""
-    bare = (*from_best(alone), *MORE_SETS)
-    assert call(tmp_path, *bare, "trainer.limit_train_batches=0.0") == 0
-    many, one = result(both / "test")["metrics"], result(tmp_path)["metrics"]
+    many, one = evaluated("test", tmp_path, both, alone)
     assert many == pytest.approx(one, abs=1e-6)
     assert (
         one.items() >= {k: v for k, v in result(alone)["metrics"].items() if "/test/" in k}.items()

@@ -6,19 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import (
-    APART,
-    APART_FIT,
-    BARE,
-    BY_NODE,
-    EDGED,
-    KINDS,
-    LIMITS,
-    MORE_SETS,
-    STREAMS,
-    call,
-    limited,
-)
+from support import APART, APART_FIT, BARE, BY_NODE, EVALUATED, call
 
 ROOT = Path(sys.argv[1])
 CHECKPOINT = sys.argv[2]
@@ -57,7 +45,7 @@ PREPARED = (
 RUNS = {
     # Half the batch size: the optimizer steps of one process.
     "fit": ["datamodule.train.toy.dataloader.batch_size=4"],
-    "test": ["trainer.limit_train_batches=0.0", f"run.ckpt_path='{CHECKPOINT}'", *BARE, *MORE_SETS],
+    **{name: [*BARE, *words, f"run.ckpt_path='{CHECKPOINT}'"] for name, words in EVALUATED.items()},
     "odd": [*BARE, "datamodule.train.toy.dataloader.batch_size=4", "spec.dataset.size=25"],
     "manual": [*NO_EVALUATION, SPLIT],
     "stream": [*ROWS, *STREAM, "module.scheduler=null"],
@@ -80,8 +68,6 @@ RUNS = {
     ],
     "drop": [*UNEVEN, "+datamodule.uneven=drop"],
     "broken": [*UNEVEN, BROKEN],
-    "streams": [*BARE, *STREAMS, f"run.ckpt_path='{CHECKPOINT}'"],
-    "kinds": [*BARE, *KINDS, f"run.ckpt_path='{CHECKPOINT}'"],
     "unsplit": [*ROWS, "+datamodule.sharding=manual"],
     "sampler": [*ROWS, SAMPLER],
     "lightning": [*ROWS, "+datamodule.sharding=manual", "+trainer.use_distributed_sampler=true"],
@@ -120,23 +106,18 @@ RUNS = {
         "+datamodule.predict.seven.dataloader=${spec.dataloader}",
         "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
-    **{
-        f"limited_{limit}": [*BARE, *limited(limit), f"run.ckpt_path='{CHECKPOINT}'"]
-        for limit in LIMITS
-    },
     "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
     "apart": [*BARE, *APART],
     "apart_one": [*BARE, *APART, "datamodule.test.other.dataset.size=1"],
     "apart_fit": [*BARE, *APART_FIT],
     "limited_by_hand": [
-        *(*BARE, *limited("0.6"), f"run.ckpt_path='{CHECKPOINT}'"),
+        *(*BARE, *EVALUATED["limited_0.6"], f"run.ckpt_path='{CHECKPOINT}'"),
         "+datamodule.test.other.preprocessing.apply.split._target_=trident.sharding.split_by_rank",
     ],
     "judged_uneven": [
         *(*UNEVEN, "run.optimized_metric=train/loss", "trainer.log_every_n_steps=1"),
         "callbacks.checkpoint={_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: train/loss}",
     ],
-    "edged": [*BARE, *EDGED, f"run.ckpt_path='{CHECKPOINT}'"],
     "judged": [
         *(
             "run.optimized_metric=train/loss",

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
 from trident.audit import require
-from trident.batches import EvalBatches, TrainBatches
+from trident.batches import EvalBatches, TrainBatches, limited
 from trident.core.dataspec import TridentDataspec, made
 from trident.core.going_on import (
     Leg,
@@ -28,7 +28,6 @@ from trident.core.loaders import (
     Limits,
     heedless,
     lengths_of,
-    limited,
     sampler_of,
     say_what_is_read_in_turn,
     tell_epoch,

@@ -21,6 +21,7 @@ from trident.hf import is_iterable as is_hf_iterable
 from trident.hf import node
 from trident.randomness import Drawn, Draws, drawn_by_batch
 from trident.sharding import (
+    RECIPE,
     Part,
     RankStride,
     current_part,
@@ -226,9 +227,7 @@ class TridentDataspec:
         return (
             f"{self.name}: whether an iterable {type(self.dataset).__name__} splits itself over "
             f"{part.world_size} ranks cannot be seen\n{self._table(part)}\n"
-            "hint: end its preprocessing with "
-            "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, "
-            "or say `datamodule.sharding=manual` if it does"
+            f"hint: end its preprocessing with {RECIPE}, or say `datamodule.sharding=manual` if it does"
         )
 
     def _table(self, part: Part | None, by: str = "", replicas: int = 1) -> str:

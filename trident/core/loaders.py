@@ -24,7 +24,6 @@ __all__ = [
     "heedless",
     "length_of",
     "lengths_of",
-    "limited",
     "sampler_of",
     "say_what_is_read_in_turn",
     "stateless",
@@ -218,9 +217,3 @@ def length_of(loader: Any) -> int | None:
 
 def lengths_of(loaders: Mapping[str, Any]) -> dict[str, int | None]:
     return {name: length_of(loader) for name, loader in loaders.items()}
-
-
-def limited(length: int | None, limit: float | None) -> int | None:
-    if isinstance(limit, int):
-        return limit if length is None else min(length, limit)
-    return length if length is None or limit is None else int(length * limit)

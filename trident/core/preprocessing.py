@@ -13,16 +13,16 @@ from torch.utils.data import DistributedSampler
 from trident.descriptions import Split
 from trident.errors import ConfigError
 from trident.hf import is_iterable as is_hf_iterable
-from trident.sharding import Part, current_part, run_seed, split_keeping_type
+from trident.ranks import BY_NODE
+from trident.sharding import RECIPE, Part, current_part, run_seed, split_keeping_type
 from trident.utils.access import plain_config
 
-__all__ = ["SPLIT_BY_RANK", "arguments", "cuts", "run_step", "steps_of", "takes_a_part"]
+__all__ = ["arguments", "cuts", "run_step", "steps_of", "takes_a_part"]
 
 SPLIT_BY_NODE = "datasets.distributed.split_dataset_by_node"
 SPLIT_BY_RANK = "trident.sharding.split_by_rank"
 SPLITS = (SPLIT_BY_NODE, SPLIT_BY_RANK)
 COUNTING = ("skip", "take")
-SPLIT_RECIPE = f"`apply: {{split: {{_target_: {SPLIT_BY_RANK}}}}}`, without arguments"
 
 
 def steps_of(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
@@ -121,7 +121,7 @@ def _asked_part(name: str, step: Any) -> Part:
     except (InstantiationException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{place}: its rank and world_size are no numbers in this environment: "
-            f"{str(error).splitlines()[0]}\nhint: {SPLIT_RECIPE}, finds them wherever they are"
+            f"{str(error).splitlines()[0]}\nhint: {RECIPE}, finds them wherever they are"
         ) from error
     is_one = 0 <= rank < world_size and (real.world_size > 1 or world_size == 1)
     if not is_one:
@@ -129,7 +129,7 @@ def _asked_part(name: str, step: Any) -> Part:
             f"{place}: rank={rank}, world_size={world_size}, but this process has "
             f"rank={real.rank}, world_size={real.world_size}: some samples would be read by "
             "several ranks and others by none\n"
-            f"hint: NODE_RANK is the rank only with one process a node; write {SPLIT_RECIPE}"
+            f"hint: {BY_NODE}; write {RECIPE}"
         )
     return Part(rank=rank, world_size=world_size)
 
