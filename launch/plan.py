@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trident.words import counted
+
 from .app import App
 from .resources import Resources
 from .sweep import Member
@@ -87,8 +89,11 @@ class Plan:
 
     def describe_resources(self) -> str:
         r = self.resources
-        parts = [f"{r.nodes} x {r.tasks_per_node} ranks", f"{r.cpus_per_task} cores a rank"]
-        parts += [f"{r.gpus} GPUs"] if r.gpus else []
+        parts = [
+            f"{r.nodes} x {r.tasks_per_node} ranks",
+            f"{counted(r.cpus_per_task, 'core')} a rank",
+        ]
+        parts += [counted(r.gpus, "GPU")] if r.gpus else []
         parts += [f"{r.timeout_min:g} min at most"] if r.timeout_min else []
         return f"{', '.join(parts)}; {self.slots} at once"
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["Drawn", "Draws", "Replayed", "drawn_by_batch", "restore", "state"]
+__all__ = ["Drawn", "Draws", "Replayed", "choosing", "drawn_by_batch", "restore", "state"]
 
 State = dict[str, Any]
 
@@ -194,6 +194,13 @@ def drawn_by_batch(loader: Any) -> Any:
     return loader
 
 
+def choosing(loader: Any) -> list[Any]:
+    """What decides, in a dataloader, which samples come: its samplers and its data set, where it has them."""
+    batches = getattr(loader, "batch_sampler", None)
+    found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    return [one for one in (*found, getattr(loader, "dataset", None)) if one is not None]
+
+
 class Replayed:
     """A dataloader whose every pass over an epoch draws the same, so that one can be read again up to where it stopped.
 
@@ -216,11 +223,9 @@ class Replayed:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        batches, data = (getattr(self.loader, name, None) for name in ("batch_sampler", "dataset"))
-        samplers = getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)
         collate = getattr(self.loader, "collate_fn", None)
         inner = getattr(self.loader, "loader", self.loader)
-        unique = {id(one): one for one in (inner, *samplers, data, collate)}
+        unique = {id(one): one for one in (inner, *choosing(self.loader), collate)}
         draws = Draws(*unique.values())
         draws.begin(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
 from trident.errors import ConfigError
+from trident.randomness import choosing
 from trident.sharding import is_iterable
 from trident.stopping import leave_to_parent
 from trident.utils.logging import get_logger
@@ -197,9 +198,7 @@ def _default_start_method() -> str:
 
 def tell_epoch(loader: Any, epoch: int) -> None:
     """Tell all of a dataloader that draws samples by epoch which one it is."""
-    samplers = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
-    inner = getattr(samplers[1], "sampler", None)
-    for part in (*samplers, inner, getattr(loader, "dataset", None)):
+    for part in choosing(loader):
         if callable(set_epoch := getattr(part, "set_epoch", None)):
             set_epoch(epoch)
 
