@@ -106,6 +106,7 @@ RUNS = {
         "+datamodule.predict.seven.dataloader=${spec.dataloader}",
         "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
+    "by_node_tested": [*BARE, BY_NODE.replace("train.toy", "test.other")],
     "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
     "apart": [*BARE, *APART],
     "apart_one": [*BARE, *APART, "datamodule.test.other.dataset.size=1"],

@@ -42,7 +42,7 @@ from trident.randomness import Replayed
 from trident.sharding import Part, in_order, run_seed
 from trident.streams import InStep, Uneven, in_step
 from trident.utils.dictlist import DictList
-from trident.utils.enums import Split
+from trident.utils.enums import STAGES, Split
 from trident.utils.logging import get_logger
 
 __all__ = ["TridentDataModule"]
@@ -52,14 +52,6 @@ log = get_logger(__name__)
 Specs = DictConfig | Mapping[str, Any] | None
 
 T = TypeVar("T")
-
-STAGES = {
-    "fit": (Split.TRAIN, Split.VAL),
-    "validate": (Split.VAL,),
-    "test": (Split.TEST,),
-    "predict": (Split.PREDICT,),
-    None: tuple(Split),
-}
 
 
 class TridentDataModule(LightningDataModule):
@@ -85,6 +77,7 @@ class TridentDataModule(LightningDataModule):
 
     Attributes:
         split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
+        then: splits that are evaluated behind the fit: loaded, and compared over the ranks, ahead of it.
     """
 
     def __init__(
@@ -107,9 +100,11 @@ class TridentDataModule(LightningDataModule):
         }
         self.sharding, self.mode, self.uneven = sharding, mode, uneven
         self.split_training = False
+        self.then: Sequence[Split] = ()
         self.setup_seconds = 0.0
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
+        self._ahead: dict[Split, dict[str, Any]] = {}
         self._training: dict[str, Any] = {}
         self._dealt_anew = False
         self._limits = Limits()
@@ -142,10 +137,12 @@ class TridentDataModule(LightningDataModule):
         """
         with all_or_none():
             self._load(stage)
+        if stage == "fit":
+            self._ahead = {split: self._build(split) for split in self.then}
 
     def _load(self, stage: str | None) -> None:
         started = time.perf_counter()
-        for split in STAGES[stage]:
+        for split in (*STAGES[stage], *(self.then if stage == "fit" else ())):
             if self.has(split) and split not in self._specs:
                 self._specs[split] = DictList(
                     {
@@ -315,7 +312,7 @@ class TridentDataModule(LightningDataModule):
     def _sequence(self, split: Split, wrapped: Callable[[Any], Any] | None = None) -> Any:
         if not self.has(split):
             return []
-        loaders = self._loaders[split] = self._build(split)
+        loaders = self._loaders[split] = self._ahead.pop(split, {}) or self._build(split)
         wrap = wrapped or (lambda loader: loader)
         return CombinedLoader({n: wrap(one) for n, one in loaders.items()}, "sequential")
 

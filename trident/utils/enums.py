@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["Split"]
+__all__ = ["STAGES", "Split"]
 
 
 class Split(Enum):
@@ -14,3 +14,13 @@ class Split(Enum):
     VAL = "val"
     TEST = "test"
     PREDICT = "predict"
+
+
+STAGES = {
+    "fit": (Split.TRAIN, Split.VAL),
+    "validate": (Split.VAL,),
+    "test": (Split.TEST,),
+    "predict": (Split.PREDICT,),
+    None: tuple(Split),
+}
+"""The splits that Lightning's stages read."""
