@@ -87,8 +87,8 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
         datamodule: Any = instantiate(cfg.get("datamodule"))
     if fits and isinstance(datamodule, TridentDataModule):
         _require_training_data(datamodule)
-        ends = Split.TEST, Split.PREDICT
-        datamodule.then = [one for one in ends if _evaluates(cfg.trainer, one, datamodule)]
+        evaluated = (one for one in Split if one is not Split.TRAIN)
+        datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
     module: pl.LightningModule = instantiate(cfg.module)
     trainer = _trainer(cfg, size, datamodule, place if fits else None, begins)
     if fits:

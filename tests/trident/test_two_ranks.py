@@ -57,14 +57,9 @@ def both(tmp_path_factory, alone) -> Path:
     (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
-    wrong = {"unsplit": 2, "refused": 2, "devices": 2, "bad": 1, "broken": 1, "by_node_wrong": 2}
-    wrong |= {
-        "by_node_tested": 2,
-        "unalike": 2,
-        "by_the_clock": 2,
-        "limited_by_hand": 2,
-        "drop_all": 2,
-    }
+    refused = ("unsplit", "refused", "devices", "unalike", "by_the_clock", "limited_by_hand")
+    refused += ("drop_all", "by_node_wrong", "by_node_tested", "by_node_validated")
+    wrong = {**dict.fromkeys(refused, 2), "bad": 1, "broken": 1}
     (root / "output.txt").write_text(output)
     for name in (
         "fit",
@@ -341,10 +336,13 @@ def test_only_rank_zero_writes(both):
             "1     part 0 of 2  12 samples  split_dataset_by_node (0 of 2)  0\n"
             "hint: NODE_RANK is the rank only with one process a node; leave every split out",
         ),
-        (
-            "by_node_tested",
-            "datamodule.test.other: of its 2 parts by split_dataset_by_node, parts read by several ranks: 0; "
-            "parts read by no one: 1\n",
+        *(
+            (
+                f"by_node_{how}",
+                f"datamodule.{split}: of its 2 parts by split_dataset_by_node, parts read by several ranks: 0; "
+                "parts read by no one: 1\n",
+            )
+            for how, split in (("tested", "test.other"), ("validated", "val.odd"))
         ),
         (
             "unsplit",
@@ -373,13 +371,7 @@ def test_only_rank_zero_writes(both):
 def test_failures_end_all_ranks_and_are_recorded(name, message, both):
     record = result(both / name)
     assert record["state"] == "failed"
-    before_training = {
-        "refused",
-        "by_node_wrong",
-        "by_node_tested",
-        "unsplit",
-        "by_the_clock",
-        "devices",
-    }
+    before_training = {"refused", "unsplit", "by_the_clock", "devices"}
+    before_training |= {"by_node_wrong", "by_node_tested", "by_node_validated"}
     assert not (name in before_training and list((both / name).glob("seen.*")))
     assert message in record["exception"]["message"]

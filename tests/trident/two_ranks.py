@@ -107,6 +107,10 @@ RUNS = {
         "+datamodule.predict.seven.evaluation=${spec.evaluation}",
     ],
     "by_node_tested": [*BARE, BY_NODE.replace("train.toy", "test.other")],
+    "by_node_validated": [
+        *(*BARE, "+trainer.num_sanity_val_steps=0", "+trainer.check_val_every_n_epoch=2"),
+        BY_NODE.replace("train.toy", "val.odd"),
+    ],
     "counted": [*UNEVEN, "module._target_=toyproject.toy.Counted"],
     "apart": [*BARE, *APART],
     "apart_one": [*BARE, *APART, "datamodule.test.other.dataset.size=1"],

@@ -77,7 +77,7 @@ class TridentDataModule(LightningDataModule):
 
     Attributes:
         split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
-        then: splits that are evaluated behind the fit: loaded, and compared over the ranks, ahead of it.
+        evaluates: splits that a run evaluates: loaded, and compared over the ranks, ahead of its fit.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class TridentDataModule(LightningDataModule):
         }
         self.sharding, self.mode, self.uneven = sharding, mode, uneven
         self.split_training = False
-        self.then: Sequence[Split] = ()
+        self.evaluates: Sequence[Split] = ()
         self.setup_seconds = 0.0
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
@@ -138,11 +138,11 @@ class TridentDataModule(LightningDataModule):
         with all_or_none():
             self._load(stage)
         if stage == "fit":
-            self._ahead = {split: self._build(split) for split in self.then}
+            self._ahead = {split: self._build(split) for split in self.evaluates}
 
     def _load(self, stage: str | None) -> None:
         started = time.perf_counter()
-        for split in (*STAGES[stage], *(self.then if stage == "fit" else ())):
+        for split in (*STAGES[stage], *(self.evaluates if stage == "fit" else ())):
             if self.has(split) and split not in self._specs:
                 self._specs[split] = DictList(
                     {
