@@ -57,8 +57,10 @@ def both(tmp_path_factory, alone) -> Path:
     (root / "rows.json").write_text("\n".join(map(json.dumps, lines)))
     codes, output = finish(start([script, str(root), best], world_size=2, warm=True))
     ended = {path.name: int(path.read_text()) for path in root.glob("*.exit.*")}
-    refused = ("unsplit", "refused", "devices", "unalike", "by_the_clock", "limited_by_hand")
-    refused += ("drop_all", "by_node_wrong", "by_node_tested", "by_node_validated")
+    refused = [
+        *("unsplit", "refused", "devices", "unalike", "by_the_clock", "limited_by_hand"),
+        *("drop_all", "by_node_wrong", "by_node_tested", "by_node_validated"),
+    ]
     wrong = {**dict.fromkeys(refused, 2), "bad": 1, "broken": 1}
     (root / "output.txt").write_text(output)
     for name in (
