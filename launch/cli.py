@@ -71,12 +71,17 @@ def _root() -> Path:
     return Path.cwd() / ROOT
 
 
+def _find(reference: str | None) -> Any:
+    from .finding import find
+
+    return find(reference, _root(), say)
+
+
 # -- the verbs -------------------------------------------------------------------------------------------------------
 
 
 def _submit(args: argparse.Namespace) -> int:
     from .display import plan_text
-    from .finding import find
     from .submit import Request, plan, script_text, submit
 
     request = Request(
@@ -87,7 +92,7 @@ def _submit(args: argparse.Namespace) -> int:
         config_path=args.config_path,
         config_name=args.config_name,
         config_dir=args.config_dir,
-        after=None if args.after is None else find(args.after, _root()),
+        after=None if args.after is None else _find(args.after),
         canary=args.canary,
     )
     made, sweep = plan(request)
@@ -135,7 +140,7 @@ def _list(args: argparse.Namespace) -> int:
     from .finding import sweeps
     from .status import report
 
-    found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(_root())]
+    found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(_root(), say)]
     if args.json:
         records = [
             {
@@ -165,10 +170,9 @@ def _counts(reports: Sequence[Any]) -> dict[str, int]:
 def _status(args: argparse.Namespace) -> int:
     from .command import calls
     from .display import live, show, status_table
-    from .finding import find
     from .status import report
 
-    sweep = find(args.sweep, _root())
+    sweep = _find(args.sweep)
     if args.watch and not args.json:
         try:
             reports = live(sweep)
@@ -253,9 +257,8 @@ def _attach(args: argparse.Namespace) -> int:
 def _clean(args: argparse.Namespace) -> int:
     from .cleaning import RULES, clean, found
     from .display import freed_table, show
-    from .finding import find
 
-    sweep = find(args.sweep, _root())
+    sweep = _find(args.sweep)
     rules = args.rules or []
     freed = found(sweep, rules or [rule for rule in RULES if rule != "all"])
     if args.json:
@@ -284,9 +287,8 @@ def _agrees(question: str) -> bool:
 def _results(args: argparse.Namespace) -> int:
     from . import results as r
     from .display import groups_table, rows_table, show
-    from .finding import find
 
-    rows = r.rows(find(args.sweep, _root()))
+    rows = r.rows(_find(args.sweep))
     metrics = r.select_metrics(rows, args.metric)
     form = "json" if args.json else args.format
     over = args.over or ["run.seed"]
@@ -347,14 +349,12 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _members_of(words: Sequence[str]) -> tuple[Any, list[int], list[str]]:
     """``[SWEEP] [INDEX…] [KEY=VALUE…]``: numbers are members, words with `=` overrides, what else a sweep."""
-    from .finding import find
-
     indexes = [int(word) for word in words if word.isdigit()]
     overrides = [word for word in words if "=" in word and not Path(word).is_dir()]
     names = [word for word in words if not word.isdigit() and word not in overrides]
     if len(names) > 1:
         raise UsageError(f"one sweep at a time, got {', '.join(names)}")
-    sweep = find(names[0] if names else None, _root())
+    sweep = _find(names[0] if names else None)
     for index in indexes:
         sweep.member(index)
     return sweep, indexes, overrides

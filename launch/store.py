@@ -43,13 +43,12 @@ from .arrays import Array
 from .errors import LaunchError, UsageError
 from .states import Attempt
 from .sweep import Member
+from .sweep_record import SCHEMA, read_sweep
 
 __all__ = ["ROOT", "SweepDir"]
 
 ROOT = Path("logs/sweeps")
 """Where sweeps lie, seen from the directory they are submitted from."""
-
-SCHEMA = 1
 
 _SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.diff", ".lock"
 _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
@@ -75,14 +74,10 @@ class SweepDir:
 
     @cached_property
     def record(self) -> Mapping[str, Any]:
-        record = read_json(self.path / _SWEEP)
-        if record is None:
+        """sweep.json. Raises LaunchError, with the path, where there is none or it is not to be relied on."""
+        if not self.exists():
             raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
-        if record["schema"] > SCHEMA:
-            raise UsageError(
-                f"{self.path} was written by a newer trident: schema {record['schema']}, known {SCHEMA}"
-            )
-        return record
+        return read_sweep(self.path / _SWEEP)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -105,7 +100,12 @@ class SweepDir:
         return self.path / "code" / digest
 
     def exists(self) -> bool:
-        return (self.path / _SWEEP).is_file()
+        """Whether there is a sweep.json, also where it is damaged or may not be read."""
+        try:
+            (self.path / _SWEEP).lstat()
+        except OSError as error:  # what may be a sweep is not taken for a free place
+            return isinstance(error, PermissionError)
+        return True
 
     def create(
         self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = ""
