@@ -256,22 +256,25 @@ def _attach(args: argparse.Namespace) -> int:
 
 def _clean(args: argparse.Namespace) -> int:
     from .cleaning import RULES, clean, found
-    from .display import freed_table, show
+    from .display import freed_table, left_lines, show
 
     sweep = _find(args.sweep)
     rules = args.rules or []
     freed = found(sweep, rules or [rule for rule in RULES if rule != "all"])
     if args.json:
-        print(as_json([{"rule": f.rule, "files": f.files, "bytes": f.bytes} for f in freed]))
+        print(as_json([f.record() for f in freed]))
     else:
         show(freed_table(sweep, freed))
+    for line in left_lines(freed):
+        say(line)
     if not rules:
         say(
             "nothing is freed\nhint: name what is to go: " + " ".join(f"--{rule}" for rule in RULES)
         )
     elif args.yes or _agrees(f"free {sum(f.bytes for f in freed) / 2**20:.1f} MB of {sweep.name}"):
-        clean(sweep, rules)
-        say("freed")
+        done = clean(sweep, rules)
+        files = counted(sum(f.files for f in done), "file")
+        say(f"freed {files}" if any(f.paths for f in done) else "nothing is freed")
     else:
         say("nothing is freed" if sys.stdin.isatty() else "nothing is freed\nhint: --yes")
     return 0

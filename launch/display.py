@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "freed_table",
     "groups_table",
+    "left_lines",
     "live",
     "plan_text",
     "rows_table",
@@ -193,6 +194,13 @@ def freed_table(sweep: SweepDir, freed: Sequence[Freed]) -> RenderableType:
         what = RULES[item.rule]
         table.add_row(f"--{item.rule}", str(item.files), f"{item.bytes / 2**20:.1f}", what)
     return table
+
+
+def left_lines(freed: Sequence[Freed], most: int = 10) -> list[str]:
+    """What is not freed, and why: a line each, of a thousand members only the first ones."""
+    lines = [f"not freed: {item.path}: {item.why}" for rule in freed for item in rule.left]
+    more = [f"not freed: {len(lines) - most} more; --json names all"] if len(lines) > most else []
+    return lines[:most] + more
 
 
 def plan_text(plan: Plan, sweep: SweepDir) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from trident.records import (
 
 from .arrays import Array
 from .errors import LaunchError, UsageError
+from .removal import remove
 from .states import Attempt
 from .sweep import Member
 from .sweep_record import SCHEMA, read_sweep
@@ -356,7 +356,9 @@ class SweepDir:
 
     def resume_files(self, index: int) -> list[Path]:
         """Checkpoints that a next attempt would go on from, and the records that name them."""
-        return sorted(self.member_dir(index).glob(f"{Path(RESUME).stem}*"))
+        stem = Path(RESUME).stem
+        names = (stem, RESUME, f"{stem}-after-*")
+        return sorted(path for name in names for path in self.member_dir(index).glob(name))
 
     def set_resume_aside(self, index: int) -> None:
         """The next attempt begins anew; what this one would have gone on from stays."""
@@ -375,11 +377,8 @@ class SweepDir:
         return sorted((self.path / "code").glob("[!.]*"))
 
     def remove(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        """Delete them. Raises UsageError for what does not lie in the sweep's own directory."""
+        remove(self.path, paths)
 
     # -- cancelling ----------------------------------------------------------------------------------------------
 
