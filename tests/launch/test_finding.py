@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,6 @@ from typing import Any
 import pytest
 
 from trident.launch.cli import main
-from trident.launch.errors import LaunchError
-from trident.launch.finding import find
 from trident.launch.store import SweepDir
 from trident.launch.sweep import members
 
@@ -171,18 +171,27 @@ def test_folders_that_are_no_sweeps_are_passed_over_silently(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 @pytest.mark.parametrize("part", ["sick", "sick/sweep.json"])
-def test_a_sweep_of_somebody_else_is_passed_over(
-    part: str, well: SweepDir, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_of_somebody_else_is_passed_over(part: str, well: SweepDir, tmp_path: Path) -> None:
     make_sick(well, write(changed()))
     closed = well.path.parent / part
     closed.chmod(0)
     try:
-        assert main(["list"]) == 0
-        assert "sweep.json cannot be read: Permission denied" in capsys.readouterr().err
-        with pytest.raises(LaunchError, match="Permission denied"):
-            find("sick", well.path.parent)
+        listed, asked = (
+            _without_rights(*words, cwd=tmp_path) for words in (["list"], ["status", "sick"])
+        )
     finally:
         closed.chmod(0o700)
+    assert listed.returncode == 0
+    assert "sweep.json cannot be read: Permission denied" in listed.stderr
+    assert asked.returncode in (1, 2)
+    assert asked.stderr.startswith("error: ") and "Permission denied" in asked.stderr
+
+
+def _without_rights(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command as somebody whom permissions bind, which they do not bind root."""
+    rights = (
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    )
+    command = [*rights, sys.executable, "-m", "trident.launch.cli", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
