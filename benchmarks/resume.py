@@ -84,8 +84,8 @@ def _rank() -> None:
     sys.argv.remove("--rank")
     sys.path.insert(0, str(Path.cwd()))
     import trident.run
-    from trident.checkpoints import Checkpoints
-    from trident.resuming import Resumable
+    from trident.resume.callback import Resumable
+    from trident.resume.checkpoints import Checkpoints
 
     told: dict[str, Any] = {"asking": 0.0, "waits": []}
 

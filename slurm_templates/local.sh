@@ -5,4 +5,4 @@
 cd @@directory || exit 1
 @@exports
 # exec: the shell's process becomes the launcher's, so the job id that submit recorded is the launcher's own
-exec @@python -P -m trident.launch.runner @@sweep @@array
+exec @@python -P -m trident.launch.agents.local_array @@sweep @@array

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from trident.ranks import VARIABLES
+from trident.protocol.ranks import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 INHERITED = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.launch import cli
+from trident.launch.cli import parser as cli
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

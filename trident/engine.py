@@ -29,22 +29,22 @@ from trident.callbacks import (
     Journal,
     Judge,
     StopBetweenBatches,
-    known_metrics,
     require_metric,
 )
-from trident.checkpoints import Place
-from trident.cluster import cluster_environment, trainer_size
 from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
 from trident.errors import ConfigError
-from trident.ranks import detect
-from trident.records import lower_is_better
-from trident.result import Result
-from trident.resuming import MINUTES, Resumable
-from trident.stopping import STOP
+from trident.output.result import Result
+from trident.protocol.ranks import detect
+from trident.protocol.records import lower_is_better
+from trident.resume.callback import MINUTES, Resumable
+from trident.resume.checkpoints import Place
+from trident.trainer.environment import cluster_environment, trainer_size
+from trident.trainer.logged_values import known_metrics
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
-from trident.utils.runner import global_batch_size, hyperparameters, print_metrics
+from trident.utils.reporting import global_batch_size, hyperparameters, print_metrics
+from trident.utils.signals import STOP
 
 __all__ = ["instantiate_objects", "run"]
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from trident.schema import check
+from trident.config.schema import check
 
 SHIPPED = Path(__file__).parents[2] / "configs"
 DATA_SETS = sorted(file.stem for file in (SHIPPED / "dataspecs").glob("*.yaml"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trident.launch.causes import cause_of, detail_of, exception_of, traceback_of
-from trident.launch.states import Cause
+from trident.launch.core.causes import cause_of, detail_of, exception_of, traceback_of
+from trident.launch.core.states import Cause
 
 LOG = """\
 epoch 1

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from trident.launch.cleaning import clean, found
 from trident.launch.cli import main
+from trident.launch.core.members import members
 from trident.launch.errors import UsageError
-from trident.launch.store import SweepDir
-from trident.launch.sweep import members
-from trident.records import write_json
+from trident.launch.operations.clean import clean, found
+from trident.launch.sweepdir.sweep import SweepDir
+from trident.protocol.records import write_json
 
 ALL = ("resume-files", "checkpoints", "logs", "code")
 

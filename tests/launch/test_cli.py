@@ -15,15 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from trident.launch.app import App, foreign
 from trident.launch.cli import main
-from trident.launch.display import groups_table, rows_table, show
-from trident.launch.provenance import git
+from trident.launch.cli.tables import groups_table, rows_table, show
+from trident.launch.core.members import expand, members, quote
+from trident.launch.core.states import State
+from trident.launch.operations.submit import Request, plan
+from trident.launch.planning.app import App, foreign
 from trident.launch.results import Row, group
-from trident.launch.states import State
-from trident.launch.store import SweepDir
-from trident.launch.submit import Request, plan
-from trident.launch.sweep import expand, members, quote
+from trident.launch.sweepdir.provenance import git
+from trident.launch.sweepdir.sweep import SweepDir
 
 DIGITS = "experiment=digits"
 
@@ -103,7 +103,7 @@ def test_a_dry_run_prints_plan_and_script_and_writes_nothing(
 ) -> None:
     assert main(["submit", DIGITS, "run.seed=1,2", "--name", "x", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert f"0  {DIGITS} run.seed=1\n" in out and "trident.launch.runner" in out
+    assert f"0  {DIGITS} run.seed=1\n" in out and "trident.launch.agents.local_array" in out
     assert not (here / "logs").exists()
 
 
@@ -306,7 +306,7 @@ def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
 
-    monkeypatch.setattr("trident.launch.resume.resume", refuse)
+    monkeypatch.setattr("trident.launch.operations.resume.resume", refuse)
     made, sweep = plan(Request([DIGITS], directory=here, name="x"))
     sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
     assert main(["resume", "x"]) == 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from trident.launch.store import SweepDir
-from trident.launch.sweep import Member
-from trident.records import RESUME, write_json
+from trident.launch.core.members import Member
+from trident.launch.sweepdir.sweep import SweepDir
+from trident.protocol.records import RESUME, write_json
 
 JOB = {"job": "7", "task": "7_0", "world_size": 1, "hosts": ["n1"]}
 APP = {"command": ["true"], "directory": "/", "source": "/"}
@@ -34,7 +34,15 @@ def started(sweep: SweepDir, folder: Path) -> bool:
     srun = folder / "srun"
     srun.write_text(f"#!/bin/sh\ntouch {folder}/started\n")
     srun.chmod(0o755)
-    argv = [sys.executable, "-m", "trident.launch.element", str(sweep.path), "0", "--", str(srun)]
+    argv = [
+        sys.executable,
+        "-m",
+        "trident.launch.agents.slurm_task",
+        str(sweep.path),
+        "0",
+        "--",
+        str(srun),
+    ]
     told = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7"}
     environment = {**os.environ, **told, "SLURM_JOB_NODELIST": "localhost"}
     subprocess.run(argv, env=environment, timeout=60, check=False)

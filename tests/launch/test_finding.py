@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from trident.launch.cli import main
-from trident.launch.store import SweepDir
-from trident.launch.sweep import members
+from trident.launch.core.members import members
+from trident.launch.sweepdir.sweep import SweepDir
 
 RECORD = {"schema": 1, "id": "bad0bad", "created": 9e9}
 """Newer than the sound one: it would be the newest."""

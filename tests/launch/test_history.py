@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trident.launch.history import earlier, summary
-from trident.launch.store import SweepDir
-from trident.records import METRICS, append_line
+from trident.launch.monitoring.attempts import earlier, summary
+from trident.launch.sweepdir.sweep import SweepDir
+from trident.protocol.records import METRICS, append_line
 
 
 def logged(sweep: SweepDir, attempt: int, *steps: int) -> None:

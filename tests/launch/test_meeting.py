@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trident.launch.meeting import Meeting, NotMet, meet
+from trident.launch.agents.rendezvous import Meeting, NotMet, meet
 
 HOSTS = ["localhost", "n2"]
 

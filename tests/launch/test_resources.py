@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from trident.launch.core.resources import Machine, parallelism, resolve
 from trident.launch.errors import UsageError
-from trident.launch.resources import Machine, parallelism, resolve
 
 
 def asked(

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trident.launch.cli import as_json
+from trident.launch.cli.commands import as_json
+from trident.launch.core.states import State
 from trident.launch.errors import UsageError
 from trident.launch.results import (
     Row,
@@ -23,8 +24,7 @@ from trident.launch.results import (
     rows_csv,
     select_metrics,
 )
-from trident.launch.states import State
-from trident.records import lower_is_better
+from trident.protocol.records import lower_is_better
 
 
 def row(index: int, lr: str, seed: int, state: State = State.COMPLETED, **metrics: float) -> Row:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trident.launch.core.script import batch, local
 from trident.launch.errors import UsageError
-from trident.launch.script import batch, local
 
 GOLDEN = """\
 #!/bin/sh
@@ -21,7 +21,7 @@ cd '/home/me/it'"'"'s $HOME; "mine"' || exit 1
 export A='x y'
 export B='$(id)'
 # exec: the shell's process becomes the launcher's, so the job id that submit recorded is the launcher's own
-exec /usr/bin/python -P -m trident.launch.runner '/sweeps/a `b`' 4
+exec /usr/bin/python -P -m trident.launch.agents.local_array '/sweeps/a `b`' 4
 """
 
 
@@ -71,7 +71,9 @@ HEAD = """\
 #SBATCH --array=0-3,7%4
 #SBATCH --exclusive
 """
-ELEMENT = "/venv/bin/python -P -m trident.launch.element '/sweeps/a b' 2 -- srun --nodes=2 "
+ELEMENT = (
+    "/venv/bin/python -P -m trident.launch.agents.slurm_task '/sweeps/a b' 2 -- srun --nodes=2 "
+)
 GOLDEN_BATCH = {
     "array": f"""\
 #!/bin/bash
@@ -86,7 +88,7 @@ source "$HOME/venv/bin/activate"
 
 # One process looks after the member: it takes an attempt, starts the ranks by srun, and records how they end. Signals
 # of this shell are passed on to it: USR2 ahead of the time limit, TERM when the job is cancelled or preempted.
-{ELEMENT}/venv/bin/python -P -m trident.launch.worker '/sweeps/a b' &
+{ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b' &
 element=$!
 trap 'kill -USR2 $element' USR2
 trap 'kill -TERM $element' TERM
@@ -99,12 +101,12 @@ exit $code
 #!/bin/bash
 {HEAD}cd '/home/me/it'"'"'s' || exit 1
 export A='$(id)'
-exec {ELEMENT}/venv/bin/python -P -m trident.launch.worker '/sweeps/a b'
+exec {ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b'
 """,
 }
 CONTAINER = (
     f"{ELEMENT}--container-image=lab+image --container-mounts=/data "
-    "python3 -P -m trident.launch.worker '/sweeps/a b' &\n"
+    "python3 -P -m trident.launch.agents.rank '/sweeps/a b' &\n"
 )
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.launch.environment import for_sbatch
+from trident.launch.core.resources import resolve
+from trident.launch.core.states import Cause, State, of_slurm
 from trident.launch.errors import UsageError
-from trident.launch.limits import Partition, minutes, submits
-from trident.launch.options import sbatch_flags, srun_flags
-from trident.launch.plan import chunks
-from trident.launch.resources import resolve
-from trident.launch.slurm import Task, is_running
-from trident.launch.states import Cause, State, of_slurm
+from trident.launch.lib.environment import for_sbatch
+from trident.launch.planning.plan import chunks
+from trident.launch.schedulers.slurm.client import Task, is_running
+from trident.launch.schedulers.slurm.flags import sbatch_flags, srun_flags
+from trident.launch.schedulers.slurm.limits import Partition, minutes, submits
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
 

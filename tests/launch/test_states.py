@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.launch.states import Attempt, Cause, Native, State, Status, derive
+from trident.launch.core.states import Attempt, Cause, Native, State, Status, derive
 
 JOB = "host:1:2"
 RUNNING = Native(state=State.RUNNING)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from trident.launch.core.members import Member, members, merge
 from trident.launch.errors import UsageError
-from trident.launch.finding import find, new_id
-from trident.launch.store import SweepDir
-from trident.launch.sweep import Member, members, merge
-from trident.records import append_line, read_lines, read_metrics
+from trident.launch.sweepdir.find import find, new_id
+from trident.launch.sweepdir.sweep import SweepDir
+from trident.protocol.records import append_line, read_lines, read_metrics
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support import call, sharded
 
-from trident.records import STOPPED
+from trident.protocol.records import STOPPED
 
 ROOT, WORLD_SIZE = Path(sys.argv[1]), int(os.environ.get("WORLD_SIZE", "1"))
 RANK = os.environ.get("RANK", "0")

@@ -23,10 +23,10 @@ import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
 from torchmetrics.classification import MulticlassAUROC, MulticlassF1Score
 
-import trident.gather
+import trident.distributed.collectives
 from trident.core.datamodule import TridentDataModule
 from trident.core.metrics import StepMetric
-from trident.gather import gather
+from trident.distributed.collectives import gather
 from trident.utils.enums import Split
 
 EPOCHS = 2
@@ -230,7 +230,7 @@ def measured(metrics: dict[str, StepMetric]) -> dict[str, Any]:
 
 def tell(loader, epoch: int) -> None:
     """What Lightning and the engine's callbacks do at the beginning of an epoch."""
-    from trident.core.loaders import tell_epoch
+    from trident.data.loaders import tell_epoch
 
     for one in getattr(loader, "flattened", [loader]):
         tell_epoch(one, epoch)
@@ -238,7 +238,7 @@ def tell(loader, epoch: int) -> None:
 
 def main(rank: int, world_size: int, root: Path) -> None:
     torch.set_num_threads(1)
-    trident.gather.CHUNK = 64  # so that what is gathered takes several
+    trident.distributed.collectives.CHUNK = 64  # so that what is gathered takes several
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}

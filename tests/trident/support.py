@@ -22,8 +22,8 @@ from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 
 import trident.run
-from trident.ranks import VARIABLES, Ranks
-from trident.records import RESULT, read_json
+from trident.protocol.ranks import VARIABLES, Ranks
+from trident.protocol.records import RESULT, read_json
 
 PROJECT = Path(__file__).parent / "project"
 

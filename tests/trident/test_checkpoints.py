@@ -21,8 +21,8 @@ from attempts import attempt_of, begun
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from support import finish, start, until_step
 
-from trident.checkpoints import Checkpoints, Place
-from trident.records import RESUME, read_json, write_json
+from trident.protocol.records import RESUME, read_json, write_json
+from trident.resume.checkpoints import Checkpoints, Place
 
 HERE = Path(__file__).parent
 

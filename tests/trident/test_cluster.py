@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-from trident.cluster import RanksEnvironment, cluster_environment, trainer_size
 from trident.errors import ConfigError
-from trident.ranks import Ranks
+from trident.protocol.ranks import Ranks
+from trident.trainer.environment import RanksEnvironment, cluster_environment, trainer_size
 
 RANKS = Ranks(
     rank=3,

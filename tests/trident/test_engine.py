@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from support import call, result
 
 from trident.engine import instantiate_objects
-from trident.records import METRICS, read_metrics
+from trident.protocol.records import METRICS, read_metrics
 
 
 def replaced(key: str, value: str) -> tuple[str, str]:

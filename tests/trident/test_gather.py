@@ -6,7 +6,7 @@ import pickle
 
 import torch
 
-from trident.gather import _pack, _unpack
+from trident.distributed.collectives import _pack, _unpack
 
 
 def test_what_is_pickled_holds_no_tensors():

@@ -11,7 +11,7 @@ import pytest
 from attempts import attempt_of, begun, trained_on
 from support import call, finish, sharded
 
-from trident.records import METRICS, RESUME, read_lines
+from trident.protocol.records import METRICS, RESUME, read_lines
 
 TRAIN = "datamodule.train.toy"
 TOY = f"{TRAIN}.dataset={{_target_: toyproject.toy.Toy, size: SIZE}}"

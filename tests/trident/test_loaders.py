@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from trident.core.loaders import heedless
+from trident.data.loaders import heedless
 
 
 def begun(folder: Path, worker: int) -> None:

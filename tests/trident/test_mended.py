@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from support import PROJECT, call, result
 
 from trident import TridentDataModule, TridentDataspec, TridentModule
+from trident.data.sharding import Part
 from trident.errors import ConfigError
-from trident.records import read_lines
-from trident.sharding import Part
+from trident.protocol.records import read_lines
 from trident.utils.enums import Split
 
 BARE = (

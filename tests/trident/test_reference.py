@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.keys import KEYS, Key, below
+from trident.config.keys import KEYS, Key, below
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "yaml-reference.md").read_text()

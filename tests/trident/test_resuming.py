@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from trident import resuming
-from trident.checkpoints import Place
+from trident.resume import callback as resuming
+from trident.resume.checkpoints import Place
 
 
 def test_ranks_ask_each_other_seldom(tmp_path, monkeypatch):
     """Five thousand batches of a millisecond: about ten collectives of three numbers."""
     now, asked = [100.0], []
-    monkeypatch.setattr("trident.agreement.CHECK_S", 0.5)  # which other tests set to nothing
-    monkeypatch.setattr("trident.agreement.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("trident.resume.consensus.CHECK_S", 0.5)  # which other tests set to nothing
+    monkeypatch.setattr("trident.resume.consensus.time.monotonic", lambda: now[0])
 
     def reduce(told: torch.Tensor, reduce_op: str) -> torch.Tensor:
         asked.append((len(told), reduce_op))

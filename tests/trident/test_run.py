@@ -11,9 +11,9 @@ import time
 import pytest
 from support import PROJECT, environment, finish, result, start
 
-from trident.project import git_state
-from trident.records import METRICS, STOPPED
-from trident.run import QUIET, arguments
+from trident.cli.run import QUIET, arguments
+from trident.protocol.project import git_state
+from trident.protocol.records import METRICS, STOPPED
 
 HEAVY = ("torch", "lightning", "datasets", "transformers", "torchmetrics")
 MAIN = f"""

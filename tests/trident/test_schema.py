@@ -6,7 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from trident.schema import problems
+from trident.config.schema import problems
 
 SPEC = """
 dataset: {_target_: builtins.list}
@@ -105,7 +105,7 @@ def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():
 
 
 def test_checking_needs_no_torch():
-    code = "import sys, trident.schema, trident.run, trident; print(*sys.modules)"
+    code = "import sys, trident.config.schema, trident.run, trident; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     heavy = {"torch", "lightning", "datasets", "transformers", "torchmetrics"}
     assert not heavy & set(done.stdout.split())

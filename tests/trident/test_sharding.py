@@ -12,15 +12,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import IterableDataset, TensorDataset
 
-from trident.batches import EvalBatches, TrainBatches
-from trident.errors import ConfigError
-from trident.sharding import (
+from trident.data.samplers import EvalBatches, TrainBatches
+from trident.data.sharding import (
     Part,
     RankSlice,
     is_split,
     split_by_rank,
     split_keeping_type,
 )
+from trident.errors import ConfigError
 
 worlds = st.integers(1, 8)
 sizes = st.integers(0, 80)

@@ -90,6 +90,6 @@ def test_parameters_that_fsdp_would_not_sync_are_refused(both):
 
 
 def test_deepspeed_that_is_not_installed(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("trident.strategies.find_spec", lambda name: None)
+    monkeypatch.setattr("trident.trainer.strategies.find_spec", lambda name: None)
     assert call(tmp_path, "+trainer/strategy=deepspeed_zero1") == 2
     assert "pip install 'trident-sweep[deepspeed]'" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import torch
 from stream_ranks import measure, measured, measures, numbers
 from support import finish, start
 
-from trident.streams import InStep
+from trident.data.uneven import InStep
 
 WORLDS = (2, 3, 4)
 HERE = Path(__file__).parent

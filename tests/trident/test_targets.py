@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trident.targets import NotThere, parameters
+from trident.config.signatures import NotThere, parameters
 
 KNOWN = """
 torch.optim.AdamW torch.optim.SGD torch.utils.data.DataLoader torch.nn.functional.cross_entropy
@@ -99,7 +99,7 @@ def test_a_folder_of_data_hides_no_library(tmp_path, monkeypatch):
 
 
 def test_nothing_is_imported():
-    code = "import sys; from trident.targets import parameters as p; p('torch.optim.AdamW'); "
+    code = "import sys; from trident.config.signatures import parameters as p; p('torch.optim.AdamW'); "
     code += "p('lightning.Trainer'); print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]

@@ -25,7 +25,7 @@ from support import (
     start,
 )
 
-from trident.records import METRICS, read_lines
+from trident.protocol.records import METRICS, read_lines
 
 SPLITS = {
     "odd": (25, 4),

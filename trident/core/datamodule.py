@@ -11,19 +11,12 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
-from trident.audit import require
-from trident.batches import EvalBatches, TrainBatches, limited
 from trident.core.dataspec import TridentDataspec, made
-from trident.core.going_on import (
-    Leg,
-    batches_read,
-    deal_anew,
-    dealt,
-    epoch_read,
-    require_order,
-    skipping,
-)
-from trident.core.loaders import (
+from trident.data.combine import Mode, batches, combined, read_of_each, tells_what_was_read
+from trident.data.combine import left as left_of
+from trident.data.coverage import require
+from trident.data.descriptions import Description, describe
+from trident.data.loaders import (
     AsItIs,
     Limits,
     heedless,
@@ -33,14 +26,21 @@ from trident.core.loaders import (
     tell_epoch,
     to_its_end,
 )
-from trident.core.modes import Mode, batches, combined, read_of_each, tells_what_was_read
-from trident.core.modes import left as left_of
-from trident.descriptions import Description, describe
+from trident.data.partial_epoch import (
+    Leg,
+    batches_read,
+    deal_anew,
+    dealt,
+    epoch_read,
+    require_order,
+    skipping,
+)
+from trident.data.rng import Replayed
+from trident.data.samplers import EvalBatches, TrainBatches, limited
+from trident.data.sharding import Part, in_order, run_seed
+from trident.data.uneven import InStep, Uneven, in_step
+from trident.distributed.collectives import all_gather, all_or_none
 from trident.errors import ConfigError
-from trident.gather import all_gather, all_or_none
-from trident.randomness import Replayed
-from trident.sharding import Part, in_order, run_seed
-from trident.streams import InStep, Uneven, in_step
 from trident.utils.dictlist import DictList
 from trident.utils.enums import STAGES, Split
 from trident.utils.logging import get_logger

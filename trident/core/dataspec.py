@@ -9,18 +9,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Sampler
 
-from trident.audit import table
-from trident.batches import EvalBatches, TrainBatches
 from trident.core.evalspec import Evaluation
-from trident.core.loaders import length_of
 from trident.core.preprocessing import cuts, run_step, steps_of, takes_a_part
-from trident.descriptions import Description, Split
-from trident.errors import ConfigError
-from trident.gather import all_gather
-from trident.hf import is_iterable as is_hf_iterable
-from trident.hf import node
-from trident.randomness import Drawn, Draws, drawn_by_batch
-from trident.sharding import (
+from trident.data.coverage import table
+from trident.data.descriptions import Description, Split
+from trident.data.hf_streams import is_iterable as is_hf_iterable
+from trident.data.hf_streams import node
+from trident.data.loaders import length_of
+from trident.data.rng import Drawn, Draws, drawn_by_batch
+from trident.data.samplers import EvalBatches, TrainBatches
+from trident.data.sharding import (
     RECIPE,
     Part,
     RankStride,
@@ -32,7 +30,9 @@ from trident.sharding import (
     split_to_evaluate,
     whole,
 )
-from trident.words import counted
+from trident.distributed.collectives import all_gather
+from trident.errors import ConfigError
+from trident.protocol.text import counted
 
 __all__ = ["TridentDataspec", "made"]
 

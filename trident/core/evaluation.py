@@ -19,12 +19,14 @@ from lightning import LightningModule
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from trident.config.schema import METRIC_SOURCES
 from trident.core.evalspec import Evaluation, MetricSpec, chosen, resolve, root_of
-from trident.core.metrics import StepMetric, alone, batch_size, scalars
+from trident.core.metrics import StepMetric, scalars
+from trident.data.batches import batch_size
+from trident.distributed.collectives import all_gather, broadcast, gather
 from trident.errors import ConfigError
-from trident.gather import all_gather, broadcast, gather
-from trident.predictions import per_sample, write_predictions
-from trident.schema import METRIC_SOURCES
+from trident.output.predictions import per_sample, write_predictions
+from trident.trainer.metric_state import alone
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
 from trident.utils.transform import flatten_dict

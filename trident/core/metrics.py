@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
 
@@ -13,23 +12,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
-from trident.gather import all_gather
+from trident.trainer.metric_state import alone, forget
 
-__all__ = ["StepMetric", "alone", "batch_size", "forget", "scalars"]
+__all__ = ["StepMetric", "scalars"]
 
 Scalars = float | dict[str, float] | None
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Torchmetrics objects that are computed in this block ask no other ranks, which do not compute them."""
-    sync = Metric.sync
-    Metric.sync = lambda *args, **kwargs: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Metric.sync = sync  # type: ignore[method-assign]
 
 
 class StepMetric:
@@ -100,20 +89,6 @@ def _compute(metric: Metric | MetricCollection) -> Scalars:
     return value
 
 
-def forget(metric: Metric | MetricCollection) -> None:
-    """Empty the state, but keep its lists' dtype and width: ranks that gather agree on them."""
-    for single in metric.values() if isinstance(metric, MetricCollection) else [metric]:
-        assert isinstance(single, Metric)
-        lists = {
-            name: [tensor[:0] for tensor in value]
-            for name, value in single.metric_state.items()
-            if isinstance(value, list)
-        }
-        single.reset()
-        for name, value in lists.items():
-            setattr(single, name, value)
-
-
 def scalars(name: str, value: Any) -> Scalars:
     """A metric's value as a float or a dict of floats; None where it is called for its effect."""
     if value is None:
@@ -133,15 +108,3 @@ def scalars(name: str, value: Any) -> Scalars:
     raise ConfigError(
         f"metric {name!r} returned {what}; expected a number, a dict of numbers or None"
     )
-
-
-def batch_size(batch: Any) -> int:
-    """The number of samples in a batch: the length of the first tensor or list found in it."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    if isinstance(batch, Mapping):
-        return next((size for item in batch.values() if (size := batch_size(item))), 0)
-    if isinstance(batch, list | tuple):
-        nested = next((batch_size(item) for item in batch if isinstance(item, Tensor | Mapping)), 0)
-        return nested or len(batch)
-    return 0

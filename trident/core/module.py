@@ -9,10 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from trident.core.checkpoints import allow_configs
 from trident.core.evaluation import EvalMixin
-from trident.core.optimizer import OptimizerMixin, monitored
-from trident.strategies import require_sharded, shard
+from trident.core.optimizer import OptimizerMixin
+from trident.core.safe_globals import allow_configs
+from trident.trainer.steps import monitored
+from trident.trainer.strategies import require_sharded, shard
 from trident.utils.access import plain_config
 from trident.utils.enums import Split
 

@@ -10,11 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils.data import DistributedSampler
 
-from trident.descriptions import Split
+from trident.data.descriptions import Split
+from trident.data.hf_streams import is_iterable as is_hf_iterable
+from trident.data.sharding import RECIPE, Part, current_part, run_seed, split_keeping_type
 from trident.errors import ConfigError
-from trident.hf import is_iterable as is_hf_iterable
-from trident.ranks import BY_NODE
-from trident.sharding import RECIPE, Part, current_part, run_seed, split_keeping_type
+from trident.protocol.ranks import BY_NODE
 from trident.utils.access import plain_config
 
 __all__ = ["arguments", "cuts", "run_step", "steps_of", "takes_a_part"]

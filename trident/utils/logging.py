@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from trident.ranks import is_main_process
+from trident.protocol.ranks import is_main_process
 
 __all__ = ["get_logger"]
 

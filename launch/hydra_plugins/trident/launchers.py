@@ -126,12 +126,11 @@ class _Sweep(_Blocking):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from trident.launch import (
-            blocking,  # Hydra executes this file on every start: keep it light
-        )
+        # Hydra executes this file on every start: keep it light.
+        from trident.launch.operations import hydra_launcher
 
         assert self.config is not None
-        return blocking.launch(
+        return hydra_launcher.launch(
             self.config, self.conf, job_overrides, first=initial_job_idx, launcher=self.launcher
         )
 
@@ -150,7 +149,7 @@ class TridentPlanLauncher(_Blocking):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from trident.launch import app
+        from trident.launch.planning import app
 
         assert self.config is not None
         return app.write_plan(self.config, job_overrides)

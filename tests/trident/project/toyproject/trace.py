@@ -19,14 +19,14 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
 from torchmetrics import SumMetric
 
-import trident.agreement
+import trident.resume.consensus
 from toyproject.toy import Toy
 from trident import TridentDataModule, TridentModule
-from trident.records import RESUME
-from trident.stopping import STOP
+from trident.protocol.records import RESUME
 from trident.utils.enums import Split
+from trident.utils.signals import STOP
 
-trident.agreement.CHECK_S = (
+trident.resume.consensus.CHECK_S = (
     0.0  # ranks ask each other as often as they can: these batches take no time
 )
 

@@ -5,4 +5,4 @@
 cd @PROJECT@ || exit 1
 # no further environment
 # exec: the shell's process becomes the launcher's, so the job id that submit recorded is the launcher's own
-exec @PYTHON@ -P -m trident.launch.runner @SWEEP@ 0
+exec @PYTHON@ -P -m trident.launch.agents.local_array @SWEEP@ 0

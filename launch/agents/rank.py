@@ -1,0 +1,180 @@
+"""What is started on every task: this rank of a member, as a watched child process.
+
+Run as ``python -P -m trident.launch.agents.rank SWEEP_DIR MEMBER`` with rank variables and TRIDENT_ATTEMPT in the
+environment; with TRIDENT_MEETING, the ranks meet first. It writes one rank record, forwards signals, and ends as its
+child ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.ranks import Ranks, detect
+from trident.protocol.records import read_tail
+
+from ..core.causes import cause_of, detail_of
+from ..errors import LaunchError
+from ..lib.ports import free_port
+from ..lib.processes import die_with_parent, identity, kill_group, oom_kills
+from ..planning.app import App
+from ..schedulers.slurm.client import node_name
+from ..sweepdir.provenance import difference, own_version, versions
+from ..sweepdir.sweep import SweepDir
+from .rendezvous import meet
+
+__all__ = ["main"]
+
+POLL_S = 0.1
+KILL_AFTER_S = 10.0
+ENDING = (signal.SIGTERM, signal.SIGINT)
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main(argv: list[str], environ: Mapping[str, str]) -> int:
+    sweep, index = SweepDir(Path(argv[0])), int(argv[1])
+    attempt = int(environ["TRIDENT_ATTEMPT"])
+    ranks, port = _ranks(sweep, environ)
+    app = app_of(sweep, environ.get("TRIDENT_CODE"))
+    directory = sweep.member_dir(index)
+    command = app.member_command(
+        sweep.member(index), directory, sweep_id=sweep.record["id"], main_process=ranks.rank == 0
+    )
+    child = Child(
+        command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks)
+    )
+    record = {
+        "rank": ranks.rank,
+        "local_rank": ranks.local_rank,
+        "node_rank": ranks.node_rank,
+        "process": identity(child.process.pid),
+        "started": time.time(),
+    }
+    if ranks.rank == 0 and (other := difference(sweep.record.get("versions", {}), versions())):
+        record["packages"] = other
+        sys.stderr.write(f"warning: member {index} runs under {other}\n")
+    sweep.write_rank(index, attempt, record)
+    ooms = oom_kills()
+    code = child.wait()
+    if port is not None:
+        port.close()
+    tail = read_tail(sweep.rank_log(index, attempt, ranks.rank))
+    sweep.write_rank(
+        index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
+    )
+    return code if code >= 0 else 128 - code
+
+
+def app_of(sweep: SweepDir, code: str | None) -> App:
+    app = App.from_record(sweep.record["app"])
+    return app.frozen(sweep.code_dir(code)) if code else app
+
+
+def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
+    """This rank, and what holds the port of all of them while it is to be kept."""
+    invitation = environ.get("TRIDENT_MEETING")
+    found = detect(environ)
+    if invitation is None:
+        assert found is not None, "the worker is started with rank variables"
+        return found, None
+    ranks = found or Ranks.alone()
+    port = free_port() if ranks.rank == 0 else None
+    hello = {
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+        "host": node_name(environ),
+        "port": None if port is None else port.getsockname()[1],
+        "sees": f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
+    }
+    return replace(ranks, **meet(invitation, hello)), port
+
+
+def _environment(
+    environ: Mapping[str, str], app: App, sweep: SweepDir, index: int, attempt: int, ranks: Ranks
+) -> dict[str, str]:
+    path = [app.source, *filter(None, [environ.get("PYTHONPATH")])]
+    run_id = f"{sweep.record['id']}-{index}"
+    return {
+        **environ,
+        **ranks.environment(),
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback, and the cause is read from it
+        "TRIDENT_SWEEP_DIR": str(sweep.path),
+        "TRIDENT_MEMBER": str(index),
+        "TRIDENT_MEMBER_DIR": str(sweep.member_dir(index)),
+        "TRIDENT_ATTEMPT": str(attempt),
+        "TRIDENT_ATTEMPT_DIR": str(sweep.attempt_dir(index, attempt)),
+        "WANDB_RUN_ID": run_id,  # one run over all attempts
+        "WANDB_RESUME": "allow",
+    }
+
+
+def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
+    end: dict[str, Any] = {"exit": code, "ended": time.time()}
+    if child.told in ENDING:
+        end["told"] = child.told.name  # whatever it exits with, it has not run to its end
+    if code and (child.told in ENDING or (child.told and code == -child.told)):
+        end["detail"] = f"ended by {child.told.name}" if child.told else None
+    elif code:
+        end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
+        end["detail"] = detail_of(code, tail)
+    return end
+
+
+class Child:
+    """The rank's process, in a session of its own with all that it starts."""
+
+    def __init__(self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str]) -> None:
+        self.told: signal.Signals | None = None
+        self._told_at = 0.0
+        self._parent = os.getppid()
+        for number in FORWARDED:
+            signal.signal(number, self._forward)
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+    def wait(self) -> int:
+        """The exit code; negative for a signal. Nothing of the child's session is left when this returns."""
+        while (code := self._poll()) is None:
+            if os.getppid() != self._parent:
+                self._tell(signal.SIGTERM)  # the launcher is gone, and nobody would see this end
+                if time.monotonic() - self._told_at > KILL_AFTER_S:
+                    kill_group(self.process.pid, signal.SIGKILL)
+        kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
+        return code
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(timeout=POLL_S)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _forward(self, number: int, frame: Any) -> None:
+        self._tell(signal.Signals(number))
+
+    def _tell(self, number: signal.Signals) -> None:
+        if self.told is not number:
+            self.told, self._told_at = number, time.monotonic()
+            kill_group(self.process.pid, number)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:], os.environ))
+    except LaunchError as error:
+        sys.exit(f"error: {error}")

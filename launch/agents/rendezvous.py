@@ -1,0 +1,189 @@
+"""How the ranks of an attempt find each other before they start: all of them, once, each on its host.
+
+The process that looks after the member listens on the head node; every worker says who it is, and is told the address
+and port at which the ranks will meet in training. What is wrong is found in seconds, and has a rank and a host.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import LaunchError
+
+__all__ = ["Meeting", "NotMet", "meet"]
+
+Hello = Mapping[str, Any]
+
+
+class NotMet(LaunchError):
+    """The ranks that should train together are not there, or are not what they should be."""
+
+
+class Meeting:
+    """The listening side.
+
+    Args:
+        hosts: the nodes in order of node_rank, as the scheduler names them.
+        tasks_per_node: ranks on each.
+        address: what the ranks are told to connect to in training, with `{host}` for the head node's name.
+        seconds: how long the last rank may take.
+    """
+
+    def __init__(
+        self, hosts: Sequence[str], tasks_per_node: int, *, address: str, seconds: float
+    ) -> None:
+        self.hosts, self.tasks_per_node = hosts, tasks_per_node
+        self.host = address.replace("{host}", hosts[0])
+        self.seconds, self._limit = seconds, time.monotonic() + seconds
+        self._token = secrets.token_hex(8)
+        self._server = socket.create_server(("", 0), backlog=512)
+        self._server.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._server, selectors.EVENT_READ)
+        self._texts: dict[socket.socket, bytes] = {}
+        self._there: dict[socket.socket, Hello] = {}
+        self.met = False
+
+    @property
+    def invitation(self) -> str:
+        """What workers get, in their environment."""
+        return f"{self.host}:{self._server.getsockname()[1]}:{self._token}"
+
+    def step(self) -> bool:
+        """Hear who has come, without waiting. True once all have met.
+
+        Raises:
+            NotMet: somebody is missing after the time limit, or is not who should be there. All are told.
+        """
+        if self.met:
+            return True
+        try:
+            self._hear()
+            self._check()
+        except NotMet as error:
+            self._answer({"error": str(error)})
+            raise
+        if len(self._there) == len(self.hosts) * self.tasks_per_node:
+            first = next(hello for hello in self._there.values() if hello["rank"] == 0)
+            self._answer({"master_addr": self.host, "master_port": first["port"]})
+            self.met = True
+        return self.met
+
+    def close(self) -> None:
+        for sock in (*self._texts, *self._there):
+            sock.close()
+        self._texts, self._there = {}, {}
+        self._selector.close()
+        self._server.close()
+
+    def _hear(self) -> None:
+        for key, _ in self._selector.select(timeout=0):
+            if key.fileobj is self._server:
+                self._accept()
+            else:
+                assert isinstance(key.fileobj, socket.socket)
+                self._read(key.fileobj)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._server.accept()
+            except BlockingIOError:
+                return
+            sock.setblocking(False)
+            self._texts[sock] = b""
+            self._selector.register(sock, selectors.EVENT_READ)
+
+    def _read(self, sock: socket.socket) -> None:
+        try:
+            part = sock.recv(65536)
+        except OSError:
+            part = b""
+        self._texts[sock] += part
+        hello = _parsed(self._texts[sock]) if b"\n" in self._texts[sock] else None
+        if part and b"\n" not in self._texts[sock]:
+            return
+        self._selector.unregister(sock)
+        del self._texts[sock]
+        if hello is None or hello.get("token") != self._token:
+            sock.close()  # a stranger, or a rank that has ended: it is missed when the time is over
+        else:
+            self._there[sock] = hello
+
+    def _check(self) -> None:
+        there = list(self._there.values())
+        size = len(self.hosts) * self.tasks_per_node
+        twice = [rank for rank, count in Counter(h["rank"] for h in there).items() if count > 1]
+        if twice:
+            raise NotMet(f"rank {twice[0]} is there twice: {_places(there, twice[0])}")
+        for hello in there:
+            if hello["world_size"] != size:
+                raise NotMet(
+                    f"rank {hello['rank']} on {hello['host']} sees {hello['world_size']} ranks, expected {size}"
+                )
+            where = self.hosts[hello["rank"] // self.tasks_per_node]
+            if hello["host"] != where:
+                raise NotMet(f"rank {hello['rank']} is on {hello['host']}, expected {where}")
+        seen = {hello["sees"]: hello for hello in there}
+        if len(seen) > 1:
+            one, other = list(seen.values())[:2]
+            raise NotMet(
+                f"rank {one['rank']} on {one['host']} sees other code or configs than rank {other['rank']} on "
+                f"{other['host']}\nhint: is the file system of both up to date, and their Python the same?"
+            )
+        if time.monotonic() > self._limit and len(there) < size:
+            missing = sorted(set(range(size)) - {hello["rank"] for hello in there})
+            named = ", ".join(f"{r} on {self.hosts[r // self.tasks_per_node]}" for r in missing[:8])
+            raise NotMet(
+                f"{len(missing)} of {size} ranks did not come within {self.seconds:g} s: rank {named}"
+            )
+
+    def _answer(self, answer: Mapping[str, Any]) -> None:
+        for sock in self._there:
+            try:
+                sock.setblocking(True)
+                sock.settimeout(5)
+                sock.sendall(json.dumps(answer).encode() + b"\n")
+            except OSError:
+                continue  # it has gone meanwhile, and its end is seen by others
+
+
+def meet(invitation: str, hello: Hello, *, seconds: float = 3600) -> Mapping[str, Any]:
+    """The worker's side: say who one is, wait for the others, and hear where to meet.
+
+    Raises:
+        NotMet: the others are not there, or the one who invited is not.
+    """
+    host, port, token = invitation.rsplit(":", 2)
+    try:
+        with socket.create_connection((host, int(port)), timeout=60) as sock:
+            sock.sendall(json.dumps({**hello, "token": token}).encode() + b"\n")
+            sock.settimeout(seconds)
+            with sock.makefile("rb") as file:
+                answer = _parsed(file.readline())
+    except OSError as error:
+        raise NotMet(f"the head node {host} cannot be reached at port {port}: {error}") from None
+    if answer is None:
+        raise NotMet(f"the head node {host} ended before all ranks were there")
+    if "error" in answer:
+        raise NotMet(answer["error"])
+    return answer
+
+
+def _places(there: Sequence[Hello], rank: int) -> str:
+    return " and ".join(str(hello["host"]) for hello in there if hello["rank"] == rank)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,294 @@
+"""What an array task of SLURM does: it looks after one member, from taking an attempt to recording its end.
+
+Run as ``python -P -m trident.launch.agents.slurm_task SWEEP_DIR ARRAY -- SRUN… WORKER…`` by the batch script, on the
+first node of the allocation. It starts the ranks by the words after ``--``, lets them meet, forwards signals to them,
+and writes the attempt's end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.records import read_tail
+
+from ..core.arrays import Array
+from ..core.causes import memory_killed
+from ..core.resources import Resources
+from ..core.states import Attempt, Cause
+from ..errors import LaunchError
+from ..lib.processes import identity
+from ..monitoring.attempts import in_vain
+from ..planning.app import App
+from ..schedulers.base import select
+from ..schedulers.slurm.client import Task, is_running, requeue, silent
+from ..schedulers.submission import feed
+from ..sweepdir.sweep import SweepDir
+from .rendezvous import Meeting, NotMet
+
+__all__ = ["main"]
+
+POLL_S = 0.05
+GRACE_S = 20.0
+"""How long the ranks may take to end by themselves when they have not met, before srun is killed."""
+
+IN_VAIN = 10
+"""Attempts in a row that were preempted, or lost a node, before they left a checkpoint: more would end alike."""
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    separator = argv.index("--")
+    sweep, number = SweepDir(Path(argv[0])), int(argv[1])
+    task = Task.of(environ)
+    if task is None:
+        raise LaunchError(
+            "this is no array task of a batch job\nhint: `sbatch` the script that holds this line"
+        )
+    array = sweep.array(number)
+    if not sweep.claim_array(array, task.array_job):
+        say(
+            f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
+        )
+        return 0
+    array = replace(array, job=task.array_job)
+    feed(sweep, array, say)
+    try:
+        return Element(sweep, array, task, argv[separator + 1 :]).run(environ)
+    finally:
+        feed(sweep, array, say)
+
+
+class Element:
+    def __init__(self, sweep: SweepDir, array: Array, task: Task, command: Sequence[str]) -> None:
+        self.sweep, self.array, self.task, self.command = sweep, array, task, command
+        self.index = task.number + array.offset
+        self.resources = Resources(**array.launcher["resources"])
+        self.options: Mapping[str, Any] = array.launcher["options"]
+        self.srun: subprocess.Popen[bytes] | None = None
+        self.told: signal.Signals | None = None
+        self.warned = False
+        """Whether its time was said to be over soon."""
+        self.started = time.monotonic()
+
+    def run(self, environ: Mapping[str, str]) -> int:
+        if self._nothing_to_do():
+            return 0
+        attempt = self.sweep.lease(
+            self.index,
+            job=self.task.array_job,
+            task=self.task.name,
+            restarts=self.task.restarts,
+            world_size=self.resources.tasks,
+            hosts=list(self.task.hosts),
+            host=socket.gethostname(),
+            launcher=identity(os.getpid()),
+            code=self.array.launcher.get("code"),
+        )
+        say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
+        if (end := self._gives_up()) is not None:
+            self.sweep.write_end(self.index, attempt, **end)
+            say(f"member {self.index}: {end['detail']}")
+            return 1
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._tell)
+        meeting = Meeting(
+            self.task.hosts,
+            self.resources.tasks_per_node,
+            address=self.options["master_address"],
+            seconds=self.options["meeting_s"],
+        )
+        try:
+            self.srun = self._start(attempt, meeting, environ)
+            failure = self._watch(self.srun, meeting)
+        finally:
+            meeting.close()
+        return self._end(attempt, failure)
+
+    def _nothing_to_do(self) -> bool:
+        last = self.sweep.last_attempt(self.index)
+        if last is not None and last.completed:
+            say(f"member {self.index}: COMPLETED before")
+            return True
+        if self.sweep.is_cancelled(self.index):
+            say(f"member {self.index}: cancelled")
+            return True
+        if last is not None and self._is_alive(last):
+            say(f"member {self.index}: attempt {last.number} still runs, as {last.lease['task']}")
+            return True
+        return False
+
+    def _gives_up(self) -> dict[str, Any] | None:
+        """The end of an attempt that is not worth starting, since all those before it came to nothing."""
+        if not App.from_record(self.sweep.record["app"]).leaves_result:
+            return None  # nobody knows how far another app has come
+        past = in_vain(self.sweep, self.index, self.task.array_job)
+        if len(past) < IN_VAIN:
+            return None
+        detail = f"{len(past)} attempts in a row ended before a checkpoint; `trident-sweep resume` starts it again"
+        return {"cause": past[-1].cause or Cause.LOST, "detail": detail}
+
+    def _is_alive(self, attempt: Attempt) -> bool:
+        """Whether another job runs the attempt; this one's own earlier lives are over."""
+        owner = attempt.lease.get("task")
+        if attempt.end is not None or owner in (None, self.task.name):
+            return False
+        native = select("trident_slurm").states([owner]).get(owner)
+        return native is not None and not native.state.ended
+
+    def _start(
+        self, attempt: int, meeting: Meeting, environ: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        srun, *rest = self.command
+        logs = self.sweep.rank_log_pattern(self.index, attempt)
+        return subprocess.Popen(
+            [srun, f"--output={logs}", "--open-mode=append", *rest, str(self.index)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # signals come from here alone
+            env={
+                **environ,
+                "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
+                "TRIDENT_ATTEMPT": str(attempt),
+                "TRIDENT_CODE": self.array.launcher.get("code") or "",
+                "TRIDENT_MEETING": meeting.invitation,
+            },
+        )
+
+    def _watch(self, srun: subprocess.Popen[bytes], meeting: Meeting) -> str | None:
+        """Stay until srun has ended. Returns what kept the ranks from meeting, if anything did."""
+        failure, limit = None, None
+        while srun.poll() is None:
+            if failure is None:
+                try:
+                    meeting.step()
+                except NotMet as error:
+                    failure, limit = str(error), time.monotonic() + 3
+                    say(f"member {self.index}: {failure}")
+            if limit is not None and time.monotonic() > limit:
+                # A second TERM makes srun kill what is left of the step.
+                srun.terminate()
+                limit = time.monotonic() + GRACE_S
+            time.sleep(POLL_S)
+        return failure
+
+    def _tell(self, number: int, frame: Any) -> None:
+        self.told = signal.Signals(number)
+        self.warned = self.warned or number == signal.SIGUSR2
+        # srun hands a signal on to every task. With TERM it would end the step, and SLURM has told the tasks by itself.
+        if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
+            self.srun.send_signal(number)
+
+    def _end(self, number: int, failure: str | None) -> int:
+        attempt = self.sweep.attempt(self.index, number)
+        end = self._why(attempt, failure)
+        again = self._goes_on(attempt, end)
+        self.sweep.write_end(self.index, number, **end, **({"requeued": True} if again else {}))
+        say(f"member {self.index}: attempt {number} ended: {end.get('cause') or 'by its ranks'}")
+        if again:
+            try:
+                requeue(self.task)  # ends this process, too
+            except LaunchError as error:
+                say(f"scontrol cannot requeue: {error}")
+                self.sweep.write_end(self.index, number, **end)
+        return 0 if attempt.completed or again else 1
+
+    def _goes_on(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
+        """Whether the array task is to be put into the queue again: it was stopped or lost a node, and may run."""
+        cause = end.get("cause")
+        stopped = (Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAIL)
+        if cause not in stopped or not self._still_running():
+            return False
+        before = (self.sweep.attempt(self.index, n) for n in range(attempt.number))
+        timeouts = sum(1 for a in before if a.end and a.end.get("cause") == Cause.TIMEOUT)
+        limit = self.options["max_num_timeout"]
+        if cause is Cause.TIMEOUT and timeouts >= limit:
+            say(
+                f"member {self.index}: ran into its time limit {timeouts + 1} times, max_num_timeout={limit}"
+            )
+            return False
+        return True
+
+    def _why(self, attempt: Attempt, failure: str | None) -> dict[str, Any]:
+        """The cause of an attempt's end, where the ranks' own records do not hold it."""
+        if attempt.completed:
+            return {}
+        if self.sweep.is_cancelled(self.index):
+            return {"cause": Cause.CANCELLED, "detail": "while it ran"}
+        if lost := self._lost_nodes(attempt):
+            return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
+        if failure is not None:
+            return {"cause": Cause.LOST, "detail": failure}
+        if self._was_told(attempt) and not self._still_running():
+            return self._ended_by_slurm()
+        if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
+            for rank in range(self.resources.tasks):
+                log = read_tail(self.sweep.rank_log(self.index, attempt.number, rank))
+                if (words := memory_killed(log)) is not None:
+                    return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
+        if attempt.first_failure is not None and attempt.first_failure.get("cause"):
+            return {}  # it failed by itself, whatever it was told
+        if self.warned:
+            minutes = self.options.get("timeout_min")
+            detail = f"its time of {minutes:g} min is over" if minutes else "its time is over"
+            return {"cause": Cause.TIMEOUT, "detail": detail}
+        if self._was_told(attempt):
+            return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
+        return {}
+
+    def _lost_nodes(self, attempt: Attempt) -> list[str]:
+        """The nodes that are gone: ranks elsewhere raise, for want of those, long before SLURM misses a node."""
+        if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
+            return []
+        try:
+            return silent(self.task.hosts)
+        except LaunchError as error:
+            say(f"scontrol cannot be asked: {error}")
+            return []
+
+    def _ended_by_slurm(self) -> dict[str, Any]:
+        """The job is being ended, by its time limit or by a person's command."""
+        if not self.warned:
+            return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
+        minutes = self.options.get("timeout_min")
+        if minutes and time.monotonic() - self.started > minutes * 60 - POLL_S:
+            detail = f"its time of {minutes:g} min was over before it had stopped"
+            return {"cause": Cause.TIMEOUT, "detail": detail}
+        return {}  # the scheduler knows
+
+    def _was_told(self, attempt: Attempt) -> bool:
+        """Whether somebody outside has told the member to stop: this process, or all its ranks.
+
+        Where one rank fails by itself, srun tells the others.
+        """
+        if self.told is not None or attempt.stopped:
+            return True
+        told = [rank for rank in attempt.ranks if rank.get("told")]
+        well = [rank for rank in attempt.ranks if rank.get("exit") == 0 and not rank.get("told")]
+        return bool(told) and len(told) + len(well) == self.resources.tasks
+
+    def _still_running(self) -> bool:
+        try:
+            return is_running(self.task)
+        except LaunchError as error:
+            say(f"scontrol cannot be asked: {error}")
+            return True
+
+
+def say(line: str) -> None:
+    """A line in the array task's own log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:], os.environ))
+    except LaunchError as error:
+        sys.exit(f"error: {error}")

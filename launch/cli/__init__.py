@@ -1,0 +1,7 @@
+"""The command line, ``trident-sweep``."""
+
+from __future__ import annotations
+
+from .commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,196 @@
+"""A sweep is its members: overrides expanded by Hydra's grammar into points. Values in, values out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
+
+__all__ = [
+    "Member",
+    "expand",
+    "key_of",
+    "members",
+    "merge",
+    "name_of",
+    "quote",
+    "refuse_ours",
+    "swept_keys",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One point of the sweep."""
+
+    index: int
+    overrides: tuple[str, ...]
+
+    @property
+    def directory(self) -> str:
+        return f"{self.index:04d}"
+
+
+def expand(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
+    """The points of a sweep in Hydra's order: the last override varies fastest, a later one of a key wins."""
+    choices: dict[str, list[str]] = {}
+    for override in overrides:
+        choices[override.get_key_element()] = _choices(override)
+    empty = [key for key, values in choices.items() if not values]
+    if empty:
+        raise UsageError(
+            f"an empty sweep: {empty[0]!r} has no values\nhint: a glob or range that matches nothing?"
+        )
+    return list(itertools.product(*choices.values()))
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        assert override.input_line is not None
+        return [override.input_line]  # as typed: `~key` and quoting stay what they were
+    if not override.is_discrete_sweep():
+        raise UsageError(
+            f"{override.input_line!r} is no list of values, and a sweep is finite\n"
+            "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
+        )
+    key = override.get_key_element()
+    return [f"{key}={_element(value)}" for value in override.sweep_iterator()]
+
+
+def _element(value: Any) -> str:
+    """One value in Hydra's grammar, so that it is read as what it was.
+
+    Hydra's own way of writing a sweep's values leaves the quotes of `choice('1')` out, and 1 is no string; nor can it
+    read back all that it writes.
+    """
+    from hydra.core.override_parser.types import Override, Quote, QuotedString
+
+    if isinstance(value, str) and not _is_word(value):
+        value = QuotedString(
+            text=value, quote=Quote.single
+        )  # interpolations in it stay interpolations
+    return Override._get_value_element_as_str(value)
+
+
+def _is_word(text: str) -> bool:
+    words = ("true", "false", "null", "nan", "inf")
+    return (
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) is not None and text.lower() not in words
+    )
+
+
+def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
+    """Number the points. Raises UsageError when two are the same: their results would be counted twice."""
+    seen: dict[tuple[str, ...], int] = {}
+    for index, point in enumerate(points):
+        same = canonical(point)
+        if same in seen:
+            raise UsageError(
+                f"members {seen[same]} and {index} are the same: {' '.join(point)}\n"
+                "hint: a value stands twice in a list; to repeat a point, sweep over `run.seed`"
+            )
+        seen[same] = index
+    return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
+
+
+def merge(
+    old: Sequence[Member], new: Sequence[Member]
+) -> tuple[tuple[Member, ...], tuple[int, ...]]:
+    """All members of a sweep that is submitted again, and the indexes that were asked for. Matched by overrides."""
+    known = {canonical(member.overrides): member.index for member in old}
+    everybody = list(old)
+    asked = []
+    for member in new:
+        point = canonical(member.overrides)
+        if point not in known:
+            known[point] = len(everybody)
+            everybody.append(Member(index=len(everybody), overrides=member.overrides))
+        asked.append(known[point])
+    return tuple(everybody), tuple(asked)
+
+
+def canonical(point: Sequence[str]) -> tuple[str, ...]:
+    """The overrides as values: `lr=1e-3` and `lr=0.001`, `x=a` and `x='a'` are one."""
+    return tuple(map(_canonical, point))
+
+
+@cache
+def _parser() -> OverridesParser:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+@cache
+def _canonical(override: str) -> str:
+    from hydra.core.override_parser.types import QuotedString
+    from hydra.errors import HydraException
+
+    try:
+        parsed = _parser().parse_override(override)
+    except HydraException:  # an app of another grammar
+        return override
+    if parsed.is_delete() or parsed.is_sweep_override():
+        return override
+    value = parsed.value()
+    text = value.text if isinstance(value, QuotedString) else value
+    return f"{override.partition('=')[0]}={_element(text)}"
+
+
+def key_of(override: str) -> str:
+    """``module.optimizer.lr`` of ``++module.optimizer.lr=1e-3``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+_OURS = {
+    "hydra.run.dir": "every member has a directory of its own in the sweep; `--name` names the sweep",
+    "hydra.sweep.dir": "`--name` names the sweep's directory",
+    "hydra.sweep.subdir": "members are numbered",
+    "hydra.job.num": "members are numbered",
+    "hydra.job.id": "members are numbered",
+    "hydra.mode": "members are single runs",
+}
+
+
+def refuse_ours(key: str, override: str) -> None:
+    """Raises UsageError for what a sweep sets by itself."""
+    if key in _OURS:
+        raise UsageError(f"{override}: not in a sweep\nhint: {_OURS[key]}")
+
+
+def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:
+    """The keys whose values differ between members, in the order of the command line."""
+    values: dict[str, set[str]] = {}
+    everybody = list(sweep)
+    for member in everybody:
+        for override in member.overrides:
+            values.setdefault(key_of(override), set()).add(override)
+    present = {key: sum(key in map(key_of, m.overrides) for m in everybody) for key in values}
+    return tuple(
+        key for key, seen in values.items() if len(seen) > 1 or present[key] < len(everybody)
+    )
+
+
+def name_of(overrides: Sequence[str], when: str) -> str:
+    """A directory name from the experiment and the time: ``digits-20260131-174500``."""
+    experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", experiments[-1]).strip("-.") if experiments else ""
+    return f"{(stem or 'sweep')[:60]}-{when}"
+
+
+def quote(text: str) -> str:
+    """`text` as a quoted value of Hydra's grammar that means exactly `text`, interpolations switched off."""
+    if re.fullmatch(r"/[A-Za-z0-9_./-]*", text):
+        return text  # a plain path needs no quotes, and a person will read it
+    # In a quoted value a backslash is only special before a quote or at the end, and before `${` for OmegaConf.
+    doubled = re.sub(r"(\\*)('|\$\{|\Z)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
+    return f"'{doubled}'"

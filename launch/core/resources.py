@@ -1,0 +1,161 @@
+"""What a member asks for, and whether that fits together. Values in, values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import UsageError
+
+__all__ = ["Machine", "Resources", "parallelism", "resolve", "throttle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What there is to share out: cores, GPU names as in CUDA_VISIBLE_DEVICES, memory in GB."""
+
+    cores: int
+    gpus: tuple[str, ...] = ()
+    memory_gb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one member asks for."""
+
+    nodes: int
+    tasks_per_node: int
+    cpus_per_task: int
+    gpus_per_node: int
+    mem_gb: float | None
+    timeout_min: float | None
+
+    @property
+    def tasks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def gpus(self) -> int:
+        return self.nodes * self.gpus_per_node
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: int) -> Resources:
+    """The launcher's options held against the trainer's. `gpus` is how many a node has."""
+    nodes = _positive(launcher, "nodes", 1)
+    devices = _count(trainer.get("devices"))
+    per_task = launcher.get("gpus_per_task")
+    given = _gpus(launcher.get("gpus_per_node"))
+    tasks = _positive(launcher, "tasks_per_node", given or devices or 1)
+    if per_task is not None:
+        if given not in (None, per_task * tasks):
+            raise UsageError(
+                f"hydra.launcher.gpus_per_task={per_task} for {tasks} tasks a node contradicts "
+                f"hydra.launcher.gpus_per_node={given}\nhint: leave one of them out"
+            )
+        given = per_task * tasks
+    _agree("trainer.devices", devices, "hydra.launcher.tasks_per_node", tasks)
+    num_nodes = trainer.get("num_nodes")
+    if num_nodes != 1:  # Lightning's default, which says nothing
+        _agree("trainer.num_nodes", _count(num_nodes), "hydra.launcher.nodes", nodes)
+    uses_gpus = gpus and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda", None)
+    gpus_per_node = given if given is not None else (tasks if uses_gpus else 0)
+    if given and tasks > given:
+        raise UsageError(
+            f"hydra.launcher.gpus_per_node={given} for hydra.launcher.tasks_per_node={tasks}: every rank needs a "
+            f"GPU of its own\nhint: set `hydra.launcher.tasks_per_node={given}`"
+        )
+    for name in launcher.get("env") or {}:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            raise UsageError(
+                f"hydra.launcher.env: {name!r} is no name of a variable\n"
+                "hint: letters, digits and `_`, and no digit first"
+            )
+    timeout = launcher.get("timeout_min")
+    if timeout is not None and timeout <= 0:
+        raise UsageError(
+            f"hydra.launcher.timeout_min={timeout}: expected more than 0, or null for no limit"
+        )
+    return Resources(
+        nodes=nodes,
+        tasks_per_node=tasks,
+        cpus_per_task=_positive(launcher, "cpus_per_task", 1),
+        gpus_per_node=gpus_per_node,
+        mem_gb=launcher.get("mem_gb"),
+        timeout_min=timeout,
+    )
+
+
+def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
+    """How many members run at once. Raises UsageError when not even one can."""
+    if member.gpus > len(machine.gpus):
+        raise UsageError(
+            f"a member asks for {member.gpus} GPUs, and this machine has {len(machine.gpus)}\n"
+            f"hint: set `hydra.launcher.gpus_per_node={len(machine.gpus) // member.nodes}`"
+        )
+    by_gpus = len(machine.gpus) // member.gpus if member.gpus else None
+    if wanted == "auto":
+        bounds = [machine.cores // (member.tasks * member.cpus_per_task)]
+        bounds += [by_gpus] if by_gpus else []
+        bounds += [int(machine.memory_gb // member.mem_gb)] if member.mem_gb else []
+        return max(1, min(bounds))
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise UsageError(
+            f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0"
+        )
+    return (
+        min(wanted, by_gpus) if by_gpus else wanted
+    )  # members that share a GPU would fail each other
+
+
+def throttle(wanted: Any) -> int:
+    """How many members of an array run at once, where the scheduler knows what there is to share out."""
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise UsageError(f"hydra.launcher.array_parallelism={wanted}: expected a number above 0")
+    return wanted
+
+
+def _positive(launcher: Mapping[str, Any], key: str, default: int) -> int:
+    value = launcher.get(key)
+    if value is None:
+        return default
+    if value < 1:
+        raise UsageError(f"hydra.launcher.{key}={value}: expected 1 or more")
+    return int(value)
+
+
+def _count(devices: Any) -> int | None:
+    """How many an explicit `devices` names; None where it leaves the number open."""
+    if isinstance(devices, str):
+        devices = [d for d in devices.split(",") if d] if "," in devices else _whole(devices)
+    if isinstance(devices, list | tuple):
+        return len(devices)
+    return devices if isinstance(devices, int) and devices > 0 else None
+
+
+def _gpus(given: Any) -> int | None:
+    """The number in ``4`` or ``a100:4``."""
+    if given is None:
+        return None
+    count = _whole(str(given).rpartition(":")[2])
+    if count is None or count < 0:
+        raise UsageError(
+            f"hydra.launcher.gpus_per_node={given}: expected 0 or more, or a type and a number as in `a100:4`"
+        )
+    return count
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _agree(trainer_key: str, trainer: int | None, launcher_key: str, launcher: int) -> None:
+    if trainer is not None and trainer != launcher:
+        raise UsageError(
+            f"{trainer_key}={trainer} contradicts {launcher_key}={launcher}: the launcher starts the ranks, and there "
+            f"must be as many as the trainer expects\nhint: set `{launcher_key}={trainer}` or `{trainer_key}=auto`"
+        )

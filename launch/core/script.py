@@ -1,0 +1,126 @@
+"""The text of a script that starts an array. Values in, text out; quoted once, here, where it becomes shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+from ..errors import UsageError
+
+__all__ = ["batch", "directives", "local", "srun"]
+
+
+class _Placeholders(Template):
+    delimiter = "@@"  # `$` is the shell's
+
+
+def local(
+    template: str,
+    *,
+    python: str,
+    sweep: Path,
+    array: int,
+    members: str,
+    resources: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    version: str,
+) -> str:
+    """The script of an array on this machine. Comments get no newline and commands no unquoted word."""
+    return _Placeholders(template).substitute(
+        version=version,
+        members=members,
+        resources=resources,
+        directory=shlex.quote(str(directory)),
+        exports=_exports(environment),
+        python=shlex.quote(python),
+        sweep=shlex.quote(str(sweep)),
+        array=array,
+    )
+
+
+def batch(
+    template: str,
+    *,
+    name: str,
+    python: str,
+    sweep: Path,
+    array: int,
+    script: Path,
+    members: str,
+    resources: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    version: str,
+    flags: Mapping[str, str | bool],
+    srun_words: Sequence[str],
+    setup: Sequence[str] = (),
+    teardown: Sequence[str] = (),
+    container: Sequence[str] = (),
+    worker_python: str | None = None,
+) -> str:
+    """The batch script of an array: what sbatch reads of it, and what each of its tasks does.
+
+    Args:
+        template: text with ``@@`` placeholders; ``@@directives``, ``@@element`` and ``@@worker`` it must have.
+        flags: sbatch's, by name without dashes; True for one without a value.
+        setup: lines of shell that come before, as they are. `teardown` likewise, after.
+        container: words that srun gets to start the workers in a container.
+        worker_python: the python in the container; else the launcher's own.
+
+    Raises:
+        UsageError: the template lacks a placeholder, or has one that is not known.
+    """
+    values = {
+        "version": version,
+        "members": members,
+        "resources": resources,
+        "script": shlex.quote(str(script)),
+        "directives": directives(flags),
+        "directory": shlex.quote(str(directory)),
+        "exports": _exports(environment),
+        "setup": "\n".join(setup) or "# no setup",
+        "teardown": "\n".join(teardown) or "# no teardown",
+        "element": shlex.join(
+            [python, "-P", "-m", "trident.launch.agents.slurm_task", str(sweep), str(array)]
+        ),
+        "srun": shlex.join(srun(*srun_words)),
+        "container": shlex.join(container),
+        "worker": shlex.join(
+            [worker_python or python, "-P", "-m", "trident.launch.agents.rank", str(sweep)]
+        ),
+    }
+    found = set(re.findall(r"@@\{?(\w+)", template))
+    if unknown := sorted(found - set(values)):
+        raise UsageError(
+            f"template {name}: unknown placeholder @@{unknown[0]}\nhint: there are "
+            + ", ".join(f"@@{key}" for key in values)
+        )
+    if lacking := sorted({"directives", "element", "worker"} - found):
+        raise UsageError(
+            f"template {name} lacks @@{lacking[0]}: without it nothing of the member would run\n"
+            "hint: start from the one that `trident-sweep submit … --dry-run` prints"
+        )
+    return _Placeholders(template).substitute(values)
+
+
+def srun(*words: str) -> list[str]:
+    """What starts tasks on an allocation's nodes."""
+    return ["srun", *words]
+
+
+def directives(flags: Mapping[str, str | bool]) -> str:
+    """What sbatch reads of a script: its flags, by name without dashes; True for one without a value."""
+    return "\n".join(_directive(flag, value) for flag, value in flags.items())
+
+
+def _directive(flag: str, value: str | bool) -> str:
+    return f"#SBATCH --{flag}" if value is True else f"#SBATCH --{flag}={shlex.quote(str(value))}"
+
+
+def _exports(environment: Mapping[str, str]) -> str:
+    lines = (f"export {name}={shlex.quote(value)}" for name, value in environment.items())
+    return "\n".join(lines) or "# no further environment"

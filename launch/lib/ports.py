@@ -1,0 +1,28 @@
+"""Ports at which the ranks of a member meet."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from trident.protocol.ranks import PORTS
+
+__all__ = ["free_port"]
+
+
+def free_port() -> socket.socket:
+    """A port that nothing on this machine listens on, held by an open UDP socket of that number.
+
+    A TCP port that is only probed can be given out twice before its owner listens, and two members with one port
+    have trained with each other and both reported success. The UDP socket is a lock that no crash leaves behind.
+    """
+    for port in random.sample(PORTS, k=len(PORTS)):
+        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                lock.bind(("0.0.0.0", port))
+                probe.bind(("0.0.0.0", port))
+            return lock
+        except OSError:
+            lock.close()
+    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")

@@ -1,0 +1,98 @@
+"""Processes of this machine, named so that a reused pid is never taken for the process that had it before."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from ..errors import SchedulerError
+from .command import run
+
+__all__ = [
+    "alive",
+    "die_with_parent",
+    "environment_of",
+    "identity",
+    "is_here",
+    "kill_group",
+    "oom_kills",
+]
+
+GONE = "gone"
+"""The start of a process that had ended before it was named."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def identity(pid: int) -> str:
+    """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
+
+
+def is_here(name: str) -> bool:
+    return name.rpartition(":")[0].rpartition(":")[0] == socket.gethostname()
+
+
+def alive(name: str) -> bool:
+    """Whether the process that `identity` named still runs. Only meaningful on its own host."""
+    *_, pid, start = name.split(":")
+    return start != GONE and identity(int(pid)) == name
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """The environment that a process of this machine was started with; empty where it is gone or not told."""
+    try:
+        text = Path(f"/proc/{name.split(':')[-2]}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return (
+        dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair) if alive(name) else {}
+    )
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
+    except ProcessLookupError:
+        return None
+    state, *rest = stat.rpartition(")")[
+        2
+    ].split()  # the name before it may hold spaces and parentheses
+    return None if state in "ZX" else rest[18]
+
+
+def _start_time_by_ps(pid: int) -> str | None:
+    try:
+        return (
+            run("ps", "-o", "lstart=", "-p", str(pid)).strip().replace(" ", "-").replace(":", ".")
+            or None
+        )
+    except SchedulerError:
+        return None
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """To be called in a new child: the kernel sends it `number` when its parent ends, however that ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def kill_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,102 @@
+"""What became of a member's earlier attempts: why each ended, and how many steps were run again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.states import Attempt, Cause, derive
+from ..sweepdir.sweep import SweepDir
+
+__all__ = ["Past", "codes", "earlier", "in_vain", "summary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """An attempt that another one has followed."""
+
+    attempt: int
+    cause: Cause | None
+    detail: str | None
+    hosts: tuple[str, ...]
+    lost_steps: int | None
+    """At least so many steps of it are in no checkpoint; None where it, or the next one, did not train."""
+
+    def record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ...]:
+    """All attempts of a member before its last one, in order."""
+    if last is None or last.number == 0:
+        return ()
+    attempts = [*(sweep.attempt(index, number) for number in range(last.number)), last]
+    steps = _steps(sweep.metric_lines(index))
+    return tuple(
+        _past(attempt, following, steps) for attempt, following in itertools.pairwise(attempts)
+    )
+
+
+def in_vain(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
+    """The member's attempts under a job that has started it again and again, since one of them left a checkpoint."""
+    past = earlier(sweep, index, sweep.last_attempt(index))
+    saved = sweep.saved_by(index)
+    return tuple(
+        p
+        for p in past
+        if sweep.attempt(index, p.attempt).lease.get("job") == job
+        and (saved is None or p.attempt > saved)
+    )
+
+
+def codes(sweep: SweepDir, index: int) -> str:
+    """The frozen code that a member has run, as its hash; several by ``+``, and nothing where none was frozen."""
+    last = sweep.last_attempt_number(index)
+    leases = (
+        sweep.attempt(index, number).lease for number in range(0 if last is None else last + 1)
+    )
+    return "+".join(dict.fromkeys(lease["code"] for lease in leases if lease.get("code")))
+
+
+def summary(past: Sequence[Past]) -> str:
+    """``before: timeout, node_fail (14+ steps lost)``; empty at the first attempt."""
+    words = [
+        f"{p.cause or 'lost'}{f' ({p.lost_steps}+ steps lost)' if p.lost_steps else ''}"
+        for p in past
+    ]
+    return f"before: {', '.join(words)}" if words else ""
+
+
+def _past(attempt: Attempt, following: Attempt, steps: Mapping[int, tuple[int, int]]) -> Past:
+    status = derive(attempt=attempt, job=attempt.lease.get("job"), cancelled=False, native=None)
+    cause, detail = status.cause, status.detail
+    if cause is Cause.LOST and attempt.end is None and _was_requeued(attempt, following):
+        cause, detail = Cause.NODE_FAIL, "it left no end, and was put into the queue again"
+    lost = None
+    if attempt.number in steps and following.number in steps:
+        lost = max(0, steps[attempt.number][1] - steps[following.number][0])
+    return Past(
+        attempt=attempt.number,
+        cause=cause,
+        detail=detail,
+        hosts=tuple(attempt.lease.get("hosts") or [attempt.lease.get("host", "")]),
+        lost_steps=lost,
+    )
+
+
+def _was_requeued(attempt: Attempt, following: Attempt) -> bool:
+    """Whether the scheduler started the same task once more, by itself."""
+    one, other = attempt.lease, following.lease
+    return "task" in one and one["task"] == other.get("task")
+
+
+def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:
+    """The first and last step of training that each attempt has told of."""
+    found: dict[int, tuple[int, int]] = {}
+    for line in lines:
+        if line.get("stage") == "fit" and "attempt" in line and "step" in line:
+            first, last = found.get(line["attempt"], (line["step"], line["step"]))
+            found[line["attempt"]] = (min(first, line["step"]), max(last, line["step"]))
+    return found

@@ -1,0 +1,192 @@
+"""What is known of a sweep now: each member's state from the files and one question to each scheduler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.arrays import Array
+from ..core.members import Member
+from ..core.states import Attempt, Cause, Native, State, Status, derive
+from ..errors import SchedulerError
+from ..schedulers.base import select
+from ..schedulers.submission import waiting
+from ..sweepdir.sweep import SweepDir
+from .attempts import Past, earlier
+
+__all__ = ["ASK_S", "Report", "Watch", "owners", "report", "statuses"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A member as `status` shows it."""
+
+    member: Member
+    status: Status
+    elapsed: float | None
+    """Seconds of the last attempt, so far or in all."""
+    progress: Mapping[str, Any] | None
+    """The last line of the run's metrics."""
+    directory: str
+    packages: str | None = None
+    """How those that it runs under differ from those that the sweep was planned with."""
+    past: tuple[Past, ...] = ()
+    """Its attempts before the last one."""
+
+    def record(self) -> dict[str, Any]:
+        progress = self.progress or {}
+        return {
+            "index": self.member.index,
+            "state": self.status.state,
+            "cause": self.status.cause,
+            "detail": self.status.detail,
+            "reason": self.status.reason,
+            "attempt": self.status.attempt,
+            "packages": self.packages,
+            "earlier": [past.record() for past in self.past],
+            "elapsed": None if self.elapsed is None else round(self.elapsed, 1),
+            "step": progress.get("step"),
+            "steps": progress.get("steps"),
+            "metrics": progress.get("metrics") or {},
+            "overrides": list(self.member.overrides),
+            "directory": self.directory,
+        }
+
+
+def statuses(sweep: SweepDir) -> dict[int, Status]:
+    """The status of every member that is in the sweep."""
+    return {report.member.index: report.status for report in report(sweep, progress=False)}
+
+
+ASK_S = {"trident_local": 0.0, "trident_slurm": 10.0}
+"""How old a scheduler's word may be for who watches: SLURM's controller serves everybody."""
+
+
+class Watch:
+    """A sweep that is looked at again and again: its files each time, its schedulers now and then."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.sweep = sweep
+        self._known: dict[str, Native] | None = None
+        self._asked_at = 0.0
+
+    def look(self) -> list[Report]:
+        slowest = max((ASK_S[a.launcher["name"]] for a in self.sweep.arrays()), default=0.0)
+        if self._known is None or time.monotonic() - self._asked_at >= slowest:
+            self._known, self._asked_at = asked(self.sweep), time.monotonic()
+        return report(self.sweep, native=self._known)
+
+
+def asked(sweep: SweepDir) -> dict[str, Native]:
+    """What the schedulers say now of the members that their records do not show to be done."""
+    return _natives(owners(sweep), {m.index: sweep.last_attempt(m.index) for m in sweep.members()})
+
+
+def report(
+    sweep: SweepDir, *, progress: bool = True, native: Mapping[str, Native] | None = None
+) -> list[Report]:
+    """All members; `native` is what the schedulers said, asked now where it is left out."""
+    owning = owners(sweep)
+    attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
+    if native is None:
+        native = _natives(owning, attempts)
+        for index, array in owning.items():
+            known = native.get(array.task(index) or "")
+            if known is None or known.state.ended:
+                # Ended, maybe since its records were read: those that lie there now are the last ones.
+                attempts[index] = sweep.last_attempt(index)
+    fed = waiting(sweep.arrays(), native)
+    reports = []
+    for member in sweep.members():
+        owner, said = owning.get(member.index), None
+        if owner is not None:
+            said = native.get(owner.task(member.index) or "") or fed.get(owner.index)
+        reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
+    return [_behind_canary(sweep, item, owning, reports) for item in reports]
+
+
+def _behind_canary(
+    sweep: SweepDir, item: Report, owning: Mapping[int, Array], reports: Sequence[Report]
+) -> Report:
+    """A member that has not started since the canary failed says so: a scheduler may call it cancelled."""
+    index, array = item.member.index, owning.get(item.member.index)
+    if array is None or array.canary is None or item.status.attempt is not None:
+        return item
+    (canary,) = sweep.array(array.canary).members
+    state = next(r.status.state for r in reports if r.member.index == canary)
+    if not state.ended or state is State.COMPLETED or sweep.is_cancelled(index):
+        return item
+    detail = f"not started: the canary, member {canary}, is {state}"
+    return replace(item, status=Status(state=State.FAILED, cause=Cause.LOST, detail=detail))
+
+
+def owners(sweep: SweepDir) -> dict[int, Array]:
+    """The newest array of each member."""
+    arrays = (array if array.job else _found_again(sweep, array) for array in sweep.arrays())
+    return {index: array for array in arrays for index in array.members}
+
+
+def _found_again(sweep: SweepDir, array: Array) -> Array:
+    """An array whose submission was not recorded: whoever submitted it died before he could, or before he did."""
+    if array.fed and sweep.feeding_since(array) is None:
+        return array  # nobody has tried
+    name = sweep.job_name
+    try:
+        job = select(array.launcher["name"]).find(array.script, name)
+    except SchedulerError:
+        return array
+    if job is not None:
+        sweep.record_submission(array, job)
+    return sweep.array(array.index)
+
+
+def _natives(
+    owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
+) -> dict[str, Native]:
+    """What the schedulers say of the members whose records do not say that they are done."""
+    asked: dict[str, set[str]] = {}
+    for index, array in owning.items():
+        attempt, task = attempts[index], array.task(index)
+        if task is not None and not (attempt is not None and attempt.completed):
+            asked.setdefault(array.launcher["name"], set()).add(task)
+    found: dict[str, Native] = {}
+    for name, tasks in asked.items():
+        found.update(select(name).states(tasks))
+    return found
+
+
+def _report(
+    sweep: SweepDir,
+    member: Member,
+    array: Array | None,
+    attempt: Attempt | None,
+    native: Native | None,
+    progress: bool,
+) -> Report:
+    status = derive(
+        attempt=attempt,
+        job=None if array is None else array.job,
+        cancelled=sweep.is_cancelled(member.index),
+        native=native,
+    )
+    return Report(
+        member=member,
+        status=status,
+        elapsed=_elapsed(attempt, status),
+        progress=sweep.last_metrics(member.index) if progress and attempt is not None else None,
+        directory=str(sweep.member_dir(member.index)),
+        packages=None if attempt is None else attempt.packages,
+        past=earlier(sweep, member.index, attempt) if progress else (),
+    )
+
+
+def _elapsed(attempt: Attempt | None, status: Status) -> float | None:
+    if attempt is None or "started" not in attempt.lease:
+        return None
+    ends = [rank["ended"] for rank in attempt.ranks if "ended" in rank]
+    end = time.time() if status.state is State.RUNNING else max(ends, default=None)
+    if attempt.end is not None:
+        end = attempt.end["ended"]
+    return None if end is None else float(end - attempt.lease["started"])

@@ -1,0 +1,26 @@
+"""Members are told to end: the mark first, which whoever starts or looks after them finds, then the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..monitoring.status import owners, statuses
+from ..schedulers.base import select
+from ..sweepdir.sweep import SweepDir
+
+__all__ = ["cancel"]
+
+
+def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
+    """End these members, or all. Returns those that had not ended."""
+    known = statuses(sweep)
+    open_ = tuple(index for index in (indexes or known) if not known[index].state.ended)
+    for index in open_:
+        sweep.mark_cancelled(index)
+    tasks: dict[str, list[str]] = {}
+    for index, array in owners(sweep).items():
+        if index in open_ and (task := array.task(index)) is not None:
+            tasks.setdefault(array.launcher["name"], []).append(task)
+    for name, theirs in tasks.items():
+        select(name).cancel(theirs)
+    return open_

@@ -1,0 +1,159 @@
+"""What a sweep no longer needs, by rule. Records stay: status and results are the same before and after."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.states import State
+from ..errors import UsageError
+from ..monitoring.status import statuses
+from ..sweepdir.removal import all_but, link_above, real
+from ..sweepdir.sweep import SweepDir
+
+__all__ = ["RULES", "Freed", "Left", "clean", "found"]
+
+RULES: Mapping[str, str] = {
+    "resume-files": "checkpoints to go on from, of members that are COMPLETED",
+    "checkpoints": "checkpoints of COMPLETED members, but for the best of each",
+    "logs": "logs of the attempts of COMPLETED members that came before the last one",
+    "code": "frozen code, when all members are COMPLETED",
+    "all": "the sweep's directory, when nothing of it runs or waits",
+}
+"""What each rule frees; only `all` frees what results are made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a rule would free, but for a reason does not."""
+
+    path: Path
+    why: str
+
+    def record(self) -> dict[str, str]:
+        return {"path": str(self.path), "why": self.why}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freed:
+    """What one rule frees of a sweep."""
+
+    rule: str
+    paths: tuple[Path, ...]
+    files: int
+    bytes: int
+    left: tuple[Left, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        left = [item.record() for item in self.left]
+        return {"rule": self.rule, "files": self.files, "bytes": self.bytes, "left": left}
+
+
+def found(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
+    """What these rules would free now.
+
+    Raises:
+        UsageError: the whole sweep is to go, and something of it lives, or its directory is a link.
+    """
+    known = statuses(sweep)
+    done = [index for index, status in known.items() if status.state is State.COMPLETED]
+    live = [index for index, status in known.items() if not status.state.ended]
+    rules = list(dict.fromkeys(rules))
+    if "all" in rules:
+        if live:
+            raise UsageError(
+                f"members {', '.join(map(str, live))} of {sweep.name} run, wait, or are not known to have ended\n"
+                "hint: `trident-sweep cancel` ends them"
+            )
+        _refuse_link(sweep.path)
+        return [_freed("all", sweep.path, [sweep.path])]
+    by_rule: Mapping[str, Callable[[], Iterable[Path | Left]]] = {
+        "resume-files": lambda: _of(done, sweep.resume_files),
+        "checkpoints": lambda: _of(done, lambda i: _all_but_the_best(sweep, i)),
+        "logs": lambda: _of(done, lambda i: _old_logs(sweep, i)),
+        "code": lambda: sweep.codes() if len(done) == len(known) else (),
+    }
+    return [_freed(rule, sweep.path, by_rule[rule]()) for rule in rules]
+
+
+def clean(sweep: SweepDir, rules: Sequence[str]) -> list[Freed]:
+    """Free what these rules find."""
+    if "all" in rules:
+        freed = found(sweep, rules)
+        sweep.remove(freed[0].paths)
+        return freed
+    with sweep.locked():
+        freed = found(sweep, rules)
+        for item in freed:
+            sweep.remove(item.paths)
+        return freed
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        target = real(path)
+        raise UsageError(
+            f"{path} is a link to {target}: removing it would leave the sweep there\n"
+            f"hint: `trident-sweep clean {shlex.quote(str(target))} --all`, and then `rm {shlex.quote(str(path))}`"
+        )
+
+
+def _all_but_the_best(sweep: SweepDir, index: int) -> Iterator[Path | Left]:
+    """The member's checkpoints, but for the best one (else the last) that its result names.
+
+    None of them where it names none, or one that is not among them.
+    """
+    paths = sweep.checkpoints(index)
+    if not paths:
+        return
+    folder, named = paths[0].parent, _named(sweep, index)
+    kept = None if named is None else real(sweep.member_dir(index) / named)
+    if kept is None:
+        yield Left(folder, "the member's result names no checkpoint to keep")
+    elif real(folder) not in kept.parents or not kept.exists():
+        yield Left(folder, f"the checkpoint to keep, {named}, is not in it")
+    else:
+        yield from all_but(kept, paths)
+
+
+def _named(sweep: SweepDir, index: int) -> str | None:
+    number = sweep.last_attempt_number(index)
+    result = None if number is None else sweep.result(index, number)
+    checkpoint: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
+    return checkpoint.get("best") or checkpoint.get("last")
+
+
+def _old_logs(sweep: SweepDir, index: int) -> list[Path]:
+    last = sweep.last_attempt_number(index) or 0
+    return [log for number in range(last) for log in sweep.rank_logs(index, number)]
+
+
+def _of(
+    indexes: Iterable[int], paths: Callable[[int], Iterable[Path | Left]]
+) -> Iterator[Path | Left]:
+    for index in indexes:
+        yield from paths(index)
+
+
+def _freed(rule: str, root: Path, items: Iterable[Path | Left]) -> Freed:
+    """What can be freed of these; what is reached through a link is left: it may be outside, or another member's."""
+    paths: list[Path] = []
+    left: dict[Left, None] = {}
+    for item in items:
+        if isinstance(item, Left):
+            left[item] = None
+        elif link := link_above(root, item):
+            left[Left(link, f"it is a link to {real(link)}, through which nothing is freed")] = None
+        else:
+            paths.append(item)
+    files = [file for path in paths for file in _files(path)]
+    size = sum(file.lstat().st_size for file in files)
+    return Freed(rule=rule, paths=tuple(paths), files=len(files), bytes=size, left=tuple(left))
+
+
+def _files(path: Path) -> list[Path]:
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return [file for file in inside if file.is_symlink() or file.is_file()]

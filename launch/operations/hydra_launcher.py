@@ -1,0 +1,176 @@
+"""The launchers behind ``-m hydra/launcher=trident_local`` and ``trident_slurm``.
+
+They stay until all members have ended, return real values and raise failures.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..agents.local_array import run_array
+from ..core.members import Member
+from ..core.states import State, Status
+from ..errors import LaunchError, UsageError
+from ..monitoring.status import Watch, statuses
+from ..planning.app import App
+from ..planning.plan import Plan
+from ..sweepdir.find import new_id
+from ..sweepdir.provenance import versions
+from ..sweepdir.sweep import SweepDir
+from .cancel import cancel
+from .submit import check_resources, resubmit
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from omegaconf import DictConfig
+
+__all__ = ["MemberFailed", "launch"]
+
+
+POLL_S = 2.0
+
+
+class MemberFailed(LaunchError):
+    """A member of a blocking sweep did not complete."""
+
+
+def launch(
+    config: DictConfig,
+    conf: Mapping[str, Any],
+    points: Sequence[Sequence[str]],
+    *,
+    first: int,
+    launcher: str,
+) -> list[JobReturn]:
+    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them."""
+    from omegaconf import OmegaConf
+
+    options = {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in conf.items()
+    }
+    sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
+    app = _this_app(config)
+    section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
+    trainer = {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
+    asked = check_resources(launcher, options, [trainer], members=len(points))
+    passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
+    new = [
+        Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
+    ]
+    plan = Plan(
+        name=sweep.name,
+        sweep_id=new_id(),
+        app=app,
+        submit=tuple(member.index for member in new),
+        launcher=launcher,
+        resources=asked.resources,
+        slots=asked.slots,
+        cut=asked.cut,
+        options=options,
+    )
+    record = {
+        "id": plan.sweep_id,
+        "name": plan.name,
+        "command_line": " ".join(sys.argv),
+        "created": time.time(),
+        "app": app.record(),
+        "launcher": plan.launcher_record(),
+        "git": None,
+        "versions": versions(),
+    }
+    with sweep.locked():
+        if first == 0 and sweep.exists():
+            raise UsageError(
+                f"hydra.sweep.dir={sweep.path} holds a sweep already, whose values would be taken for this one's\n"
+                "hint: a directory of its own for each, as by default, where its name has the time"
+            )
+        old = [member for member in sweep.members() if member.index < first]
+        sweep.create(record, (*old, *new))
+    if launcher == "trident_local":
+        run_array(sweep, sweep.add_array(plan.submit, plan.launcher_record()))
+        known = statuses(sweep)
+    else:
+        resubmit(plan, sweep)
+        known = _ended(sweep, plan.submit)
+    return [_job_return(sweep, member, known[member.index]) for member in new]
+
+
+def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
+    """Wait until these members have ended; who interrupts ends them."""
+    try:
+        watch = Watch(sweep)
+        while True:
+            known = {item.member.index: item.status for item in watch.look()}
+            if all(known[index].state.ended for index in indexes):
+                return known
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        cancel(sweep, indexes)
+        raise
+
+
+def _is_launchers(override: str) -> bool:
+    return override.lstrip("+~").startswith(
+        ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/sweeper", "hydra.mode")
+    )
+
+
+def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
+    from hydra.core.utils import JobReturn, JobStatus
+
+    made = JobReturn(
+        overrides=list(member.overrides),
+        task_name=sweep.name,
+        working_dir=str(sweep.member_dir(member.index)),
+    )
+    if status.state is State.COMPLETED and status.attempt is not None:
+        made.status = JobStatus.COMPLETED
+        made.return_value = (sweep.result(member.index, status.attempt) or {}).get("score")
+    else:
+        made.status = JobStatus.FAILED
+        made.return_value = MemberFailed(
+            f"member {member.index} is {status.state}, {status.cause}: {status.detail}\n"
+            f"hint: `trident-sweep logs {sweep.path} {member.index}`"
+        )
+    return made
+
+
+def _this_app(config: DictConfig) -> App:
+    """The app whose process this is, as Python says that it was started."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    directory = str(Path.cwd())
+    module = spec.name.removesuffix(".__main__") if spec is not None else None
+    if module is None and Path(sys.argv[0]).name == "trident":
+        module = "trident.run"
+    start = ("-P", "-m", module) if module else (str(Path(sys.argv[0]).resolve()),)
+    source = os.pathsep.join(entry or directory for entry in (directory, *sys.path[:1]))
+    return App(
+        command=(sys.executable, *start, *_config_options(config)),
+        directory=directory,
+        source=source,
+        leaves_result=module == "trident.run",
+    )
+
+
+def _config_options(config: DictConfig) -> list[str]:
+    sources = {
+        source.provider: f"{source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.path
+    }
+    schemes = {source.provider: source.schema for source in config.hydra.runtime.config_sources}
+    name = config.hydra.job.config_name
+    options = [] if name is None else [f"--config-name={name}"]
+    if "main" in sources:
+        package = schemes["main"] == "pkg"
+        options.append(f"--config-path={'pkg://' if package else ''}{sources['main']}")
+    if "command-line" in sources:
+        options.append(f"--config-dir={sources['command-line']}")
+    return options

@@ -1,0 +1,122 @@
+"""What is left of a sweep is submitted again, and a member is shown as a line to paste."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.states import State, Status
+from ..errors import UsageError
+from ..monitoring.status import statuses
+from ..planning.app import App
+from ..planning.plan import Plan
+from ..sweepdir.sweep import SweepDir
+from .submit import code_of, refuse_unknown, resubmit, with_options
+
+__all__ = ["pasteable", "resume"]
+
+
+def resume(
+    sweep: SweepDir,
+    indexes: Sequence[int],
+    overrides: Sequence[str],
+    *,
+    current_code: bool = False,
+    fresh: bool = False,
+) -> tuple[int, ...]:
+    """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
+
+    They run the code that the sweep was submitted with, or what is there now with `current_code`. They go on from their
+    last checkpoint, or with `fresh` from the beginning.
+    Members that live or are COMPLETED are left alone. A cancelled one goes on only when it is named, and so does one
+    whose state is unknown since another machine has it: who names it says that nothing of it is left there.
+    """
+    with sweep.locked():
+        wanted = _wanted(sweep, indexes)
+        if wanted:
+            plan = _plan(sweep, wanted, overrides)
+            if current_code:
+                plan = replace(plan, code=code_of(plan, sweep))
+            if fresh:
+                for index in wanted:
+                    sweep.set_resume_aside(index)
+            resubmit(plan, sweep)
+        return wanted
+
+
+def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
+    known = statuses(sweep)
+    asked = indexes or sorted(known)
+    if not indexes:
+        refuse_unknown(sweep, known)
+    wanted = tuple(index for index in asked if _left(known[index], named=bool(indexes)))
+    cancelled = [index for index in asked if known[index].state is State.CANCELLED]
+    if cancelled and not wanted:
+        named = " ".join(map(str, cancelled))
+        raise UsageError(
+            f"nothing failed; members {named} are cancelled, and go on only when they are named\n"
+            f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
+        )
+    return wanted
+
+
+def _left(status: Status, *, named: bool) -> bool:
+    return status.state is State.FAILED or (
+        named and status.state in (State.CANCELLED, State.UNKNOWN)
+    )
+
+
+def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
+    record: Mapping[str, Any] = (
+        sweep.arrays()[-1].launcher if sweep.arrays() else sweep.record["launcher"]
+    )
+    asked, options = with_options(record, overrides, members=len(wanted))
+    return Plan(
+        name=sweep.name,
+        sweep_id=sweep.record["id"],
+        app=App.from_record(sweep.record["app"]),
+        members=sweep.members(),
+        submit=wanted,
+        launcher=record["name"],
+        resources=asked.resources,
+        slots=asked.slots,
+        cut=asked.cut,
+        code=record.get("code"),
+        options=options,
+    )
+
+
+def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
+    """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
+    launcher = sweep.record["launcher"]
+    app = App.from_record(sweep.record["app"])
+    if launcher.get("code"):
+        app = app.frozen(sweep.code_dir(launcher["code"]))
+    directory = (
+        sweep.member_dir(index)
+        if in_place
+        else Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
+    )
+    command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record["id"])
+    tasks = launcher["resources"]["nodes"] * launcher["resources"]["tasks_per_node"]
+    if tasks > 1 and command[0] == sys.executable:
+        torchrun = (
+            "-P",
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={tasks}",
+        )
+        rest = command[2:] if command[1] == "-P" else command[1:]
+        command = (sys.executable, *torchrun, *rest)
+    environment = {
+        "PYTHONPATH": app.source,
+        "OMP_NUM_THREADS": str(launcher["resources"]["cpus_per_task"]),
+        **launcher["env"],
+    }
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    return f"cd {shlex.quote(app.directory)} && {settings} {shlex.join(command)}"

@@ -1,0 +1,22 @@
+"""What a sweep came to: a row a member, or grouped over the keys that only repeat a setting."""
+
+from __future__ import annotations
+
+from .export import as_records, groups_csv, rows_csv
+from .rows import Row, mixtures, rows, select_metrics
+from .statistics import Group, Summary, group, interval95, is_lower_better
+
+__all__ = [
+    "Group",
+    "Row",
+    "Summary",
+    "as_records",
+    "group",
+    "groups_csv",
+    "interval95",
+    "is_lower_better",
+    "mixtures",
+    "rows",
+    "rows_csv",
+    "select_metrics",
+]

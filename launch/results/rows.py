@@ -1,0 +1,104 @@
+"""What a sweep came to, a row a member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.members import key_of, swept_keys
+from ..core.states import State
+from ..errors import UsageError, nearest
+from ..monitoring.attempts import codes
+from ..monitoring.status import report
+from ..planning.plan import ranges
+from ..sweepdir.sweep import SweepDir
+
+__all__ = ["Row", "mixtures", "rows", "select_metrics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A member; metrics are there only if it is COMPLETED: nothing counts that did not finish."""
+
+    index: int
+    state: State
+    cause: str | None
+    attempt: int | None
+    params: dict[str, str | None]
+    """The swept keys and this member's values, as typed."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    optimized_metric: str | None = None
+    seconds: float | None = None
+    overrides: tuple[str, ...] = ()
+    directory: str = ""
+    code: str = ""
+    """The hash of the code that it ran; several by ``+``."""
+    packages: str | None = None
+    """How the packages that it ran under differ from those of the plan."""
+
+    def record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def rows(sweep: SweepDir) -> list[Row]:
+    keys = swept_keys(sweep.members())
+    made = []
+    for item in report(sweep, progress=False):
+        index, status = item.member.index, item.status
+        values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
+        done = status.state is State.COMPLETED and status.attempt is not None
+        result = (
+            (sweep.result(index, status.attempt) or {})
+            if done and status.attempt is not None
+            else {}
+        )
+        made.append(
+            Row(
+                index=index,
+                state=status.state,
+                cause=status.cause,
+                attempt=status.attempt,
+                params={key: values.get(key) for key in keys},
+                metrics=dict(result.get("metrics") or {}),
+                optimized_metric=result.get("optimized_metric"),
+                seconds=item.elapsed,
+                overrides=item.member.overrides,
+                directory=item.directory,
+                code=codes(sweep, index) if done else "",
+                packages=item.packages,
+            )
+        )
+    return made
+
+
+def mixtures(table: Sequence[Row]) -> list[str]:
+    """What is not alike among members that are to be compared, a line each."""
+    done = [row for row in table if row.state is State.COMPLETED]
+    by_code: dict[str, list[int]] = {}
+    for row in done:
+        by_code.setdefault(row.code, []).append(row.index)
+    lines = []
+    if len(by_code) > 1 or any("+" in code for code in by_code):
+        which = (f"{code or 'not frozen'}: {ranges(tuple(some))}" for code, some in by_code.items())
+        lines.append(f"members ran different code: {'; '.join(which)}")
+    other = [row for row in done if row.packages]
+    if other:
+        some = ranges(tuple(row.index for row in other))
+        lines.append(f"members {some} ran under {other[0].packages}")
+    return lines
+
+
+def select_metrics(table: Sequence[Row], patterns: Sequence[str]) -> list[str]:
+    """The metrics to show: those that match, else the test metrics, else all; in the order of the runs' records."""
+    from fnmatch import fnmatchcase
+
+    names = list(dict.fromkeys(name for row in table for name in row.metrics))
+    if patterns:
+        for pattern in patterns:
+            if names and not any(fnmatchcase(name, pattern) for name in names):
+                raise UsageError(
+                    f"--metric {pattern}: no member has such a metric" + nearest(pattern, names)
+                )
+        return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [name for name in names if "/test/" in name] or names

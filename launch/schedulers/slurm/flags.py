@@ -1,0 +1,164 @@
+"""``hydra.launcher.*`` of ``trident_slurm`` as flags of sbatch and srun. Values in, values out.
+
+Names, their conversion and their check are submitit's, so that options of hydra-submitit-launcher go on working; the
+script and its submission are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from ...core.resources import Resources
+from ...errors import UsageError
+
+__all__ = ["sbatch_flags", "srun_flags"]
+
+_OURS = {
+    "array": "members are numbered",
+    "chdir": "members run where the sweep was submitted",
+    "cpus-per-task": "hydra.launcher.cpus_per_task",
+    "error": "logs lie in the sweep's directory",
+    "export": "hydra.launcher.env",
+    "gpus-per-node": "hydra.launcher.gpus_per_node",
+    "gpus-per-task": "hydra.launcher.gpus_per_node",
+    "job-name": "`--name` names the sweep",
+    "no-requeue": "hydra.launcher.max_num_timeout=0",
+    "nodes": "hydra.launcher.nodes",
+    "ntasks": "hydra.launcher.tasks_per_node",
+    "ntasks-per-node": "hydra.launcher.tasks_per_node",
+    "open-mode": "logs lie in the sweep's directory",
+    "output": "logs lie in the sweep's directory",
+    "parsable": "the job's id is read by submit",
+    "requeue": "hydra.launcher.max_num_timeout",
+    "signal": "hydra.launcher.signal_delay_s",
+    "time": "hydra.launcher.timeout_min",
+    "wrap": "members are what is run",
+}
+"""Flags that the script sets by itself, and what to say instead."""
+
+_PASSED_ON = (
+    "timeout_min",
+    "mem_gb",
+    "partition",
+    "qos",
+    "comment",
+    "constraint",
+    "exclude",
+    "gres",
+    "cpus_per_gpu",
+    "mem_per_gpu",
+    "mem_per_cpu",
+    "account",
+)
+
+
+def sbatch_flags(options: Mapping[str, Any], asked: Resources) -> dict[str, str | bool]:
+    """The flags of sbatch that say what a member gets, by name, without dashes; True stands for a flag without value.
+
+    Raises:
+        UsageError: an option that contradicts another one, or that the script sets by itself.
+    """
+    _check(options, asked)
+    given = {key: options[key] for key in _PASSED_ON if options.get(key) is not None}
+    if "timeout_min" in given:
+        given["timeout_min"] = math.ceil(given["timeout_min"])  # SLURM's own unit
+    given |= {"nodes": asked.nodes, "tasks_per_node": asked.tasks_per_node}
+    if "cpus_per_gpu" not in given:
+        given["cpus_per_task"] = asked.cpus_per_task
+    if asked.gpus_per_node:
+        kind = _gpu_type(options)
+        given["gpus_per_node"] = f"{kind}:{asked.gpus_per_node}" if kind else asked.gpus_per_node
+    flags = {name.replace("_", "-"): value for name, value in _converted(given).items()}
+    flags |= {_flag(name): value for name, value in _additional(options).items()}
+    return {
+        name: value if value is True else str(value)
+        for name, value in sorted(flags.items())
+        if value is not None and value is not False
+    }
+
+
+def srun_flags(options: Mapping[str, Any], asked: Resources) -> list[str]:
+    """How srun starts the workers of a member, but for where their logs are."""
+    cores = asked.cpus_per_task
+    if options.get("cpus_per_gpu"):
+        cores = max(1, options["cpus_per_gpu"] * asked.gpus_per_node // asked.tasks_per_node)
+    flags = [
+        f"--nodes={asked.nodes}",
+        f"--ntasks={asked.tasks}",
+        f"--ntasks-per-node={asked.tasks_per_node}",
+        f"--cpus-per-task={cores}",  # srun inherits it in some versions and not in others
+        "--kill-on-bad-exit=1",
+        "--export=ALL",
+        "--unbuffered",
+    ]
+    # No GPU binding: each rank sees the job's GPUs of its node, since NCCL cannot reach a peer that is hidden from it.
+    return [*flags, *(str(flag) for flag in options.get("srun_args") or ())]
+
+
+def _check(options: Mapping[str, Any], asked: Resources) -> None:
+    limit, delay = options.get("timeout_min"), options.get("signal_delay_s") or 0
+    if limit is not None and limit * 60 <= delay:
+        raise UsageError(
+            f"hydra.launcher.timeout_min={limit:g} is not above hydra.launcher.signal_delay_s={delay}: a member would "
+            f"be told to stop before it starts\nhint: `hydra.launcher.timeout_min={math.ceil(delay / 60) + 1}` or more"
+        )
+    if options.get("cpus_per_gpu") and options.get("cpus_per_task"):
+        raise UsageError(
+            f"hydra.launcher.cpus_per_gpu={options['cpus_per_gpu']} and hydra.launcher.cpus_per_task="
+            f"{options['cpus_per_task']}: one or the other"
+        )
+    retries = options.get("max_num_timeout")
+    if retries is not None and retries < 0:
+        raise UsageError(f"hydra.launcher.max_num_timeout={retries}: expected 0 or more")
+    host = str(options.get("master_address") or "{host}")
+    if "{" in host.replace("{host}", "") or "{host}" not in host:
+        raise UsageError(
+            f"hydra.launcher.master_address={host!r}: expected text with `{{host}}` in it\n"
+            "hint: `{host}i` where the fast network has names of its own"
+        )
+
+
+def _additional(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    additional: Mapping[str, Any] = options.get("additional_parameters") or {}
+    for name in additional:
+        if (instead := _OURS.get(_flag(name))) is not None:
+            raise UsageError(
+                f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {instead}"
+            )
+        if not _flag(name).replace("-", "").isalnum():
+            raise UsageError(f"hydra.launcher.additional_parameters: {name!r} is no flag of sbatch")
+    return additional
+
+
+def _flag(name: str) -> str:
+    return str(name).lstrip("-").replace("_", "-")
+
+
+def _gpu_type(options: Mapping[str, Any]) -> str:
+    return str(options.get("gpus_per_node") or "").rpartition(":")[0]
+
+
+def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
+    executor = _executor()(folder=".")
+    try:
+        converted = executor._convert_parameters(dict(given))
+        executor._internal_update_parameters(**converted)
+    except ValueError as error:
+        raise UsageError(f"hydra.launcher: {error}") from None
+    return dict(converted)
+
+
+@cache
+def _executor() -> Any:
+    """submitit's executor, as what it knows of names and values; loaded when it is needed."""
+    from submitit import SlurmExecutor
+
+    class Options(SlurmExecutor):
+        @classmethod
+        def affinity(cls) -> int:
+            return 2  # values are converted anywhere; whether sbatch is here is asked elsewhere
+
+    return Options

@@ -1,0 +1,139 @@
+"""Arrays that follow one another: what fits is submitted now, and each array's tasks submit the next one.
+
+A cluster bounds how many jobs one may have submitted. A sweep that is larger is cut into arrays of which two fit: while
+one runs the next one waits for it, and when that begins, the one before has ended and left room for one more. Nobody
+has to stay on the login node for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from ..core.arrays import Array
+from ..core.states import Native, State
+from ..errors import LaunchError
+from ..planning.plan import Plan
+from ..sweepdir.sweep import SweepDir
+from .base import select
+from .slurm.client import refuse_script
+from .templates import script_of
+
+__all__ = ["feed", "submit_all", "waiting"]
+
+STALE_S = 300.0
+"""After which who said that he submits an array, and has not, has died."""
+
+
+def submit_all(plan: Plan, sweep: SweepDir) -> None:
+    """Write the arrays of a plan, submit those that fit now, and leave the others to them."""
+    arrays = _written(plan, sweep)
+    for array in arrays:
+        if not array.fed:
+            _submit(sweep, array, _waits_for(sweep, array))
+
+
+def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
+    """The plan's arrays, on disk with all that they need but their jobs' ids."""
+    room = plan.cut.room
+    arrays: list[Array] = []
+    placed = 0
+    for position, (offset, members) in enumerate(plan.pieces()):
+        placed += len(members)
+        array = sweep.add_array(
+            members,
+            plan.launcher_record(),
+            offset=offset,
+            follows=arrays[-1].index if arrays else None,
+            canary=arrays[0].index if plan.canary and arrays else None,
+            fed=room is not None and placed > room,
+            after=plan.after if position == 0 else (),
+        )
+        sweep.write_script(array, script_of(plan, sweep, array))
+        arrays.append(array)
+    return arrays
+
+
+def _waits_for(sweep: SweepDir, array: Array) -> list[str]:
+    """What sbatch is told that the array waits for."""
+    waits = [f"afterany:{job}" for job in array.after]
+    if array.canary is not None:
+        waits.append(f"afterok:{sweep.array(array.canary).job}")
+    if array.follows is not None and array.follows != array.canary:
+        waits.append(f"afterany:{sweep.array(array.follows).job}")
+    return waits
+
+
+def _submit(sweep: SweepDir, array: Array, waits: Sequence[str]) -> None:
+    scheduler = select(array.launcher["name"])
+    job = scheduler.submit(array.script, sweep.launcher_log(array), waits)
+    sweep.record_submission(array, job)
+
+
+def feed(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
+    """What a task of an array does for the one that follows it: submits it, as soon as there is room for it.
+
+    To be called when a task begins, and again when it ends. Never raises: the member goes first.
+    """
+    try:
+        following = _following(sweep, array)
+        if following is None or not _is_mine(sweep, following):
+            return
+        try:
+            refuse_script(following.script.read_text(encoding="utf-8"))
+            _submit(sweep, following, [f"afterany:{array.job}"])
+        except BaseException:
+            sweep.release_feeding(following)  # there is no room yet: another task asks again
+            raise
+        say(f"array {following.index} submitted")
+    except (LaunchError, OSError) as error:
+        say(f"the next array of {sweep.name} is not submitted yet: {error}")
+
+
+def _following(sweep: SweepDir, array: Array) -> Array | None:
+    """The next array that nobody has submitted, if it is this one's to submit."""
+    arrays = sweep.arrays()
+    following = _follower(arrays, array)
+    while following is not None and following.fed and not _is_wanted(sweep, arrays, following):
+        following = _follower(arrays, following)
+    return following if following is not None and following.fed and not following.job else None
+
+
+def _follower(arrays: Sequence[Array], array: Array) -> Array | None:
+    return next((other for other in arrays if other.follows == array.index), None)
+
+
+def _is_wanted(sweep: SweepDir, arrays: Sequence[Array], array: Array) -> bool:
+    """Whether an array has a member that still has to run, and that no later submission has."""
+    later = {index for other in arrays if other.index > array.index for index in other.members}
+    return any(index not in later and not sweep.is_cancelled(index) for index in array.members)
+
+
+def _is_mine(sweep: SweepDir, array: Array) -> bool:
+    """Whether this process is the one that submits it."""
+    if sweep.claim_feeding(array):
+        return True
+    claimed = sweep.feeding_since(array)
+    if claimed is None or time.time() - claimed < STALE_S:
+        return False
+    if (job := select(array.launcher["name"]).find(array.script, sweep.job_name)) is not None:
+        sweep.record_submission(array, job)
+        return False
+    sweep.release_feeding(array)
+    return sweep.claim_feeding(array)
+
+
+def waiting(arrays: Sequence[Array], native: Mapping[str, Native]) -> dict[int, Native]:
+    """What is to be said of the arrays that are not submitted yet, by index: they wait while one before them lives."""
+    found: dict[int, Native] = {}
+    by_index = {array.index: array for array in arrays}
+    for array in arrays:
+        if array.job or not array.fed or array.follows is None:
+            continue
+        before = by_index[array.follows]
+        tasks = (native.get(before.task(index) or "") for index in before.members)
+        lives = before.index in found or any(task and not task.state.ended for task in tasks)
+        if lives:
+            reason = f"array {array.index} is submitted when array {before.index} runs"
+            found[array.index] = Native(state=State.PENDING, reason=reason)
+    return found

@@ -1,0 +1,82 @@
+"""Which sweeps there are, and which one is meant."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..errors import LaunchError, UsageError, nearest
+from .sweep import SweepDir
+
+__all__ = ["find", "new_id", "sweeps"]
+
+log = logging.getLogger(__name__)
+
+
+def new_id() -> str:
+    """A sweep's id. Never a number: those are members."""
+    while (candidate := secrets.token_hex(4)).isdigit():
+        pass
+    return candidate
+
+
+def sweeps(root: Path, warn: Callable[[str], None] = log.warning) -> list[SweepDir]:
+    """The sweeps under `root`, newest first. One that cannot be read is left out, with a line to `warn`."""
+    known, sick = _read(root)
+    for error in sick.values():
+        warn(_skipped(error))
+    return known
+
+
+def find(reference: str | None, root: Path, warn: Callable[[str], None] = log.warning) -> SweepDir:
+    """A sweep by name, id or directory; the newest when left out.
+
+    Other sweeps that cannot be read are passed over, with a line to `warn`.
+
+    Raises:
+        LaunchError: there is no such sweep, or it cannot be read.
+    """
+    known, sick = _read(root)
+    asked = None if reference is None else SweepDir(Path(reference))
+    for path, error in sick.items():
+        if asked is not None and (path.name == reference or path == asked.path):
+            asked = SweepDir(path)
+        else:
+            warn(_skipped(error))
+    if reference is None or asked is None:
+        if not known:
+            raise UsageError(
+                f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one"
+            )
+        return known[0]
+    for sweep in known:
+        if reference in (sweep.name, sweep.record["id"], str(sweep.path)):
+            return sweep
+    if asked.exists():
+        _ = asked.record  # raises where it cannot be read
+        return asked
+    raise UsageError(f"no sweep {reference!r} under {root}" + nearest(reference, _names(known)))
+
+
+def _read(root: Path) -> tuple[list[SweepDir], dict[Path, LaunchError]]:
+    """The sweeps under `root`, newest first, and what is wrong with those that cannot be read."""
+    known: list[SweepDir] = []
+    sick: dict[Path, LaunchError] = {}
+    for sweep in (SweepDir(path) for path in sorted(root.glob("*"))):
+        try:
+            if sweep.exists():
+                _ = sweep.record  # raises where it cannot be read
+                known.append(sweep)
+        except LaunchError as error:
+            sick[sweep.path] = error
+    return sorted(known, key=lambda sweep: sweep.record["created"], reverse=True), sick
+
+
+def _skipped(error: LaunchError) -> str:
+    return f"skipped: {str(error).partition(chr(10))[0]}"
+
+
+def _names(known: Iterable[SweepDir]) -> list[str]:
+    return [sweep.name for sweep in known]

@@ -1,0 +1,51 @@
+"""What a sweep was made of: code, versions, packages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.project import git_state
+
+from ..lib.command import run
+
+__all__ = ["difference", "git", "own_version", "packages", "versions"]
+
+_TOLD = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
+
+
+def git(directory: Path) -> tuple[dict[str, Any] | None, str]:
+    """The revision, whether the work tree differs from it, and by what; (None, "") outside a repository."""
+    state = git_state(directory)
+    if state is None or not state["dirty"]:
+        return state, ""
+    return state, run("git", "diff", "HEAD", cwd=directory)
+
+
+def packages() -> dict[str, str]:
+    """Name and version of everything installed."""
+    return {d.name: d.version for d in distributions()}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a reader asks for first, and a hash over all of them."""
+    everything = packages()
+    listing = "\n".join(sorted(f"{name}=={number}" for name, number in everything.items()))
+    told = {name: everything[name] for name in _TOLD if name in everything}
+    return {**told, "packages": hashlib.sha256(listing.encode()).hexdigest()[:16]}
+
+
+def difference(planned: Mapping[str, str], found: Mapping[str, str]) -> str | None:
+    """How the packages differ from those that a sweep was planned with, in words; None where they do not."""
+    if not planned or planned["packages"] == found["packages"]:
+        return None
+    names = [name for name in _TOLD if planned.get(name) != found.get(name)]
+    told = (f"{name} {planned.get(name)} is {found.get(name)}" for name in names)
+    return f"other packages than planned: {', '.join(told) or 'none of the main ones'}"
+
+
+def own_version() -> str:
+    return version("trident-sweep")

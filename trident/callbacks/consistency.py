@@ -1,0 +1,42 @@
+"""Ranks must agree on every value that decides something."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from trident.distributed.collectives import all_gather
+from trident.errors import ConfigError
+from trident.trainer.logged_values import known_metrics
+from trident.trainer.steps import monitored
+
+__all__ = ["Alike"]
+
+
+class Alike(Callback):
+    """Ends a run whose ranks have different values of what a callback or a schedule decides by."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._require(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._require(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._require(trainer)
+
+    def _require(self, trainer: pl.Trainer) -> None:
+        if trainer.world_size == 1:
+            return
+        metrics = known_metrics(trainer)
+        by_rank = all_gather({name: metrics.get(name) for name in monitored(trainer)})
+        for name in by_rank[0]:
+            values = [str(found.get(name)) for found in by_rank]
+            if len(set(values)) > 1:
+                raise ConfigError(
+                    f"a callback, a schedule or run.optimized_metric goes by {name}, of which ranks have different "
+                    f"values: {', '.join(values)}\n"
+                    f"hint: self.log({name!r}, …, sync_dist=True)"
+                )

@@ -1,0 +1,19 @@
+"""Tells data sets which epoch it is."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from trident.data.loaders import tell_epoch
+
+__all__ = ["Epochs"]
+
+
+class Epochs(Callback):
+    """Tells data sets the epoch, tables and streams; Lightning tells samplers only."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loaders = trainer.fit_loop._combined_loader
+        for loader in loaders.flattened if loaders is not None else []:
+            tell_epoch(loader, trainer.current_epoch)

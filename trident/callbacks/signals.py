@@ -1,0 +1,58 @@
+"""Ends a run between two batches when a signal asked for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from trident.utils.signals import STOP, Stop
+
+__all__ = ["StopBetweenBatches"]
+
+
+class StopBetweenBatches(Callback):
+    """Ends the run at the end of the batch during which SIGTERM came."""
+
+    # Lightning's own handler, set when a loop begins, starts a collective inside the handler and
+    # lets the run end with exit code 0.
+
+    def __init__(self, stop: Stop = STOP) -> None:
+        self.stop = stop
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._enter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._check(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.stop.in_loop = False
+
+    def _enter(self) -> None:
+        self.stop.waits()
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        ends = self.stop.requested and not self.stop.goes_on
+        if ends and (launcher := trainer.strategy.launcher) is not None:
+            launcher.kill(15)  # the processes that Lightning started on this machine
+        self.stop.check()

@@ -1,0 +1,110 @@
+"""``trident check OVERRIDES``: everything that can be found wrong without loading data or weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from trident.config.locate import locate
+from trident.config.schema import SPLITS, Problem, found
+from trident.errors import ConfigError
+
+__all__ = ["OVERRIDES", "task"]
+
+OVERRIDES = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
+"""A check leaves nothing behind."""
+
+FILES = ("csv", "json", "parquet", "text")
+"""Builders of `datasets` that read files."""
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra calls in place of a run.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    wrong = [*found(cfg), *_files(cfg), *_metric(cfg)]
+    if wrong:
+        raise ConfigError("\nerror: ".join(problem.text(locate(problem.path)) for problem in wrong))
+    sys.stdout.write(f"ok: {summary(cfg)}\n")
+
+
+def _files(cfg: DictConfig) -> Iterator[Problem]:
+    """Files that are named and are not there."""
+    checkpoint = OmegaConf.select(cfg, "run.ckpt_path")
+    if _is_local(checkpoint) and not Path(checkpoint).exists():
+        yield Problem("run.ckpt_path", f"{checkpoint}: no such file or directory in {Path.cwd()}")
+    for split in SPLITS:
+        for name in OmegaConf.select(cfg, f"datamodule.{split}") or {}:
+            place = f"datamodule.{split}.{name}.dataset"
+            node = OmegaConf.select(cfg, place)
+            if not isinstance(node, DictConfig) or node.get("path") not in FILES:
+                continue
+            for file in _named(OmegaConf.to_container(node, resolve=True)):
+                if _is_local(file) and not (Path(node.get("data_dir") or ".") / file).exists():
+                    yield Problem(f"{place}.data_files", f"{file}: no such file in {Path.cwd()}")
+
+
+def _metric(cfg: DictConfig) -> Iterator[Problem]:
+    """A metric to optimize of a data set that is not validated; its last part is known at run time."""
+    name = OmegaConf.select(cfg, "run.optimized_metric")
+    known = [f"{dataset}/val/" for dataset in OmegaConf.select(cfg, "datamodule.val") or {}]
+    if (
+        isinstance(name, str)
+        and name.count("/") >= 2
+        and name.split("/")[1] == "val"
+        and known
+        and not name.startswith(tuple(known))
+    ):
+        hint = f"it is read after training: known begin with {', '.join(known)}"
+        yield Problem(
+            "run.optimized_metric", f"{name}: no data set of that name is validated", hint
+        )
+
+
+def _named(dataset: Any) -> list[str]:
+    named = dataset.get("data_files") if isinstance(dataset, Mapping) else None
+    if isinstance(named, Mapping):
+        named = [
+            file
+            for value in named.values()
+            for file in (value if isinstance(value, list) else [value])
+        ]
+    return [str(file) for file in (named if isinstance(named, list) else [named] if named else [])]
+
+
+def _is_local(file: Any) -> bool:
+    return isinstance(file, str) and "://" not in file and "*" not in file and "/" in file
+
+
+def summary(cfg: DictConfig) -> str:
+    """What would run, in one line."""
+    splits = [
+        f"{split} {', '.join(map(str, names))}"
+        for split in SPLITS
+        if (names := list(OmegaConf.select(cfg, f"datamodule.{split}") or {}))
+    ]
+    model, optimizer, strategy = (
+        _name(OmegaConf.select(cfg, key))
+        for key in ("module.model", "module.optimizer", "trainer.strategy")
+    )
+    model = model or _name(OmegaConf.select(cfg, "module"))
+    parts = [*splits, model, optimizer, strategy and f"strategy {strategy}"]
+    return "; ".join(part for part in parts if part)
+
+
+def _name(node: Any) -> str | None:
+    if isinstance(node, DictConfig):
+        target = node.get("_target_")
+        return None if target is None else ".".join(str(target).split(".")[-2:])
+    return None if node is None else str(node)

@@ -1,0 +1,237 @@
+"""The entry point: ``trident OVERRIDES`` and ``python -m trident.run OVERRIDES``.
+
+Loads neither torch nor lightning before a config is composed and checked, so that help, ``--cfg
+job`` and errors are fast, and ``-m`` can be typed on a login node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+
+from trident.cli import check as checking
+from trident.cli import shards
+from trident.config.locate import locate
+from trident.config.schema import check
+from trident.errors import ConfigError
+from trident.output.result import Result, output_directory, recorded
+from trident.protocol.project import CONFIG_NAME, config_path
+from trident.protocol.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
+from trident.utils.signals import STOP
+
+__all__ = ["leave", "main", "task"]
+
+QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
+"""What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
+
+USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
+
+
+def main() -> None:
+    """Compose a config from the command line and run it, or a sweep of it with ``-m``.
+
+    ``trident check OVERRIDES`` composes and checks it, and runs nothing; ``trident shards OVERRIDES
+    --ranks 2x4`` prints which rank would read which part of the data.
+    """
+    if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
+        # A console script does not see the project's `src`; `python -m` does.
+        sys.path.insert(0, str(Path.cwd()))
+    answer = None
+    try:
+        if sys.argv[1:2] == ["check"]:
+            answer, sys.argv[1:] = checking.task, [*sys.argv[2:], *checking.OVERRIDES]
+        elif sys.argv[1:2] == ["shards"]:
+            answer, rest = shards.parse(sys.argv[2:])
+            sys.argv[1:] = [*rest, *checking.OVERRIDES]
+        sys.argv[1:] = arguments(sys.argv[1:], Path.cwd(), os.environ)
+    except (ConfigError, RanksError) as error:
+        sys.exit(fail(error, sys.stderr))
+    configs = config_path(Path.cwd())
+    run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
+    if answer is None:
+        run_(task)()
+        return
+    code: list[int | None] = []
+    try:
+        run_(lambda cfg: code.append(_answered(answer, cfg)))()
+    except SystemExit as end:  # Hydra's own, for what it could not compose
+        sys.exit(2 if end.code == 1 else end.code)
+    if code and code[0]:
+        sys.exit(code[0])
+
+
+def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
+    try:
+        return answer(cfg)
+    except Exception as error:
+        if (wrong := _user_error(error)) is None:
+            raise
+        return fail(wrong, sys.stderr)
+
+
+def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
+    """The command line as Hydra is to see it: one writer of a run's files, and absolute paths."""
+    found = [_absolute(argv, at, project) for at in range(len(argv))]
+    if is_main_process(environ):
+        return found
+    # Behind the overrides that are there: argparse takes one run of them, wherever options stand.
+    isnt_override = [word.startswith("-") or "=" not in word for word in found]
+    first = isnt_override.index(False) if False in isnt_override else len(found)
+    behind = next((at for at in range(first, len(found)) if found[at].startswith("-")), len(found))
+    return [*found[:behind], *QUIET, *found[behind:]]
+
+
+def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
+    """Hydra looks for a relative `--config-path` beside this file, where nobody means it to be."""
+    names = ("--config-path", "-cp")
+    option, equals, value = argv[at].partition("=")
+    if equals and option in names and (project / value).is_dir():
+        return f"{option}={project / value}"
+    if at and argv[at - 1] in names and (project / argv[at]).is_dir():
+        return str(project / argv[at])
+    return argv[at]
+
+
+def task(cfg: DictConfig) -> float | None:
+    """What Hydra calls: one run. Returns its score, for sweepers that optimize."""
+    try:
+        return _recorded_run(cfg)
+    except Exception as error:
+        wrong = _user_error(error)
+        if wrong is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(fail(wrong, sys.stderr))
+
+
+def fail(error: Exception, stream: TextIO) -> int:
+    """Say what is wrong, and give the exit code of wrong usage."""
+    stream.write(f"error: {error}\n")
+    stream.flush()
+    return 2
+
+
+def _recorded_run(cfg: DictConfig) -> float | None:
+    ranks = detect(os.environ)
+    result = _begin(cfg, ranks)
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    writes = is_main_process(os.environ)
+    path = output_directory(directory, os.environ) if writes else None
+    goes_on = "TRIDENT_MEMBER_DIR" in os.environ
+    with STOP.installed(goes_on=goes_on), recorded(result, path), _wired(ranks):
+        check(cfg, locate)
+        _quieten(bool(cfg.get("ignore_warnings")))
+        if cfg.get("print_config") and writes:
+            from trident.utils.reporting import print_config
+
+            print_config(cfg)
+        with result.timed("import"):
+            engine = importlib.import_module("trident.engine")
+            _speak_once()
+            _import_targets(OmegaConf.to_container(cfg, resolve=False))
+        score: float | None = engine.run(cfg, result)
+        return score
+
+
+def _quieten(everything: bool) -> None:
+    # Lightning 2.6 with torch 2.13, once a dataloader; nothing that a user could change.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Our metrics are the same on all ranks; a user's own are not, and are warned of.
+    warnings.filterwarnings("ignore", message=r".*'[^']*/(val|test)/[^']*'.*sync_dist=True.*")
+    # Predictions go to files.
+    warnings.filterwarnings("ignore", message=".*predict returned None.*")
+    if everything:
+        warnings.filterwarnings("ignore")
+
+
+def _speak_once() -> None:
+    """Lightning adds a handler of its own, though Hydra has set up logging for all."""
+    if logging.getLogger().hasHandlers():
+        logging.getLogger("lightning").handlers.clear()
+
+
+def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
+    # As they were typed: an override may hold an interpolation of the task's config.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return Result(
+        overrides=overrides,
+        optimized_metric=(cfg.get("run") or {}).get("optimized_metric"),
+        ranks=ranks,
+        world_size=ranks.world_size if ranks else 1,
+        started=time.time(),
+    )
+
+
+@contextmanager
+def _wired(ranks: Ranks | None) -> Iterator[None]:
+    """torch's rank variables for the time of a run; afterwards, those from before."""
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(ranks.environment() if ranks else {})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _user_error(error: BaseException | None) -> Exception | None:
+    """The user's error among the causes of an exception: Hydra wraps what a constructor raises."""
+    while error is not None:
+        if isinstance(error, USER_ERRORS):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _import_targets(node: Any) -> None:
+    """Import what the config names, so that the time it takes is counted as what it is."""
+    if isinstance(node, Mapping):
+        if isinstance(target := node.get("_target_"), str):
+            _import_module_of(target)
+        for value in node.values():
+            _import_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            _import_targets(value)
+
+
+def _import_module_of(target: str) -> None:
+    parts = target.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        # What cannot be imported is reported where it is used, with its place in the config.
+        with suppress(Exception):
+            value: Any = importlib.import_module(".".join(parts[:end]))
+            for part in parts[end:]:
+                value = getattr(value, part)  # `transformers` loads a class's module on access
+            return
+
+
+def leave() -> None:
+    """End a member's process that has done its work, without torch's teardown; does nothing in other processes.
+
+    Its threads can abort a process of several ranks on the way out ("terminate called without an active exception"),
+    after the result is written, and the member would count as failed.
+    """
+    if "TRIDENT_MEMBER_DIR" not in os.environ:
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

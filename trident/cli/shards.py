@@ -1,0 +1,174 @@
+"""``trident shards OVERRIDES --ranks 2x4``: which rank would read which part of the data, without training.
+
+Every rank's data is prepared here, one after the other, in that rank's environment. Imports the engine when it is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from trident.config.locate import locate
+from trident.config.schema import SPLITS, check
+from trident.errors import ConfigError
+from trident.protocol.ranks import VARIABLES, Ranks
+
+if TYPE_CHECKING:
+    from trident.data.coverage import Finding
+    from trident.data.descriptions import Description
+
+__all__ = ["parse"]
+
+MOST = 1024
+"""Ranks that are emulated; a table of more is read by nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Ranks as nodes and processes on each."""
+
+    nodes: int
+    per_node: int
+
+    def ranks(self) -> list[Ranks]:
+        return [
+            Ranks(
+                rank=node * self.per_node + local,
+                local_rank=local,
+                node_rank=node,
+                world_size=self.nodes * self.per_node,
+                local_world_size=self.per_node,
+                master_addr="127.0.0.1",
+                master_port=1,
+                source="environment",
+            )
+            for node in range(self.nodes)
+            for local in range(self.per_node)
+        ]
+
+
+def parse(argv: Sequence[str]) -> tuple[Any, list[str]]:
+    """What to do with a config, returning an exit code, and the arguments that are Hydra's.
+
+    Raises:
+        ConfigError: there are no numbers of nodes and ranks, or they are none.
+    """
+    rest, ranks, as_json = [], None, False
+    words = iter(argv)
+    for word in words:
+        option, _, value = word.partition("=")
+        if option == "--ranks":
+            ranks = value or next(words, "")
+        elif word == "--json":
+            as_json = True
+        else:
+            rest.append(word)
+    return partial(task, layout=_layout(ranks), as_json=as_json), rest
+
+
+def _layout(text: str | None) -> Layout:
+    match = re.fullmatch(r"(?:(\d+)x)?(\d+)", text or "")
+    numbers = (int(match[1] or 1), int(match[2])) if match else (0, 0)
+    if not 0 < numbers[0] * numbers[1] <= MOST:
+        raise ConfigError(
+            f"--ranks {text or 'is missing'}: expected NODESxRANKS, at most {MOST} together\n"
+            "hint: `--ranks 2x4` for two nodes of four processes each"
+        )
+    return Layout(*numbers)
+
+
+def task(cfg: DictConfig, *, layout: Layout, as_json: bool) -> int:
+    """Print a table of each data set; 1 if a run would be refused.
+
+    Raises:
+        ConfigError: the config has mistakes of another kind.
+    """
+    from trident.data.coverage import table
+
+    check(cfg, locate)
+    found = [*_audited(cfg, layout)]
+    if as_json:
+        records = [
+            {
+                "name": name,
+                "ranks": [asdict(rank) for rank in ranks],
+                "findings": [asdict(finding) for finding in findings],
+            }
+            for name, ranks, findings in found
+        ]
+        sys.stdout.write(json.dumps({"layout": asdict(layout), "data": records}, indent=2) + "\n")
+    else:
+        for name, ranks, findings in found:
+            said = [
+                f"{'refused' if one.refused else 'warning'}: {one.text}\nhint: {one.hint}"
+                for one in findings
+            ]
+            parts = [name, *([table(ranks)] if ranks else []), *said]
+            sys.stdout.write("\n".join(parts) + "\n\n")
+    return int(any(finding.refused for _, _, findings in found for finding in findings))
+
+
+def _audited(
+    cfg: DictConfig, layout: Layout
+) -> Iterator[tuple[str, Sequence[Description], list[Finding]]]:
+    """Name, descriptions of all ranks and findings of each data set."""
+    from trident.data.coverage import Finding, audit
+
+    for split in SPLITS:
+        if not (cfg.get("datamodule") or {}).get(split):
+            continue
+        try:
+            by_rank = [_described(cfg, split, ranks) for ranks in layout.ranks()]
+        except ConfigError as error:
+            text, _, hint = str(error).partition("\nhint: ")
+            name = f"datamodule.{split}"
+            yield name, [], [Finding(name=name, refused=True, text=text, hint=hint)]
+            continue
+        for ranks in zip(*by_rank, strict=True):
+            yield ranks[0].name, ranks, audit(ranks)
+
+
+def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
+    """What one rank is given of a split's data sets."""
+    import lightning.pytorch as pl
+
+    from trident.core.datamodule import TridentDataModule
+    from trident.data.sharding import Part
+    from trident.utils.enums import Split
+
+    with _as(ranks):
+        pl.seed_everything((cfg.get("run") or {}).get("seed"), workers=True, verbose=False)
+        datamodule = instantiate(cfg.datamodule)
+        if not isinstance(datamodule, TridentDataModule):
+            raise ConfigError(
+                f"what a {type(datamodule).__name__} gives each rank cannot be seen\n"
+                "hint: this is for a TridentDataModule"
+            )
+        datamodule.split_training = bool(cfg.trainer.get("use_distributed_sampler"))
+        return datamodule.described(
+            Split(split), Part(rank=ranks.rank, world_size=ranks.world_size)
+        )
+
+
+@contextmanager
+def _as(ranks: Ranks) -> Iterator[None]:
+    """The environment of a rank."""
+    names = {*VARIABLES, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(ranks.environment())
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)

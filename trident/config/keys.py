@@ -1,0 +1,268 @@
+"""Every key of a config that trident itself reads: the one table that checks and docs are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KEYS", "Key", "below"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. In a path ``SPLIT`` and ``NAME`` stand for what the user calls it."""
+
+    path: str
+    type: str
+    default: str
+    read_in: str
+    """The file that reads it, seen from the repository."""
+    about: str
+
+
+ENGINE, MODULE, SPEC = "trident/engine.py", "trident/core/module.py", "trident/core/dataspec.py"
+OPTIMIZER, DATAMODULE = "trident/core/optimizer.py", "trident/core/datamodule.py"
+EVALUATION, EVALSPEC = "trident/core/evaluation.py", "trident/core/evalspec.py"
+RUN = "trident/run.py"
+D = "datamodule.SPLIT.NAME"
+
+KEYS = (
+    Key("run", "mapping", "{}", ENGINE, "The run's own namespace: any key; loggers record all."),
+    Key("run.seed", "int or null", "42", ENGINE, "Seeds everything, the order of data as well."),
+    Key(
+        "run.ckpt_path",
+        "path or null",
+        "null",
+        ENGINE,
+        "A checkpoint to go on from; without training, the one that is tested.",
+    ),
+    Key(
+        "run.optimized_metric",
+        "metric's name or null",
+        "null",
+        ENGINE,
+        "What the run returns and a sweep compares: of the tested checkpoint if this chose it, else the last.",
+    ),
+    Key(
+        "run.resume_minutes",
+        "number or null",
+        "10",
+        ENGINE,
+        "Of a sweep's member: time between two checkpoints to go on from.",
+    ),
+    Key(
+        "run.resume_steps",
+        "int or null",
+        "null",
+        ENGINE,
+        "The same in optimizer's steps, beside the time.",
+    ),
+    Key("print_config", "bool", "true", RUN, "Show the composed config when a run begins."),
+    Key("ignore_warnings", "bool", "false", RUN, "Silence Python's warnings."),
+    Key("trainer", "mapping", "trainer: default", ENGINE, "Lightning's Trainer, by its arguments."),
+    Key(
+        "trainer.limit_train_batches",
+        "int, float or null",
+        "1.0",
+        ENGINE,
+        "A number or a fraction of batches; 0 does not train.",
+    ),
+    Key("trainer.limit_test_batches", "int, float or null", "1.0", ENGINE, "0 does not test."),
+    Key(
+        "trainer.limit_predict_batches", "int, float or null", "1.0", ENGINE, "0 does not predict."
+    ),
+    Key(
+        "trainer.use_distributed_sampler",
+        "bool",
+        "false",
+        ENGINE,
+        "true deals training data out also where sharding is manual.",
+    ),
+    Key(
+        "trainer.default_root_dir",
+        "path",
+        "the run's directory",
+        ENGINE,
+        "Where predictions and Lightning's own files go.",
+    ),
+    Key("module", "mapping", "module: default", ENGINE, "The LightningModule and its arguments."),
+    Key("module.model", "mapping", "???", MODULE, "The model, made by its `_target_`."),
+    Key("module.optimizer", "mapping", "adamw", OPTIMIZER, "The optimizer; it gets parameters."),
+    Key(
+        "module.optimizer.weight_decay",
+        "float",
+        "0.01",
+        OPTIMIZER,
+        "Biases and normalizations are exempt.",
+    ),
+    Key(
+        "module.scheduler",
+        "mapping or null",
+        "linear_warm_up",
+        OPTIMIZER,
+        "A schedule stepped per optimizer step, or Lightning's dict with `scheduler` inside.",
+    ),
+    Key(
+        "module.scheduler.num_warmup_steps",
+        "float to 1, or int above",
+        "0.1",
+        OPTIMIZER,
+        "A fraction of all steps, or a number of them.",
+    ),
+    Key(
+        "module.initialize_model",
+        "bool",
+        "true",
+        MODULE,
+        "false: the subclass makes `self.model` itself.",
+    ),
+    Key(
+        "module.evaluation",
+        "mapping",
+        "none",
+        "trident/config/schema.py",
+        "Not read by the module; for data sets to point to as `${module.evaluation}`.",
+    ),
+    Key("datamodule", "mapping", "datamodule: default", ENGINE, "All data sets."),
+    Key("datamodule.train", "mapping or null", "null", DATAMODULE, "Data sets by name."),
+    Key("datamodule.val", "mapping or null", "null", DATAMODULE, "Evaluated while training."),
+    Key("datamodule.test", "mapping or null", "null", DATAMODULE, "Evaluated at the end."),
+    Key("datamodule.predict", "mapping or null", "null", DATAMODULE, "Predicted, to files."),
+    Key("datamodule.misc", "any", "none", DATAMODULE, "For values of the user's; not read."),
+    Key(
+        "datamodule.sharding",
+        "auto or manual",
+        "auto",
+        DATAMODULE,
+        "auto: each rank gets its own part; manual: the data sets see to it.",
+    ),
+    Key(
+        "datamodule.mode",
+        "max_size_cycle, min_size, max_size or sequential",
+        "max_size_cycle",
+        DATAMODULE,
+        "How several training sets make an epoch.",
+    ),
+    Key(
+        "datamodule.uneven",
+        "join, pad or drop",
+        "join",
+        DATAMODULE,
+        "How an epoch ends where ranks' parts of training data differ in length.",
+    ),
+    Key(f"{D}.dataset", "mapping", "required", SPEC, "The data set, made by its `_target_`."),
+    Key(f"{D}.preprocessing", "mapping or null", "none", SPEC, "Steps, in the order of YAML."),
+    Key(
+        f"{D}.preprocessing.method",
+        "mapping of steps",
+        "none",
+        SPEC,
+        "Methods of the data set by name, with their arguments; null leaves a step out.",
+    ),
+    Key(
+        f"{D}.preprocessing.apply",
+        "mapping of steps",
+        "none",
+        SPEC,
+        "Functions by `_target_` that take the data set; the last may make a sampler.",
+    ),
+    Key(
+        f"{D}.dataloader",
+        "mapping",
+        "required",
+        SPEC,
+        "The dataloader by `_target_`; `batch_size` is per rank.",
+    ),
+    Key(f"{D}.evaluation", "mapping or null", "none", SPEC, "What is done with outputs."),
+    Key(f"{D}.misc", "any", "none", SPEC, "For values of the user's; not read."),
+    Key(
+        f"{D}.evaluation.prepare", "mapping or null", "none", EVALSPEC, "Hooks, called by keyword."
+    ),
+    Key(
+        f"{D}.evaluation.prepare.batch",
+        "function",
+        "none",
+        EVALUATION,
+        "(batch, trident_module, split, dataset_name) to the batch that the model gets.",
+    ),
+    Key(
+        f"{D}.evaluation.prepare.outputs",
+        "function",
+        "none",
+        EVALUATION,
+        "(outputs, batch, trident_module, split, dataset_name) to outputs, after each batch.",
+    ),
+    Key(
+        f"{D}.evaluation.prepare.step_outputs",
+        "function",
+        "none",
+        EVALUATION,
+        "(step_outputs, trident_module, split, dataset_name) to outputs, once an epoch.",
+    ),
+    Key(
+        f"{D}.evaluation.prepare.flatten_outputs",
+        "bool",
+        "true",
+        EVALUATION,
+        "false: hooks and metrics get a list of the steps' outputs.",
+    ),
+    Key(
+        f"{D}.evaluation.step_outputs",
+        "mapping or null",
+        "all outputs and batches",
+        EVALSPEC,
+        "What is kept of each batch.",
+    ),
+    Key(
+        f"{D}.evaluation.step_outputs.outputs",
+        "key, glob or list",
+        "none",
+        EVALUATION,
+        "Of the model's outputs.",
+    ),
+    Key(
+        f"{D}.evaluation.step_outputs.batch",
+        "key, glob or list",
+        "none",
+        EVALUATION,
+        "Of the batch.",
+    ),
+    Key(
+        f"{D}.evaluation.metrics",
+        "mapping by name",
+        "none",
+        EVALSPEC,
+        "Logged as `{data set}/{split}/{metric}`.",
+    ),
+    Key(
+        f"{D}.evaluation.metrics.NAME.metric",
+        "function or torchmetrics object",
+        "required",
+        EVALSPEC,
+        "Returns a number, a dict of numbers, or None for nothing to log.",
+    ),
+    Key(
+        f"{D}.evaluation.metrics.NAME.compute_on",
+        "epoch_end or eval_step",
+        "epoch_end",
+        EVALSPEC,
+        "Once an epoch from all outputs, or batch by batch.",
+    ),
+    Key(
+        f"{D}.evaluation.metrics.NAME.kwargs",
+        "mapping to paths",
+        "{}",
+        EVALSPEC,
+        "Arguments, as `outputs.preds`; from outputs, batch, trident_module, dataset_name, split.",
+    ),
+    Key("callbacks", "mapping or null", "callbacks: default", ENGINE, "Callbacks by name."),
+    Key("callbacks.NAME", "mapping or null", "none", ENGINE, "One, by its `_target_`."),
+    Key("logger", "mapping or null", "logger: default", ENGINE, "Loggers by name."),
+    Key("logger.NAME", "mapping or null", "none", ENGINE, "One, by its `_target_`."),
+)
+
+
+def below(path: str) -> tuple[str, ...]:
+    """The keys that stand directly below `path`; those of the top for an empty one."""
+    prefix = f"{path}." if path else ""
+    rest = (key.path.removeprefix(prefix) for key in KEYS if key.path.startswith(prefix))
+    return tuple(key for key in rest if "." not in key)

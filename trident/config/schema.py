@@ -1,0 +1,316 @@
+"""Checks of a composed config, before any data is loaded. Needs neither torch nor lightning.
+
+A schema validates and is never merged into a config: merging reorders keys, and preprocessing runs
+in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+from trident.config.keys import below
+from trident.config.signatures import NotThere, parameters
+from trident.errors import ConfigError
+
+__all__ = ["METRIC_SOURCES", "Problem", "check", "found", "problems"]
+
+SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
+"""What a run reads whole; a value that is missing elsewhere may never be needed."""
+
+SPEC = "datamodule.SPLIT.NAME"
+SPLITS = ("train", "val", "test", "predict")
+REQUIRED = ("dataloader", "dataset")
+CHOICES = {
+    "sharding": ("auto", "manual"),
+    "mode": ("max_size_cycle", "min_size", "max_size", "sequential"),
+    "uneven": ("join", "pad", "drop"),
+}
+COMPUTE_ON = ("epoch_end", "eval_step")
+METRIC_SOURCES = ("trident_module", "outputs", "batch", "cfg", "dataset_name", "split")
+"""Where a metric's arguments come from: the first part of a path such as ``outputs.preds``."""
+
+DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+OURS = ("trident.TridentDataModule", "trident.core.datamodule.TridentDataModule")
+OUR_MODULE = ("trident.TridentModule", "trident.core.module.TridentModule")
+NEAR = 0.85
+"""From here on, an unknown key of a namespace that is the user's own is taken for a typo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a config."""
+
+    place: str
+    """The key, or the mapping that holds it."""
+    what: str
+    hint: str = ""
+    key: str = ""
+    """The wrong key below `place`, where it is a key that is wrong."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.place}.{self.key}" if self.place and self.key else self.place or self.key
+
+    def text(self, where: str | None = None) -> str:
+        place = f"{self.place}: " if self.place else ""
+        origin = f" ({where})" if where else ""
+        return f"{place}{self.what}{origin}" + (f"\nhint: {self.hint}" if self.hint else "")
+
+
+def check(
+    cfg: DictConfig | Mapping[str, Any], locate: Callable[[str], str | None] | None = None
+) -> None:
+    """Raises ConfigError with every problem of a composed config, a paragraph each.
+
+    Args:
+        locate: tells which file or override holds a key; asked only when something is wrong.
+    """
+    wrong = found(cfg)
+    if wrong:
+        raise ConfigError("\n".join(p.text(locate(p.path) if locate else None) for p in wrong))
+
+
+def problems(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
+    """What is wrong with a composed config, each with its place and a hint; empty if nothing is."""
+    return [problem.text() for problem in found(cfg)]
+
+
+def found(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
+    wrong = list(_top(plain))
+    for key in SECTIONS:
+        wrong += _missing(key, plain.get(key))
+        if isinstance(cfg, DictConfig) and key in cfg:
+            wrong += _unresolved(cfg, key, key)
+        wrong += _targets(key, plain.get(key))
+    wrong += _module(plain.get("module"))
+    if isinstance(datamodule := plain.get("datamodule"), Mapping):
+        wrong += _datamodule(datamodule)
+    return list(dict.fromkeys(wrong))
+
+
+# -- the top, and the user's own namespaces ------------------------------------------------------
+
+
+def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _near_misses("", cfg, below(""))
+    if isinstance(run := cfg.get("run"), Mapping):
+        yield from _near_misses("run", run, below("run"))
+        for key, kinds in (("seed", int), ("ckpt_path", str), ("optimized_metric", str)):
+            value = run.get(key)
+            if value is not None and not isinstance(value, kinds) and not _is_interpolated(value):
+                what = "a whole number" if kinds is int else "text"
+                yield Problem(f"run.{key}", f"{value!r} is not {what}")
+    if isinstance(trainer := cfg.get("trainer"), Mapping):
+        for key, section in (("callbacks", "callbacks"), ("logger", "logger")):
+            if trainer.get(key) is not None:
+                yield Problem(
+                    f"trainer.{key}", "is made of another section", f"write it below `{section}`"
+                )
+    for section in ("callbacks", "logger"):
+        if isinstance(nodes := cfg.get(section), Mapping):
+            for name, node in nodes.items():
+                built = isinstance(node, Mapping) and "_target_" in node
+                if node is not None and not built and not _is_interpolated(node):
+                    yield Problem(f"{section}.{name}", "has no `_target_`", "or null for none")
+
+
+def _near_misses(place: str, node: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
+    """Keys that are all but a known one, which is not there: others are the user's own."""
+    for key in node:
+        near = max(known, key=lambda word: _likeness(str(key), word))
+        if key not in known and near not in node and _likeness(str(key), near) >= NEAR:
+            yield Problem(place, f"unknown key {key!r}", f"did you mean `{near}`?", str(key))
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+# -- values that are missing or lead nowhere -----------------------------------------------------
+
+
+def _missing(place: str, node: Any) -> Iterator[Problem]:
+    if node == "???":
+        yield Problem(place, "a value is missing", f"{place}=VALUE")
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _missing(f"{place}.{key}", value)
+
+
+def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator[Problem]:
+    """Interpolations of keys that do not exist; what resolvers say may differ between machines."""
+    try:
+        value = None if OmegaConf.is_missing(node, key) else node[key]
+    except InterpolationKeyError as error:
+        yield Problem(place, str(error).splitlines()[0])
+    except OmegaConfBaseException:
+        return
+    else:
+        if isinstance(value, DictConfig) and not OmegaConf.is_interpolation(node, key):
+            names: list[Any] = list(value)
+            for name in names:
+                yield from _unresolved(value, name, f"{place}.{name}")
+        elif isinstance(value, ListConfig) and not OmegaConf.is_interpolation(node, key):
+            for at in range(len(value)):
+                yield from _unresolved(value, at, f"{place}[{at}]")
+
+
+# -- targets -------------------------------------------------------------------------------------
+
+
+def _targets(place: str, node: Any) -> Iterator[Problem]:
+    """Every node with a `_target_`: that it exists, and takes the keys that stand beside it."""
+    if isinstance(node, Mapping):
+        yield from _target(place, node)
+        for key, value in node.items():
+            yield from _targets(f"{place}.{key}", value)
+    elif isinstance(node, list):
+        for at, value in enumerate(node):
+            yield from _targets(f"{place}[{at}]", value)
+
+
+def _target(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    target = node.get("_target_")
+    if not isinstance(target, str) or _is_interpolated(target) or target in (*OURS, *OUR_MODULE):
+        return
+    try:
+        known = parameters(target)
+    except NotThere as error:
+        nearest = ", ".join(f"`{name}`" for name in error.nearest)
+        hint = f"did you mean {nearest}?" if nearest else ""
+        yield Problem(place, f"_target_: {target}: {error}", hint, "_target_")
+    else:
+        if known is not None:
+            yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
+
+
+# -- module --------------------------------------------------------------------------------------
+
+
+def _module(node: Any) -> Iterator[Problem]:
+    if not isinstance(node, Mapping):
+        return
+    if node.get("_target_") in OUR_MODULE:
+        yield from _unknown("module", node, below("module"))
+    for key in ("model", "optimizer", "scheduler"):
+        value = node.get(key)
+        if isinstance(value, str) and value != "???" and not _is_interpolated(value):
+            yield Problem(
+                f"module.{key}", f"{value!r} is a name where a mapping is needed", _group_hint(key)
+            )
+
+
+def _group_hint(key: str) -> str:
+    """How an option of a group is chosen, which is not how a value is."""
+    return f"a group's option is chosen as module/{key}=NAME, with a slash"
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def _datamodule(node: Mapping[str, Any]) -> Iterator[Problem]:
+    ours = node.get("_target_") in OURS  # another may have arguments and splits of its own
+    if ours:
+        yield from _unknown("datamodule", node, below("datamodule"))
+        for key, choices in CHOICES.items():
+            if node.get(key) is not None:
+                yield from _not_one_of(f"datamodule.{key}", node[key], choices)
+    for split in SPLITS:
+        if isinstance(specs := node.get(split), Mapping):
+            for name, spec in specs.items():
+                if isinstance(spec, Mapping) and (ours or spec.keys() >= set(REQUIRED)):
+                    yield from _dataspec(f"datamodule.{split}.{name}", spec)
+
+
+def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _unknown(place, spec, below(SPEC))
+    for key in REQUIRED:
+        if spec.get(key) is None:
+            yield Problem(place, f"`{key}` is missing")
+    preprocessing, evaluation = spec.get("preprocessing"), spec.get("evaluation")
+    if isinstance(preprocessing, Mapping):
+        known = below(f"{SPEC}.preprocessing")
+        for problem in _unknown(f"{place}.preprocessing", preprocessing, known):
+            steps = "steps stand below `method`, if they are the data set's, or `apply`"
+            yield Problem(problem.place, problem.what, f"{steps}; {problem.hint}", problem.key)
+    if isinstance(evaluation, Mapping) and "_target_" not in evaluation:
+        yield from _evaluation(f"{place}.evaluation", evaluation)
+
+
+def _evaluation(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    path = f"{SPEC}.evaluation"
+    yield from _unknown(place, node, below(path))
+    for key in ("prepare", "step_outputs"):
+        if isinstance(part := node.get(key), Mapping):
+            yield from _unknown(f"{place}.{key}", part, below(f"{path}.{key}"))
+    if isinstance(metrics := node.get("metrics"), Mapping):
+        for name, metric in metrics.items():
+            if isinstance(metric, Mapping):
+                yield from _metric(f"{place}.metrics.{name}", metric)
+
+
+def _metric(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _unknown(place, node, below(f"{SPEC}.evaluation.metrics.NAME"))
+    if node.get("metric") is None:
+        yield Problem(place, "`metric` is missing")
+    compute_on = node.get("compute_on") or "epoch_end"
+    yield from _not_one_of(f"{place}.compute_on", compute_on, COMPUTE_ON)
+    if isinstance(kwargs := node.get("kwargs"), Mapping):
+        for name, path in kwargs.items():
+            if name not in DIRECTIVES and path is not None:
+                yield from _source(f"{place}.kwargs.{name}", path, compute_on)
+
+
+def _source(place: str, path: Any, compute_on: Any) -> Iterator[Problem]:
+    if not isinstance(path, str):
+        yield Problem(
+            place,
+            f"{path!r} is not a path such as `outputs.preds`",
+            "constants go with the function: `metric: {_partial_: true, _target_: …, name: value}`",
+        )
+        return
+    source = path.partition(".")[0]
+    if source.startswith("${"):
+        return
+    if source == "batch" and compute_on == "epoch_end":
+        yield Problem(
+            place,
+            f"`{path}`: there is no batch at the end of an epoch",
+            "keep the key with `step_outputs: {batch: […]}` and write `outputs.…`",
+        )
+    yield from _not_one_of(place, source, METRIC_SOURCES, what="source")
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def _unknown(
+    place: str, node: Mapping[str, Any], known: Collection[str], what: str = "unknown key"
+) -> Iterator[Problem]:
+    for key in node:
+        if key not in known and key not in DIRECTIVES:
+            yield Problem(place, f"{what} {key!r}", _hint(str(key), known), str(key))
+
+
+def _not_one_of(
+    place: str, value: Any, known: Collection[str], what: str = "value"
+) -> Iterator[Problem]:
+    if value not in known and not _is_interpolated(value):
+        yield Problem(place, f"unknown {what} {value!r}", _hint(str(value), known))
+
+
+def _is_interpolated(value: Any) -> bool:
+    return "${" in str(value)
+
+
+def _hint(word: str, known: Collection[str]) -> str:
+    nearest = get_close_matches(word, known, n=1)
+    meant = f"did you mean `{nearest[0]}`? " if nearest else ""
+    return f"{meant}known: {', '.join(known)}"

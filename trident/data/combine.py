@@ -1,0 +1,65 @@
+"""How several training data sets make an epoch: ``datamodule.mode``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+
+from trident.data.loaders import Sequential, stateless
+
+__all__ = ["Mode", "batches", "combined", "left", "read_of_each", "tells_what_was_read"]
+
+Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
+
+Counts = Mapping[str, int | None]
+"""Batches by data set; None where that is not known."""
+
+
+def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
+    """One dataloader: batches are ``{name: batch}`` where there are several."""
+    loaders = {name: stateless(loader) for name, loader in loaders.items()}
+    if len(loaders) == 1:
+        return next(iter(loaders.values()))
+    return Sequential(loaders) if mode == "sequential" else CombinedLoader(dict(loaders), mode)
+
+
+def batches(mode: Mode, counts: Counts) -> int | None:
+    """Of an epoch."""
+    known = [count for count in counts.values() if count is not None]
+    if len(known) < len(counts) or not known:
+        return None
+    if mode == "sequential":
+        return sum(known)
+    return min(known) if mode == "min_size" else max(known)
+
+
+def left(mode: Mode, counts: Counts, of: Counts) -> int | None:
+    """Of an epoch of `counts`, when `of` each data set so many are left."""
+    if mode != "max_size_cycle":
+        return batches(mode, of)
+    longest = batches(mode, counts)  # the others begin again until it ends
+    return batches(mode, {name: of[name] for name, count in counts.items() if count == longest})
+
+
+def tells_what_was_read(mode: Mode, counts: Counts) -> bool:
+    """Whether an epoch's batches tell those of each data set: not behind the end of one of unknown length."""
+    if mode == "max_size_cycle":
+        return len(counts) == 1 or None not in counts.values()
+    return mode != "sequential" or None not in list(counts.values())[:-1]
+
+
+def read_of_each(mode: Mode, counts: Counts, read: int) -> dict[str, int]:
+    """Batches read of each data set, after `read` batches of the epoch."""
+    several, found = len(counts) > 1, {}
+    for name, count in counts.items():
+        mine = read
+        if count is not None:
+            mine = (
+                read % count if several and mode == "max_size_cycle" and count else min(read, count)
+            )
+        if several and mode == "sequential":
+            read -= mine
+        found[name] = mine
+    return found

@@ -1,0 +1,197 @@
+"""What one rank was given of a data set, as values that ranks can compare; nothing of it is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trident.data import hf_streams as hf
+from trident.data.samplers import EvalBatches, TrainBatches
+from trident.data.sharding import (
+    Part,
+    RankShards,
+    RankSlice,
+    RankStride,
+    is_iterable,
+)
+
+__all__ = ["Description", "Split", "describe"]
+
+WRAPPED = 20
+"""How many data sets inside of each other are looked into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One cut of a data set, and the part that was taken; `rank` need not be this process's."""
+
+    by: str
+    rank: int
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What one rank was given of one data set.
+
+    Attributes:
+        kind: ``other`` is what may split itself.
+        length: samples, before trident's own split and behind all others; None of a stream.
+        fingerprint: of `datasets`; equal only if the data is.
+        probe: of some rows; different only if the data is.
+        stages: what a stream is made of.
+        splits: in the order in which they were made.
+        after: steps behind a split whose meaning depends on it.
+        shards: of a stream, before the split.
+        own_shards: those that the rank reads whole.
+        reads_all: whether it reads all and keeps its samples.
+        block: samples that are kept together where it does.
+        repeated: samples that a sampler gives twice in an epoch, so that ranks have equally many.
+        counts: whether it is made by steps that count, which count otherwise in a part of the shards.
+    """
+
+    name: str
+    part: Part
+    kind: Literal["map", "stream", "other"]
+    length: int | None = None
+    fingerprint: str = ""
+    probe: str = ""
+    stages: tuple[str, ...] = ()
+    splits: tuple[Split, ...] = ()
+    seeds: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    shards: int | None = None
+    own_shards: tuple[int, ...] = ()
+    reads_all: bool = False
+    block: int = 1
+    counts: bool = False
+    workers: int = 0
+    repeated: int = 0
+
+
+def describe(
+    name: str,
+    dataset: Any,
+    loader: Any,
+    part: Part,
+    *,
+    splits: Sequence[Split] = (),
+    after: Sequence[str] = (),
+) -> Description:
+    """What this rank's dataloader will read.
+
+    Args:
+        dataset: what preprocessing made.
+        loader: made of it.
+        splits: those of preprocessing that are not seen on its result.
+        after: steps behind these whose meaning depends on a split.
+    """
+    stream = hf.is_iterable(dataset)
+    stages = list(hf.stages(dataset)) if stream else []
+    sampler = _sampler(loader)
+    found = [*splits, *_visible(dataset, splits), *_of_sampler(sampler)]
+    read = getattr(loader, "dataset", None)
+    own = read.part if isinstance(read, RankShards | RankStride) else hf.node(read)
+    if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
+        found.append(Split(by="trident", rank=own.rank, world_size=own.world_size))
+    known = stream or (not is_iterable(dataset) and hasattr(loader, "batch_sampler"))
+    behind = [type(stage).__name__ for stage in stages if hf.is_behind_split(stage)]
+    states = [state for stage in stages if (state := hf.generator_state(stage)) is not None]
+    shards = hf.shards(dataset) if stream else None
+    own_shards = _own_shards(read, shards)
+    return Description(
+        name=name,
+        part=part,
+        kind="stream" if stream else "map" if known else "other",
+        length=len(dataset) if hasattr(dataset, "__len__") and not is_iterable(dataset) else None,
+        fingerprint=str(getattr(dataset, "_fingerprint", "")),
+        probe=_probe(dataset),
+        stages=tuple(type(stage).__name__ for stage in stages),
+        splits=tuple(found),
+        seeds=(*_seeds_of(sampler), *map(_digest, states)),
+        after=(
+            *after,
+            *(word for word in ("skip", "take") for one in behind if word in one.lower()),
+        ),
+        shards=shards,
+        own_shards=own_shards,
+        reads_all=own is not None and not own_shards,
+        block=read.block if isinstance(read, RankStride) else 1,
+        counts=stream and hf.counts(dataset),
+        workers=int(getattr(loader, "num_workers", 0)),
+        repeated=_repeated(sampler),
+    )
+
+
+def _own_shards(stream: Any, count: int | None) -> tuple[int, ...]:
+    if isinstance(stream, RankShards):
+        return stream.shards
+    own = hf.node(stream)
+    if own is None or not own.takes_shards(count):
+        return ()
+    return tuple(range(own.rank, count or 0, own.world_size))
+
+
+def _visible(dataset: Any, known: Sequence[Split]) -> Iterator[Split]:
+    """Splits that a data set shows, innermost first, but for `known` ones."""
+    if (config := hf.node(dataset)) is not None:
+        world_size, rank = config.world_size, config.rank
+        for split in known:
+            if split.by != "shard" and world_size % split.world_size == 0:
+                world_size, rank = world_size // split.world_size, rank // split.world_size
+        if world_size > 1:
+            yield Split(by="split_dataset_by_node", rank=rank, world_size=world_size)
+    if any(split.by != "shard" for split in known):
+        return
+    found = []
+    for _ in range(WRAPPED):
+        if isinstance(dataset, RankSlice | RankStride):
+            part = dataset.part
+            found.append(Split(by="split_by_rank", rank=part.rank, world_size=part.world_size))
+        dataset = getattr(dataset, "dataset", None)
+    yield from reversed(found)
+
+
+def _sampler(loader: Any) -> Any:
+    batches = getattr(loader, "batch_sampler", None)
+    return (
+        batches
+        if isinstance(batches, TrainBatches | EvalBatches)
+        else getattr(loader, "sampler", None)
+    )
+
+
+def _of_sampler(sampler: Any) -> Iterator[Split]:
+    if isinstance(sampler, TrainBatches | EvalBatches):
+        if not sampler.local and sampler.part.world_size > 1:
+            yield Split(by="trident", rank=sampler.part.rank, world_size=sampler.part.world_size)
+    elif (replicas := getattr(sampler, "num_replicas", 1)) > 1:
+        yield Split(by=type(sampler).__name__, rank=sampler.rank, world_size=replicas)
+
+
+def _repeated(sampler: Any) -> int:
+    if getattr(sampler, "num_replicas", 1) == 1:
+        return 0
+    given, data = getattr(sampler, "total_size", None), getattr(sampler, "dataset", None)
+    return max(0, given - len(data)) if isinstance(given, int) and isinstance(data, Sized) else 0
+
+
+def _seeds_of(sampler: Any) -> tuple[str, ...]:
+    seed = getattr(sampler, "seed", None)
+    return () if seed is None else (str(seed),)
+
+
+def _probe(dataset: Any) -> str:
+    """Of the first, the middle and the last row of a table of `datasets`; of nothing else, which may draw."""
+    if not hasattr(dataset, "_fingerprint") or not hasattr(dataset, "with_format"):
+        return ""
+    if hf.is_iterable(dataset) or not len(dataset):
+        return ""
+    rows = dataset.with_format("arrow")
+    return _digest([rows[at].to_pylist() for at in (0, len(dataset) // 2, len(dataset) - 1)])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]

@@ -1,0 +1,218 @@
+"""Dataloaders around dataloaders, and what can be asked of any."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping
+from multiprocessing.context import ForkContext, ForkProcess
+from typing import Any
+
+from lightning.fabric.utilities.seed import pl_worker_init_function
+from torch.utils.data import DataLoader
+
+from trident.data.rng import choosing
+from trident.data.sharding import is_iterable
+from trident.errors import ConfigError
+from trident.utils.logging import get_logger
+from trident.utils.signals import leave_to_parent
+
+__all__ = [
+    "AsItIs",
+    "Limits",
+    "Sequential",
+    "Unsized",
+    "heedless",
+    "length_of",
+    "lengths_of",
+    "sampler_of",
+    "say_what_is_read_in_turn",
+    "stateless",
+    "tell_epoch",
+    "to_its_end",
+]
+
+log = get_logger(__name__)
+
+
+class AsItIs:
+    """A dataloader that Lightning takes as it is, since it is no `DataLoader`."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+class Sequential:
+    """The batches of several dataloaders, one after the other, each as ``{name: batch}``.
+
+    Lightning has this mode of its `CombinedLoader` for evaluation only.
+    """
+
+    def __init__(self, loaders: Mapping[str, Any]) -> None:
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(len(loader) for loader in self.loaders.values())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for name, loader in self.loaders.items():
+            for batch in loader:
+                yield {name: batch}
+
+    @property
+    def sampler(self) -> Sequential:
+        """Lightning calls ``set_epoch`` on a dataloader's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        for loader in self.loaders.values():
+            tell_epoch(loader, epoch)
+
+
+class Unsized:
+    """A dataloader that is read to its end: what is beyond a length, Lightning does not read."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+class _Stateless(Unsized):
+    """A dataloader whose own state Lightning does not see: what was read is left out here, and would be again by it."""
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("state_dict", "load_state_dict"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def stateless(loader: Any) -> Any:
+    """The dataloader, which does not go on by itself, as torchdata's does."""
+    return _Stateless(loader) if hasattr(loader, "state_dict") else loader
+
+
+class Limits:
+    """``trainer.limit_val_batches`` and its like, of all ranks together: Lightning takes it of each rank's part."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, float] = {}
+
+    def of(self, trainer: Any, split: str) -> float | None:
+        """How much of each data set of `split` several ranks evaluate: a number of batches, a fraction, or None."""
+        if split == "train" or trainer is None or trainer.world_size == 1:
+            return None
+        name = f"limit_{split}_batches"
+        limit = self._of.setdefault(split, getattr(trainer, name, 1.0))
+        if isinstance(limit, float) and 0 < limit < 1:
+            setattr(trainer, name, 1.0)  # so that it is not heeded twice
+            return limit
+        return limit if isinstance(limit, int) and limit else None
+
+    @staticmethod
+    def require_heeded(name: str, limit: float | None, *, heeded: bool) -> None:
+        """Warns where each rank is limited by itself; raises ConfigError for a fraction, which is not heeded then."""
+        if limit is None or heeded:
+            return
+        said = f"{name}: it is not trident that cuts it over the ranks, each of which takes a limit of {limit}"
+        if isinstance(limit, float):
+            raise ConfigError(f"{said} by itself\nhint: a number of batches, or a smaller data set")
+        log.warning(f"{said} batches: what is evaluated depends on their number")
+
+
+def to_its_end(loader: Any) -> Any:
+    """The dataloader, without the length of a stream that several workers share: each one's last batch may be short."""
+    return Unsized(loader) if is_read_in_turn(loader) else loader
+
+
+class _Worker(ForkProcess):
+    """A loader's worker, deaf to SIGTERM from its first moment on."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # which it inherits
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Workers(ForkContext):
+    Process = _Worker
+
+
+class _Begin:
+    """What a worker does first: ``worker_init_fn``, or the seeding that Lightning gives to who has none."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner or pl_worker_init_function
+
+    def __call__(self, worker: int) -> None:
+        leave_to_parent()
+        self.inner(worker)
+
+
+def heedless(loader: Any) -> Any:
+    """The dataloader, whose workers outlive a signal that a scheduler sends to every process of a job.
+
+    A rank that is told to stop reads on to the step that all ranks agree on; torch's workers would be gone by then.
+    """
+    if isinstance(loader, DataLoader) and loader.num_workers:
+        loader.worker_init_fn = _Begin(loader.worker_init_fn)
+        how = multiprocessing.get_start_method(allow_none=True)
+        if loader.multiprocessing_context is None and (how or _default_start_method()) == "fork":
+            loader.multiprocessing_context = _Workers()
+    return loader
+
+
+def is_read_in_turn(loader: Any) -> bool:
+    """Whether several workers read a stream, which then comes in another order than its own."""
+    return getattr(loader, "num_workers", 0) > 1 and is_iterable(getattr(loader, "dataset", None))
+
+
+def say_what_is_read_in_turn(loaders: Mapping[str, Any]) -> None:
+    """Warn of predictions that will not be in their samples' order."""
+    for name, loader in loaders.items():
+        if is_read_in_turn(loader):
+            log.warning(
+                f"{name}: {loader.num_workers} loader workers read this stream in turn, and its predictions come in "
+                "another order than its samples\nhint: num_workers=1 keeps it"
+            )
+
+
+def _default_start_method() -> str:
+    return multiprocessing.get_all_start_methods()[0]
+
+
+def tell_epoch(loader: Any, epoch: int) -> None:
+    """Tell all of a dataloader that draws samples by epoch which one it is."""
+    for part in choosing(loader):
+        if callable(set_epoch := getattr(part, "set_epoch", None)):
+            set_epoch(epoch)
+
+
+def sampler_of(loader: Any) -> Any:
+    return getattr(loader, "batch_sampler", None)
+
+
+def length_of(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):  # an iterable data set has none
+        return None
+
+
+def lengths_of(loaders: Mapping[str, Any]) -> dict[str, int | None]:
+    return {name: length_of(loader) for name, loader in loaders.items()}

@@ -1,0 +1,251 @@
+"""The batches of indices that one rank reads of a table: dealt out for training, cut for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+import torch
+from torch.utils.data import Sampler
+
+from trident.data.sharding import Part, slice_of
+from trident.errors import ConfigError
+
+__all__ = ["EvalBatches", "TrainBatches", "limited"]
+
+
+def limited(length: int | None, limit: float | None) -> int | None:
+    """How many of `length` batches a limit of Lightning's leaves: so many, or a fraction if a float."""
+    if isinstance(limit, int):
+        return limit if length is None else min(length, limit)
+    return length if length is None or limit is None else int(length * limit)
+
+
+class TrainBatches(Sampler[list[int]]):
+    """The batches of indices that one rank trains on in an epoch.
+
+    All ranks have the same number of batches, none of them empty, and every index is in one batch
+    of one rank. Where the sizes of the ranks differ and the last batch would be missing on some,
+    these make their last full batch smaller instead; with a batch size of 1 they cannot, and the
+    other ranks' last batch holds two.
+
+    Args:
+        size: samples of the whole data set.
+        batch_size: samples per rank and step.
+        shuffle: one permutation an epoch, drawn from ``seed + epoch``, the same on all ranks.
+        drop_last: leave out what does not fill a batch on every rank.
+        sizes: given when the data set is this rank's part already: those of all ranks' parts.
+
+    Raises:
+        ConfigError: there are fewer samples than ranks, or none that fill a batch, or ranks' own
+            parts are too different in size for equally many batches.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        part: Part,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        sizes: Sequence[int] | None = None,
+    ) -> None:
+        self.size, self.batch_size, self.part = size, batch_size, part
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.local = sizes is not None
+        self.epoch = 0
+        self.shared_epoch = torch.zeros((), dtype=torch.int64)
+        self.shared_epoch.share_memory_()  # type: ignore[no-untyped-call]
+        """The same for loader workers, which have copies of everything else."""
+        self.skip = 0
+        """Batches that an earlier attempt has read of the epoch: left out once."""
+        self.twice = 0
+        """Samples of what others have left of an epoch that are read twice."""
+        self._legs: tuple[tuple[TrainBatches, int], ...] = ()
+        """Likewise of other ranks, or in other batches: those of rank 0, and how many each has read."""
+        all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
+        self._length = self._count(sizes or all_sizes)
+
+    def _count(self, sizes: Sequence[int]) -> int:
+        if not min(sizes):
+            raise ConfigError(
+                f"{sum(sizes)} training samples cannot be split over {len(sizes)} ranks: "
+                "each needs one at least"
+            )
+        if self.drop_last:
+            count = min(sizes) // self.batch_size
+            if not count:
+                raise ConfigError(
+                    f"drop_last leaves nothing: {sum(sizes)} training samples do not fill one "
+                    f"batch of {self.batch_size} on each of {len(sizes)} ranks\n"
+                    "hint: a smaller batch_size, or drop_last=false"
+                )
+            return count
+        count = min(ceil(max(sizes) / self.batch_size), min(sizes))
+        if max(sizes) > count * self.batch_size + (self.batch_size == 1):
+            raise ConfigError(
+                f"the ranks' own parts have {', '.join(map(str, sizes))} training samples, too "
+                "different for equally many batches\n"
+                "hint: split after the last step that drops samples, or leave the split out"
+            )
+        return count
+
+    @property
+    def sampler(self) -> TrainBatches:
+        """Lightning calls ``set_epoch`` on a batch sampler's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.shared_epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices, length, skip = self._indices(), self._length, self.skip
+        if self._legs:
+            left = self._left()
+            indices = left[self.part.rank :: self.part.world_size]
+            length = self._batches_of(len(left))
+        self.skip, self._legs = 0, ()
+        for number, size in enumerate(self.batch_sizes(len(indices), length)):
+            if number >= skip:
+                yield indices[:size]
+            indices = indices[size:]
+
+    def of(self, world_size: int, *, batch_size: int, drop_last: bool) -> TrainBatches:
+        """Those of rank 0 of so many ranks, which have read the same data set in the same order."""
+        return TrainBatches(
+            self.size,
+            batch_size=batch_size,
+            part=Part(world_size=world_size),
+            shuffle=self.shuffle,
+            seed=self.seed,
+            drop_last=drop_last,
+        )
+
+    def go_on_after(self, legs: Sequence[tuple[TrainBatches, int]]) -> int:
+        """Have the next pass deal out what others have left of the epoch.
+
+        Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of
+        them are read :attr:`twice`.
+
+        Args:
+            legs: the batches of rank 0 of each (:meth:`of`), and how many of them were read, one after the other.
+        """
+        self._legs = tuple(legs)
+        return self._batches_of(len(self._left()))
+
+    def _left(self) -> list[int]:
+        """In the order of the epoch."""
+        left = self._order()
+        for before, read in self._legs:
+            size, world_size = len(left), before.part.world_size
+            sizes = [len(_dealt(size, rank, before.part)) for rank in range(world_size)]
+            count = before._batches_of(size)
+            done = [sum(before.batch_sizes(own, count)[:read]) for own in sizes]
+            left = [one for at, one in enumerate(left) if at // world_size >= done[at % world_size]]
+        self.twice = max(0, self.part.world_size - len(left))
+        return left + (left * self.twice)[: self.twice]
+
+    def _batches_of(self, samples: int) -> int:
+        """How many batches each rank has of `samples` that are dealt out."""
+        sizes = [len(_dealt(samples, rank, self.part)) for rank in range(self.part.world_size)]
+        full = min(sizes) // self.batch_size
+        return (
+            full if self.drop_last and full else min(ceil(max(sizes) / self.batch_size), min(sizes))
+        )
+
+    def _order(self) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.size))
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: list[int] = torch.randperm(self.size, generator=generator).tolist()
+        return order
+
+    def _indices(self) -> list[int]:
+        order = self._order()
+        if self.local:
+            return order
+        return [order[i] for i in _dealt(self.size, self.part.rank, self.part)]
+
+    def batch_sizes(self, samples: int, length: int | None = None) -> list[int]:
+        """How many of this rank's `samples` are in each of `length` batches: full ones first, none empty."""
+        length = self._length if length is None else length
+        if self.drop_last and samples >= length * self.batch_size:
+            return [self.batch_size] * length
+        sizes: list[int] = []
+        if not length:
+            return sizes  # other ranks have read it to its end
+        for later in reversed(range(length)):
+            sizes.append(min(self.batch_size, samples - later))
+            samples -= sizes[-1]
+        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may be a step ahead
+        return sizes
+
+
+class EvalBatches(Sampler[list[int]]):
+    """The batches of indices that one rank evaluates, in order, each index on one rank.
+
+    All ranks take the same number of steps, because a model's forward may be a collective
+    operation. A rank that has fewer batches repeats its data's first sample: from :attr:`real` on,
+    batches are fillers whose outputs do not count.
+
+    Args:
+        size: samples of the whole data set, or of this rank's part.
+        batch_size: samples per rank and step.
+        sizes: given when the data set is this rank's part already: those of all ranks' parts.
+        limit: evaluate only the first batches that one process would have: so many, or a fraction if a float. Of a
+            part, these are its own.
+
+    Raises:
+        ConfigError: a rank's own part is empty while others' are not, or the limit leaves nothing.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        part: Part,
+        sizes: Sequence[int] | None = None,
+        limit: float | None = None,
+    ) -> None:
+        if size and limit is not None:
+            batches = limited(ceil(size / batch_size), limit)
+            if not batches:
+                raise ConfigError(
+                    f"a limit of {limit} leaves nothing of {size} samples in batches of {batch_size}"
+                )
+            size = min(size, batches * batch_size)
+        if sizes and max(sizes) and not min(sizes):
+            raise ConfigError(
+                f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"
+                "hint: leave the split out: every rank gets its own part anyway"
+            )
+        self.batch_size, self.part, self.local = batch_size, part, sizes is not None
+        self.indices = slice_of(size, part) if sizes is None else range(size)
+        longest = max(sizes) if sizes else ceil(size / part.world_size)
+        self._length = ceil(longest / batch_size)
+        self.real = ceil(len(self.indices) / batch_size)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def samples_in(self, step: int) -> int:
+        """Of a batch; a filler has none."""
+        return max(0, min(self.batch_size, len(self.indices) - step * self.batch_size))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.real):
+            yield list(self.indices[step * self.batch_size : (step + 1) * self.batch_size])
+        for _ in range(self.real, self._length):
+            yield [0]
+
+
+def _dealt(size: int, rank: int, part: Part) -> range:
+    """The positions in a permutation of `size` samples that are dealt to `rank`."""
+    return range(rank, size, part.world_size)

@@ -1,0 +1,197 @@
+"""Which samples a process reads: every sample is read by exactly one rank.
+
+Training data is dealt out by one permutation an epoch, so that one process with twice the batch
+size and two processes see the same samples at each step. Evaluation data is cut without padding, so
+that the data set's order can be had from what ranks keep of each step (:func:`in_order`): into
+contiguous slices, or batch by batch where a stream's length is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+from trident.data.hf_streams import counts, is_made_of_shards, node, shards, unsplit
+from trident.data.hf_streams import is_iterable as is_hf_iterable
+
+__all__ = [
+    "RECIPE",
+    "Part",
+    "RankShards",
+    "RankSlice",
+    "RankStride",
+    "in_order",
+    "slice_of",
+    "split_by_rank",
+]
+
+RECIPE = "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, without arguments"
+"""How a config splits a data set by hand."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of the data that one process reads."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not below the world size {self.world_size}")
+
+
+def slice_of(size: int, part: Part) -> range:
+    """The indices of `part` when `size` samples are cut contiguously, as evenly as they can be."""
+    first, last = (rank * size // part.world_size for rank in (part.rank, part.rank + 1))
+    return range(first, last)
+
+
+class RankSlice(Subset[Any]):
+    """A rank's contiguous slice of a map-style data set that was split by hand."""
+
+    def __init__(self, dataset: Dataset[Any], part: Part) -> None:
+        if not isinstance(dataset, Sized):
+            raise TypeError(f"{type(dataset).__name__} has no length")
+        super().__init__(dataset, slice_of(len(dataset), part))
+        self.part = part
+
+
+class _RankStream(IterableDataset[Any]):
+    def __init__(self, dataset: Any, part: Part) -> None:
+        self.dataset, self.part = dataset, part
+
+    def set_epoch(self, epoch: int) -> None:
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.dataset)
+
+
+class RankStride(_RankStream):
+    """Every ``world_size``-th `block` of samples of an iterable data set, which each rank reads whole."""
+
+    def __init__(self, dataset: Any, part: Part, block: int = 1) -> None:
+        super().__init__(dataset, part)
+        self.block = block
+
+    def __iter__(self) -> Iterator[Any]:
+        for at, sample in enumerate(self.dataset):
+            if at // self.block % self.part.world_size == self.part.rank:
+                yield sample
+
+
+class RankShards(_RankStream):
+    """A rank's contiguous run of the shards of a stream of `datasets`, whose number its ranks divide."""
+
+    def __init__(self, stream: Any, part: Part) -> None:
+        super().__init__(stream.shard(num_shards=part.world_size, index=part.rank), part)
+        self.shards = tuple(slice_of(shards(stream) or 0, part))
+
+
+def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
+    """This process's part of a data set, for use as the last step of ``preprocessing.apply``.
+
+    Needs no arguments: ranks are found wherever they come from. Map-style data sets need no
+    splitting, the datamodule does it; one that is split here is not split again.
+    """
+    part = part or current_part()
+    if is_hf_iterable(dataset):
+        return split_keeping_type(dataset, part)
+    if isinstance(dataset, IterableDataset):
+        return RankStride(dataset, part)
+    return RankSlice(dataset, part)
+
+
+def split_keeping_type(dataset: Any, part: Part) -> Any:
+    """The same, but a part of a `datasets.Dataset` is one again, and knows nothing of being a part.
+
+    For who remembers that himself: later steps of preprocessing need the type's methods. A stream that
+    is counted (`take`, `skip`, `interleave_datasets`) is split by samples and not by shards, of which each
+    rank would count its own: other samples than those of one process.
+    """
+    if not hasattr(dataset, "with_format"):  # neither of the two kinds of `datasets`
+        return split_by_rank(dataset, part)
+    from datasets.distributed import split_dataset_by_node
+
+    own = {"rank": part.rank, "world_size": part.world_size}
+    if is_hf_iterable(dataset) and counts(dataset):
+        with suppress(TypeError):  # before datasets 5, which only splits by shards where it can
+            return split_dataset_by_node(dataset, **own, strategy="examples")
+    return split_dataset_by_node(dataset, **own)
+
+
+def whole(stream: Any) -> Any:
+    """The stream that a rank's part is of, or that it is itself."""
+    if isinstance(stream, RankStride):
+        return stream.dataset
+    return unsplit(stream) if node(stream) is not None else stream
+
+
+def split_to_evaluate(stream: Any, part: Part) -> Any:
+    """A rank's part of a stream, so cut that :func:`in_order` can bring back the data set's order.
+
+    One that was split by hand is cut anew. Whole shards are read where they make the stream one after
+    the other; else blocks of samples, of which the dataloader's batches should be: those of one process.
+    """
+    if isinstance(stream, RankStride):
+        return RankStride(stream.dataset, stream.part)
+    if not is_hf_iterable(stream):
+        return stream
+    if (own := node(stream)) is not None:
+        if (own.rank, own.world_size) != (part.rank, part.world_size):
+            return stream
+        stream = unsplit(stream)
+    count = shards(stream)
+    by_shards = count and count % part.world_size == 0 and is_made_of_shards(stream)
+    return RankShards(stream, part) if by_shards else RankStride(stream, part)
+
+
+def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:
+    """What ranks have of each batch, by rank, in the order of the data set, of which `dataset` is one's part."""
+    if isinstance(dataset, RankStride):
+        missing: Any = object()
+        steps = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
+        return [step for step in steps if step is not missing]
+    return list(chain.from_iterable(parts))
+
+
+def current_part() -> Part:
+    """The part of this process: by the process group, or by the environment before there is one."""
+    import os
+
+    from trident.protocol.ranks import detect
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return Part(
+            rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size()
+        )
+    ranks = detect(os.environ)
+    return Part(rank=ranks.rank, world_size=ranks.world_size) if ranks else Part()
+
+
+def run_seed() -> int:
+    """The run's seed, which is the same on all ranks: Lightning keeps it in the environment."""
+    import os
+
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+
+def is_iterable(dataset: object) -> bool:
+    return isinstance(dataset, IterableDataset) or is_hf_iterable(dataset)
+
+
+def is_split(dataset: object) -> bool:
+    """Whether the data set is one rank's part already."""
+    if isinstance(dataset, RankSlice | RankStride):
+        return True
+    return node(dataset) is not None

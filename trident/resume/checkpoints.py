@@ -1,0 +1,218 @@
+"""The checkpoints that a run goes on from: at most two, each whole and on disk before the record names it.
+
+So that a kill at any moment leaves one to go on from, and a damaged one the one before.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
+
+from trident.protocol.records import RESUME, read_json, write_atomic, write_json
+from trident.utils.logging import get_logger
+
+__all__ = ["Checkpoints", "Place"]
+
+log = get_logger(__name__)
+
+SCHEMA = 2
+"""Of the record, and of what a checkpoint holds for a run that goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run keeps what its next attempt needs."""
+
+    member: Path
+    attempt: Path
+    number: int
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Place | None:
+        """None for a run that nobody starts again."""
+        if "TRIDENT_MEMBER_DIR" not in environ or "TRIDENT_ATTEMPT_DIR" not in environ:
+            return None
+        member, attempt = environ["TRIDENT_MEMBER_DIR"], environ["TRIDENT_ATTEMPT_DIR"]
+        return cls(Path(member), Path(attempt), int(environ.get("TRIDENT_ATTEMPT", "0")))
+
+    def latest(self) -> Mapping[str, Any] | None:
+        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first.
+
+        A checkpoint that is damaged is passed over for the one before it.
+        """
+        record = read_json(self.member / RESUME)
+        if record is not None and record.get("schema") != SCHEMA:
+            log.warning(
+                f"{self.member / RESUME} has schema {record.get('schema')}, and this version of trident goes on from "
+                f"{SCHEMA}: the run begins anew"
+            )
+            return None
+        while record is not None:
+            wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
+            if wrong is None:
+                return record
+            log.warning(f"{record['checkpoint']} {wrong}: it is passed over for the one before")
+            record = record.get("before")
+        return None
+
+
+class Checkpoints:
+    """Writes them, one at a time.
+
+    Args:
+        last: the record of the checkpoint before the next one; that of an earlier attempt is one that could be read.
+    """
+
+    def __init__(self, place: Place, last: Mapping[str, Any] | None) -> None:
+        self.place, self._last = place, last
+        self.seconds = 0.0
+        """What the last one took, from the first byte to the record."""
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def write(
+        self, trainer: pl.Trainer, name: str, facts: Mapping[str, Any], *, waits: bool
+    ) -> None:
+        """Save `trainer` as `name`, with `facts` in its record. To be called on all ranks.
+
+        Args:
+            waits: until it is there. Else it is written while training goes on, from a copy, where the strategy has
+                rank 0 write one file.
+        """
+        self.wait()
+        begun = time.monotonic()
+        path = self.place.member / "resume" / name
+        strategy = trainer.strategy
+        plain, held = strategy.checkpoint_io, _Held()
+        if type(plain) is TorchCheckpointIO:  # another one knows better where it writes
+            held.copies = not waits
+            strategy.checkpoint_io = held
+        try:
+            trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have saved
+        finally:
+            strategy.checkpoint_io = plain
+        if not trainer.is_global_zero:
+            return
+        save = held.save or (lambda: None)
+        if held.save is not None and not waits:
+            self.seconds = math.inf  # until it is known
+            self._thread = threading.Thread(target=self._behind, args=(save, path, facts, begun))
+            self._thread.start()
+        else:
+            save()
+            self._record(path, facts)
+            self.seconds = time.monotonic() - begun
+
+    def wait(self) -> None:
+        """Until what is being written is there. Raises what went wrong with it."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _behind(
+        self, save: Callable[[], None], path: Path, facts: Mapping[str, Any], begun: float
+    ) -> None:
+        try:
+            save()
+            self._record(path, facts)
+            self.seconds = time.monotonic() - begun
+        except BaseException as error:  # told by the next `wait`, in the thread that trains
+            self._error = error
+
+    def _record(self, path: Path, facts: Mapping[str, Any]) -> None:
+        before = {key: value for key, value in (self._last or {}).items() if key != "before"}
+        record = {
+            "schema": SCHEMA,
+            "checkpoint": str(path),
+            "bytes": _size(path),
+            "attempt": self.place.number,
+            **facts,
+            "before": before or None,
+        }
+        write_json(self.place.member / RESUME, record)
+        self._last = record
+        _forget_all_but(path.parent, {str(path), before.get("checkpoint")})
+
+
+class _Held(TorchCheckpointIO):
+    """Takes what Lightning would save; `save` then writes it, straight to disk."""
+
+    copies = False
+    """Whether training goes on in between."""
+    save: Callable[[], None] | None = None
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        held = _copy(checkpoint) if self.copies else checkpoint
+        self.save = lambda: _write(held, Path(path))
+
+
+def _copy(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """On the CPU; tensors that are one, as tied weights are, stay one."""
+    known: dict[Any, torch.Tensor] = {}
+
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if key not in known or not tensor.numel():
+            known[key] = tensor.detach().to("cpu", copy=True)
+        return known[key]
+
+    copied: dict[str, Any] = apply_to_collection(checkpoint, torch.Tensor, copy)
+    return copied
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, lambda file: torch.save(checkpoint, file))
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _damage(path: Path, size: int | None) -> str | None:
+    """What is wrong with a checkpoint; None if nothing is to be seen.
+
+    Files are read whole: torch's format, also in the folders of DeepSpeed's, has a checksum of each of its parts.
+    """
+    if not path.exists():
+        return "is gone"
+    if size is not None and (found := _size(path)) != size:
+        return f"has {found} bytes, and had {size}"
+    for file in sorted(path.rglob("*.pt")) if path.is_dir() else [path]:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                part = archive.testzip()
+        except (zipfile.BadZipFile, OSError) as error:
+            return f"cannot be read: {error}"
+        if part is not None:
+            return f"is damaged in {part}"
+    return None
+
+
+def _forget_all_but(folder: Path, named: Collection[Any]) -> None:
+    """The older ones, and what an attempt that was killed had begun to write."""
+    for path in folder.iterdir():
+        if str(path) in named:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

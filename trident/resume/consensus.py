@@ -1,0 +1,48 @@
+"""Whether all ranks stop, or save: asked of each other seldom, so that it costs nothing."""
+
+from __future__ import annotations
+
+import time
+
+import lightning.pytorch as pl
+import torch
+
+from trident.utils.signals import Stop
+
+__all__ = ["Agreement"]
+
+CHECK_S = 0.5
+"""About how often the ranks ask each other whether one of them was told to stop."""
+
+
+class Agreement:
+    """Counts batches, of which all ranks have equally many, and asks by their number: clocks differ."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self._asked_at = time.monotonic()
+        self._every = self._since = 1
+
+    def begin(self) -> None:
+        """Training begins: the time since the last question says nothing."""
+        self._asked_at = time.monotonic()
+
+    def is_time(self, trainer: pl.Trainer) -> bool:
+        """Whether to ask behind this batch; the same on all ranks. To be called behind each."""
+        self._since += 1
+        return trainer.world_size == 1 or self._since > self._every
+
+    def ask(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
+        """Whether any rank was told to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
+        if trainer.world_size == 1:
+            return self.stop.requested, is_due  # nobody to ask, and no device to wait for
+        now = time.monotonic()
+        passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
+        told = torch.tensor(
+            [float(self.stop.requested), float(is_due and trainer.is_global_zero), passed],
+            device=trainer.strategy.root_device,
+        )
+        stops, due, seconds_a_batch = trainer.strategy.reduce(told, reduce_op="max").tolist()
+        self._every = max(1, min(1000, int(CHECK_S / seconds_a_batch)))
+        self._since, self._asked_at = 0, now
+        return bool(stops), bool(due)

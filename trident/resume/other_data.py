@@ -1,0 +1,115 @@
+"""Training data that is not a TridentDataModule's, in a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+
+from trident.data.combine import read_of_each, tells_what_was_read
+from trident.data.loaders import heedless, length_of, tell_epoch
+from trident.data.partial_epoch import (
+    BATCHING,
+    FirstPass,
+    Leg,
+    batches_read,
+    epoch_read,
+    left_by_ranks,
+    require_order,
+)
+from trident.data.rng import Draws, Replayed
+from trident.data.sharding import Part, run_seed
+from trident.errors import ConfigError
+from trident.protocol.text import counted
+
+__all__ = ["Foreign"]
+
+
+class Foreign:
+    """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run has stopped.
+
+    What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
+    nothing is known. Has what a run that goes on asks of a :class:`TridentDataModule`. Made before the trainer sets
+    its data up.
+
+    Args:
+        skips: leave out what a checkpoint's run has read of the epoch.
+    """
+
+    def __init__(self, trainer: pl.Trainer, *, skips: bool) -> None:
+        self._trainer, self._loaders, self._skips = trainer, list[Any](), skips
+        self._order: Mapping[str, Any] | None = None
+        self._set_up = trainer.fit_loop.setup_data
+        # No hook of Lightning's comes between making a dataloader and beginning to read it, but for the strategy's.
+        trainer.fit_loop.setup_data = self._setup_data  # type: ignore[method-assign]
+
+    def tells_what_is_left(self, *, again: bool) -> bool:
+        """Whether that can be told in the middle of an epoch."""
+        return tells_what_was_read(self._mode(), _lengths(self._loaders))
+
+    def dealt(self) -> dict[str, Any]:
+        """What is seen of its dataloaders; that these give another order is not."""
+        order: dict[str, Any] = {}
+        for at, loader in enumerate(self._loaders):
+            order |= {f"dataloader {at}: {key}": getattr(loader, key, None) for key in BATCHING}
+            order[f"dataloader {at}: number of batches"] = length_of(loader)
+        return {"order": order, "batching": {}}
+
+    def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> None:
+        """Raises ConfigError where there were other ranks, and, when the dataloaders are made, for other batches."""
+        self._order = order
+        before, now = legs[0].ranks, self._trainer.world_size
+        if before != now:
+            raise ConfigError(
+                f"what {counted(before, 'rank')} left of the epoch in which the run was stopped cannot be dealt out "
+                f"to {now}: its data is not a TridentDataModule's\n"
+                f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh"
+            )
+
+    def forget(self) -> None:
+        """What was made to count a schedule's steps: it may have been begun, at the wrong place. Ahead of training."""
+        self._trainer.fit_loop._combined_loader = None
+
+    def _setup_data(self) -> None:
+        strategy, made = self._trainer.strategy, list[Any]()
+        process, read = strategy.process_dataloader, batches_read(self._trainer) * self._skips
+
+        def replayed(loader: Any) -> Any:
+            made.append(Replayed(heedless(process(loader)), run_seed(), self._epoch))
+            # A stream's first batch is read before Lightning's callbacks tell it.
+            tell_epoch(made[-1], self._epoch())
+            first = partial(self._rest, made, len(made) - 1, read)
+            return FirstPass(made[-1], first) if read else made[-1]
+
+        strategy.process_dataloader = replayed  # type: ignore[method-assign, assignment]
+        draws = Draws()
+        draws.begin(run_seed(), "train")
+        try:
+            with draws.drawing():  # a subset, for example, that is the same in each attempt
+                self._set_up()
+        finally:
+            strategy.process_dataloader = process  # type: ignore[method-assign]
+        if not made:
+            return  # it is called ahead of every epoch
+        self._loaders = made
+        if read and self._order is not None:
+            require_order(self._order, self.dealt()["order"])
+
+    def _epoch(self) -> int:
+        return epoch_read(self._trainer)
+
+    def _mode(self) -> Any:
+        loader: Any = self._trainer.fit_loop._combined_loader
+        return loader._mode
+
+    def _rest(self, loaders: Sequence[Any], at: int, read: int) -> Iterator[Any]:
+        """What is left of the epoch of one of them, when `read` batches of all were read."""
+        counts = _lengths(loaders)
+        mine = read_of_each(self._mode(), counts, read)[str(at)]
+        return left_by_ranks([loaders[at]], mine, Part(), epoch=self._epoch)
+
+
+def _lengths(loaders: Sequence[Any]) -> dict[str, int | None]:
+    return {str(at): length_of(loader) for at, loader in enumerate(loaders)}

@@ -1,0 +1,166 @@
+"""What a run has logged so far, so that one that goes on within an epoch comes to the epoch's true means.
+
+Lightning keeps it in memory only, and so does torchmetrics with the states of its objects; each rank has its own. The
+private names of both that this takes are used here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torchmetrics import Metric
+
+from trident.trainer.metric_state import forget
+
+__all__ = ["known_metrics", "restore", "state", "undoing"]
+
+State = dict[str, Any]
+
+_HOW = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph")
+_HOW_BY_DATA = ("add_dataloader_idx", "dataloader_idx", "metric_attribute")
+_LAST = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")
+
+
+def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
+    """This rank's: what the epoch has added up, the module's metrics, and the last value of everything; tensors, on the
+    CPU and of their own, in plain containers.
+    """
+    found = {
+        "epoch": [
+            {
+                "how": {name: getattr(result.meta, name) for name in (*_HOW, *_HOW_BY_DATA)},
+                "reduce": result.meta.reduce_fx.__name__,
+                "sync": [result.meta.sync.should, result.meta.sync.rank_zero_only],
+                "sums": dict(result.metric_state) if result.is_tensor else None,
+                "last": result._forward_cache,
+            }
+            for result in trainer.fit_loop.epoch_loop._results.values()
+            if not result.has_reset
+        ],
+        "metrics": {
+            name: {"updates": metric._update_count, "state": dict(metric.metric_state)}
+            for name, metric in _metrics(module).items()
+            if metric._update_count
+        },
+        "last": {name: dict(getattr(trainer._logger_connector, name)) for name in _LAST},
+    }
+    copied: State = apply_to_collection(
+        found, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True)
+    )
+    return copied
+
+
+def restore(
+    held: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
+) -> None:
+    """Go back to what `state` has told. To be called ahead of the first batch, or of the epoch."""
+    connector = trainer._logger_connector
+    for name, values in held["last"].items():
+        setattr(connector, name, _on(module.device, values))
+    for name, told in held["metrics"].items():  # between epochs, those that outlive one
+        if (metric := _metrics(module).get(name)) is not None:
+            for key, value in told["state"].items():
+                setattr(metric, key, _on(module.device, value))
+            metric._update_count, metric._computed = told["updates"], None
+    if not within_epoch:
+        return
+    for told in held["epoch"]:
+        _log_again(told, trainer, module)
+    connector._first_loop_iter = False  # on which Lightning would begin its sums anew
+
+
+def undoing(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
+    """Returns what undoes all that is logged and counted from now on.
+
+    What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.
+    """
+    results: Mapping[str, Any] = {} if trainer._results is None else trainer._results
+    said = {
+        key: (_own(result.metric_state), result._forward_cache)
+        for key, result in results.items()
+        if result.is_tensor and not result.has_reset
+    }
+    counted = {
+        name: (_own(metric.metric_state), metric._update_count)
+        for name, metric in _metrics(module).items()
+        if metric._update_count
+    }
+
+    def undo() -> None:
+        for key, result in results.items():
+            if not result.is_tensor or (key not in said and result.has_reset):
+                continue  # a metric, which is undone below, or nothing that was logged meanwhile
+            if key not in said:
+                result.reset()
+            state, before = said.get(key, ({}, result._forward_cache))
+            if (
+                not result.meta.sync.should
+            ):  # else it is one value on all ranks, and has to stay that
+                result._forward_cache = before
+            _set(result, state)
+            result.has_reset = False
+        for name, metric in _metrics(module).items():
+            state, metric._update_count = counted.get(name, ({}, 0))
+            _set(metric, state) if name in counted else forget(metric)
+            metric._computed = None
+
+    return undo
+
+
+def _own(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of its own: metrics add to theirs in place."""
+    return {
+        key: [*value] if isinstance(value, list) else value.detach().clone()
+        for key, value in state.items()
+    }
+
+
+def _set(metric: Metric, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        setattr(metric, name, value)
+
+
+def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Let Lightning make an entry as it was, then put its sums in."""
+    results, how = trainer.fit_loop.epoch_loop._results, dict(told["how"])
+    attribute, index = how["metric_attribute"], how.pop("dataloader_idx")
+    if told["sums"] is None:
+        value = dict(module.named_modules()).get(attribute)
+        if value is None:
+            return  # the metric is gone from the module
+    else:
+        value = torch.zeros((), device=module.device)
+    should, rank_zero_only = told["sync"]
+    before, results.dataloader_idx = results.dataloader_idx, index
+    results.log(
+        value=value,
+        reduce_fx=told["reduce"],
+        sync_dist=should,
+        sync_dist_fn=trainer.strategy.reduce,
+        rank_zero_only=rank_zero_only,
+        batch_size=1,
+        **how,
+    )
+    results.dataloader_idx = before
+    key = f"{how['fx']}.{how['name']}"
+    result = results[key if index is None or not how["add_dataloader_idx"] else f"{key}.{index}"]
+    for name, value in (told["sums"] or {}).items():
+        setattr(result, name, value.to(module.device))
+    result._forward_cache, result._computed = _on(module.device, told["last"]), None
+
+
+def _metrics(module: pl.LightningModule) -> dict[str, Metric]:
+    return {name: part for name, part in module.named_modules() if isinstance(part, Metric)}
+
+
+def _on(device: torch.device, values: Any) -> Any:
+    return apply_to_collection(values, torch.Tensor, lambda tensor: tensor.to(device))
+
+
+def known_metrics(trainer: pl.Trainer) -> dict[str, float]:
+    """All that was logged in the current stage, by name."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}

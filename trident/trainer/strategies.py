@@ -1,0 +1,215 @@
+"""Lightning's strategies as ``trainer/strategy`` names them, and how a model is cut for FSDP."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import lightning
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.seed import reset_seed
+from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies.ddp import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from trident.errors import ConfigError
+from trident.protocol.text import counted
+from trident.trainer.steps import batches_per_epoch
+
+__all__ = ["deepspeed", "fsdp", "require_ranks", "require_sharded", "shard"]
+
+
+def fsdp(**options: Any) -> Strategy:
+    """FSDP2, data parallel over all ranks; `options` are those of Lightning's ModelParallelStrategy."""
+    return _DataParallel(**options)
+
+
+def deepspeed(**options: Any) -> Strategy:
+    """Lightning's DeepSpeedStrategy with these options, also on a CPU (over gloo).
+
+    Raises:
+        ConfigError: deepspeed is not installed.
+    """
+    if find_spec("deepspeed") is None:
+        raise ConfigError(
+            "trainer/strategy asks for deepspeed, which is not installed\n"
+            "hint: pip install 'trident-sweep[deepspeed]'"
+        )
+    strategy = _DeepSpeed if torch.cuda.is_available() else _DeepSpeedOnCPU
+    return strategy(**options)
+
+
+def shard(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Cut a model's parameters over the ranks of `mesh`: repeated layers each, then the rest.
+
+    A layer is gathered when it is used, so that one at a time is whole. Cutting twice changes
+    nothing: Lightning configures a model for each stage.
+    """
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    for module in [*_layers(model, names), model]:
+        if isinstance(module, FSDPModule):
+            module.reshard()  # evaluation leaves the root whole
+        else:
+            fully_shard(module, mesh=mesh)
+
+
+def require_sharded(module: nn.Module) -> None:
+    """Every trainable parameter is cut: the gradients of others would differ between ranks."""
+    whole = [
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and not isinstance(parameter, DTensor)
+    ]
+    if whole:
+        raise ConfigError(
+            f"trainer/strategy=fsdp shards `self.model`, and {whole[0]} is outside of it "
+            f"({len(whole)} such parameters)\n"
+            "hint: hold it in self.model, override configure_model, or take trainer/strategy=ddp"
+        )
+
+
+def require_ranks(strategy: Strategy, before: int) -> None:
+    """Raises ConfigError where a checkpoint of `before` ranks cannot be read by those that there are."""
+    if isinstance(strategy, DeepSpeedStrategy) and strategy.world_size != before:
+        raise ConfigError(
+            f"DeepSpeed's checkpoint has the parts of {counted(before, 'rank')}, and there are "
+            f"{strategy.world_size} now, for which it cannot be cut again\n"
+            f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh; ddp and fsdp take any number"
+        )
+
+
+def _layers(model: nn.Module, names: set[str]) -> list[nn.Module]:
+    """Inner layers before those that hold them, as FSDP wants them."""
+    listed = {
+        id(layer)
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList)
+        for layer in module
+    }
+    found = [
+        module
+        for module in model.modules()
+        if module is not model
+        and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+        and (id(module) in listed or type(module).__name__ in names)
+        and any(True for _ in module.parameters())
+    ]
+    return found[::-1]
+
+
+class _DataParallel(ModelParallelStrategy):
+    """Lightning's own default is tensor parallelism in a node, whose ranks would have to read the
+    same data.
+    """
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
+        super().setup_environment()
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        trainer = self.lightning_module.trainer if self.lightning_module else None
+        if trainer is not None and trainer.state.fn != TrainerFn.FITTING:
+            # Lightning would restore the last fit's, and fails on optimizers without a state.
+            self.optimizers = []
+        optimizers = self.optimizers
+        self.optimizers, groups = _without_state(optimizers, checkpoint_path, weights_only)
+        try:
+            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        finally:
+            self.optimizers = optimizers
+        for optimizer, saved in groups:
+            for group, old in zip(optimizer.param_groups, saved, strict=True):
+                group.update((key, value) for key, value in old.items() if key != "params")
+        return checkpoint
+
+
+_Groups = list[tuple[Optimizer, list[dict[str, Any]]]]
+
+
+def _without_state(
+    optimizers: list[Optimizer], path: str | Path, weights_only: bool | None
+) -> tuple[list[Optimizer], _Groups]:
+    """The optimizers that Lightning can restore, and the others with their saved groups (learning rates).
+
+    Lightning looks at the first entry of a state, and plain SGD's has none.
+    """
+    if not optimizers or Path(path).is_dir():
+        return optimizers, []
+    checkpoint = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
+    states = checkpoint.get("optimizer_states", [])
+    if not states or any(state["state"] for state in states):
+        return optimizers, []
+    groups = [state["param_groups"] for state in states]
+    return [], list(zip(optimizers, groups, strict=True))
+
+
+class _DeepSpeed(DeepSpeedStrategy):
+    """Lightning's, with ZeRO-3 checkpoints that can be evaluated, and no step that is lost."""
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            _require_whole_steps(trainer)
+        super().setup(trainer)
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        module = self.lightning_module
+        assert module is not None
+        fits = module.trainer.state.fn == TrainerFn.FITTING
+        if fits or not self.zero_stage_3 or self.load_full_weights:
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        # deepspeed restores cut parameters by way of an optimizer, and evaluation has none.
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+        weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint_path))
+        checkpoint = {"state_dict": weights, "pytorch-lightning_version": lightning.__version__}
+        self._restore_zero_state(checkpoint, strict=module.strict_loading)
+        return checkpoint
+
+
+def _require_whole_steps(trainer: pl.Trainer) -> None:
+    """Lightning takes a last, smaller step at an epoch's end; DeepSpeed counts on into the next."""
+    accumulate, batches = trainer.accumulate_grad_batches, batches_per_epoch(trainer)
+    if accumulate > 1 and (batches is None or batches % accumulate):
+        length = (
+            "a number of batches that is not known" if batches is None else f"{batches} batches"
+        )
+        rest = (batches or 0) % accumulate
+        hint = f"trainer.limit_train_batches={(batches or 0) - rest}, or " if batches else ""
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches={accumulate} does not divide an epoch of {length}, "
+            f"and DeepSpeed would carry the rest over into the next\nhint: {hint}"
+            "trainer/strategy=fsdp"
+        )
+
+
+class _DeepSpeedOnCPU(_DeepSpeed):
+    """Lightning's but for its refusal of a CPU, on which deepspeed's own engine runs over gloo."""
+
+    def setup_environment(self) -> None:
+        DDPStrategy.setup_environment(self)  # what Lightning does after its check
+
+    @property
+    def root_device(self) -> torch.device:
+        return torch.device("cpu", 0)  # deepspeed reads the index
+
+    def setup_distributed(self) -> None:
+        # Lightning's but for comparing the indices of GPUs with local ranks.
+        import deepspeed
+
+        # Else C++ is compiled in front of the first run, in a folder that all runs of a user share:
+        # one killed meanwhile leaves a lock behind on which all others wait for ever.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        reset_seed()
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
