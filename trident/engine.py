@@ -23,11 +23,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from trident.callbacks import (
-    Alike,
     Epochs,
     Fillers,
     Journal,
-    Judge,
+    ObjectiveMetric,
+    RankConsistency,
     StopBetweenBatches,
     require_metric,
 )
@@ -38,7 +38,7 @@ from trident.output.result import Result
 from trident.protocol.ranks import detect
 from trident.protocol.records import lower_is_better
 from trident.resume.callback import MINUTES, Resumable
-from trident.resume.checkpoints import Place
+from trident.resume.checkpoints import ResumeDir
 from trident.trainer.environment import cluster_environment, trainer_size
 from trident.trainer.logged_values import known_metrics
 from trident.utils.enums import Split
@@ -77,7 +77,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
-    place = Place.of(os.environ)
+    place = ResumeDir.of(os.environ)
     begins = place.latest() if fits and place is not None else None
     # Sized before anything is built: ranks that contradict the config are the cheapest error there
     # is.
@@ -109,7 +109,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
                 else:
                     _go_on(trainer, data, begins)
             for judge in _callbacks_of(trainer):
-                if isinstance(judge, Judge):
+                if isinstance(judge, ObjectiveMetric):
                     result.metrics = judge.last | result.metrics | judge.of_the_best(trainer)
             result.score = _score(settings.get("optimized_metric"), result.metrics)
             ckpt_path = result.best
@@ -173,7 +173,7 @@ def _trainer(
     cfg: DictConfig,
     size: Mapping[str, int],
     datamodule: Any,
-    place: Place | None,
+    place: ResumeDir | None,
     begins: Mapping[str, Any] | None,
 ) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
@@ -226,7 +226,7 @@ def _root(cfg: DictConfig) -> dict[str, str]:
 
 
 def _callbacks(
-    cfg: DictConfig, place: Place | None, begins: Mapping[str, Any] | None
+    cfg: DictConfig, place: ResumeDir | None, begins: Mapping[str, Any] | None
 ) -> list[Callback]:
     callbacks: list[Callback] = instantiate_objects(cfg, "callbacks")
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
@@ -237,9 +237,9 @@ def _callbacks(
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
         callbacks = [resumable.ahead, *callbacks, resumable]
-    callbacks += [Epochs(), Fillers(), Alike(), StopBetweenBatches()]
+    callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
-        callbacks.append(Judge(name))
+        callbacks.append(ObjectiveMetric(name))
     if HydraConfig.initialized():
         directory = Path(HydraConfig.get().runtime.output_dir)
         callbacks.append(Journal(directory, int(os.environ.get("TRIDENT_ATTEMPT", "0"))))

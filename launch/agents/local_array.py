@@ -58,7 +58,7 @@ class _Running:
     detail: str | None = None
     kill_at: float | None = None
     """When workers that are still there are told to end, or are killed once they have been told."""
-    told: bool = False
+    signalled: bool = False
 
     def ended(self) -> bool:
         return all([worker.poll() is not None for worker in self.workers])
@@ -252,8 +252,8 @@ class Runner:
         if member.kill_at is None and member.failed():
             member.kill_at = now + GRACE_AFTER_FAILURE_S
         if member.kill_at is not None and now >= member.kill_at:
-            member.tell(signal.SIGKILL if member.told else signal.SIGTERM)
-            member.told, member.kill_at = True, now + GRACE_AFTER_TERM_S
+            member.tell(signal.SIGKILL if member.signalled else signal.SIGTERM)
+            member.signalled, member.kill_at = True, now + GRACE_AFTER_TERM_S
 
     def _finish(self, member: _Running) -> None:
         self.running.remove(member)

@@ -26,7 +26,7 @@ from ..errors import LaunchError
 from ..schedulers.slurm import client as slurm
 from ..schedulers.slurm.flags import sbatch_flags, srun_flags
 from ..sweepdir.provenance import own_version
-from .rendezvous import Meeting, NotMet, meet
+from .rendezvous import Rendezvous, RendezvousError, meet
 
 __all__ = ["Probe", "main"]
 
@@ -158,7 +158,7 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
     assert task is not None, "the probe is a batch job"
     hosts = list(task.hosts)
     write_json(folder / "hosts.json", {"hosts": hosts})
-    meeting = Meeting(hosts, 1, address="{host}", seconds=MEETING_S)
+    meeting = Rendezvous(hosts, 1, address="{host}", seconds=MEETING_S)
     found: dict[str, Any] = {
         "hosts": hosts,
         "programs": slurm.refusals_here(task.job, environ),
@@ -170,7 +170,7 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
             meeting.step()
             time.sleep(POLL_S)
         found["met_s"] = time.monotonic() - begun if meeting.met else None
-    except NotMet as error:
+    except RendezvousError as error:
         found["not_met"] = str(error)
     write_json(folder / "head.json", found)
     code = ranks.wait()
@@ -181,8 +181,8 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
 def _node(folder: Path, environ: Mapping[str, str]) -> int:
     host = slurm.node_name(environ)
     ranks = detect(environ) or Ranks.alone()
-    told = read_json(folder / "login.json")
-    hello = {"host": host, "sees_login": told is not None, "version": own_version()}
+    signalled = read_json(folder / "login.json")
+    hello = {"host": host, "sees_login": signalled is not None, "version": own_version()}
     write_json(folder / f"hello-{host}.json", {**hello, "python": sys.version.split()[0]})
     try:
         meet(
@@ -196,7 +196,7 @@ def _node(folder: Path, environ: Mapping[str, str]) -> int:
             },
             seconds=MEETING_S,
         )
-    except NotMet as error:
+    except RendezvousError as error:
         sys.stderr.write(f"{error}\n")
     hosts = (read_json(folder / "hosts.json") or {}).get("hosts", [host])
     begun = time.monotonic()

@@ -120,10 +120,10 @@ def _environment(
 
 def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
-    if child.told in ENDING:
-        end["told"] = child.told.name  # whatever it exits with, it has not run to its end
-    if code and (child.told in ENDING or (child.told and code == -child.told)):
-        end["detail"] = f"ended by {child.told.name}" if child.told else None
+    if child.signalled in ENDING:
+        end["told"] = child.signalled.name  # whatever it exits with, it has not run to its end
+    if code and (child.signalled in ENDING or (child.signalled and code == -child.signalled)):
+        end["detail"] = f"ended by {child.signalled.name}" if child.signalled else None
     elif code:
         end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
         end["detail"] = detail_of(code, tail)
@@ -134,7 +134,7 @@ class Child:
     """The rank's process, in a session of its own with all that it starts."""
 
     def __init__(self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str]) -> None:
-        self.told: signal.Signals | None = None
+        self.signalled: signal.Signals | None = None
         self._told_at = 0.0
         self._parent = os.getppid()
         for number in FORWARDED:
@@ -152,7 +152,9 @@ class Child:
         """The exit code; negative for a signal. Nothing of the child's session is left when this returns."""
         while (code := self._poll()) is None:
             if os.getppid() != self._parent:
-                self._tell(signal.SIGTERM)  # the launcher is gone, and nobody would see this end
+                self._forward_signal(
+                    signal.SIGTERM
+                )  # the launcher is gone, and nobody would see this end
                 if time.monotonic() - self._told_at > KILL_AFTER_S:
                     kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
@@ -165,11 +167,11 @@ class Child:
             return None
 
     def _forward(self, number: int, frame: Any) -> None:
-        self._tell(signal.Signals(number))
+        self._forward_signal(signal.Signals(number))
 
-    def _tell(self, number: signal.Signals) -> None:
-        if self.told is not number:
-            self.told, self._told_at = number, time.monotonic()
+    def _forward_signal(self, number: signal.Signals) -> None:
+        if self.signalled is not number:
+            self.signalled, self._told_at = number, time.monotonic()
             kill_group(self.process.pid, number)
 
 

@@ -17,16 +17,16 @@ from typing import Any
 
 from ..errors import LaunchError
 
-__all__ = ["Meeting", "NotMet", "meet"]
+__all__ = ["Rendezvous", "RendezvousError", "meet"]
 
 Hello = Mapping[str, Any]
 
 
-class NotMet(LaunchError):
+class RendezvousError(LaunchError):
     """The ranks that should train together are not there, or are not what they should be."""
 
 
-class Meeting:
+class Rendezvous:
     """The listening side.
 
     Args:
@@ -67,7 +67,7 @@ class Meeting:
         try:
             self._hear()
             self._check()
-        except NotMet as error:
+        except RendezvousError as error:
             self._answer({"error": str(error)})
             raise
         if len(self._there) == len(self.hosts) * self.tasks_per_node:
@@ -122,26 +122,28 @@ class Meeting:
         size = len(self.hosts) * self.tasks_per_node
         twice = [rank for rank, count in Counter(h["rank"] for h in there).items() if count > 1]
         if twice:
-            raise NotMet(f"rank {twice[0]} is there twice: {_places(there, twice[0])}")
+            raise RendezvousError(f"rank {twice[0]} is there twice: {_places(there, twice[0])}")
         for hello in there:
             if hello["world_size"] != size:
-                raise NotMet(
+                raise RendezvousError(
                     f"rank {hello['rank']} on {hello['host']} sees {hello['world_size']} ranks, expected {size}"
                 )
             where = self.hosts[hello["rank"] // self.tasks_per_node]
             if hello["host"] != where:
-                raise NotMet(f"rank {hello['rank']} is on {hello['host']}, expected {where}")
+                raise RendezvousError(
+                    f"rank {hello['rank']} is on {hello['host']}, expected {where}"
+                )
         seen = {hello["sees"]: hello for hello in there}
         if len(seen) > 1:
             one, other = list(seen.values())[:2]
-            raise NotMet(
+            raise RendezvousError(
                 f"rank {one['rank']} on {one['host']} sees other code or configs than rank {other['rank']} on "
                 f"{other['host']}\nhint: is the file system of both up to date, and their Python the same?"
             )
         if time.monotonic() > self._limit and len(there) < size:
             missing = sorted(set(range(size)) - {hello["rank"] for hello in there})
             named = ", ".join(f"{r} on {self.hosts[r // self.tasks_per_node]}" for r in missing[:8])
-            raise NotMet(
+            raise RendezvousError(
                 f"{len(missing)} of {size} ranks did not come within {self.seconds:g} s: rank {named}"
             )
 
@@ -169,11 +171,13 @@ def meet(invitation: str, hello: Hello, *, seconds: float = 3600) -> Mapping[str
             with sock.makefile("rb") as file:
                 answer = _parsed(file.readline())
     except OSError as error:
-        raise NotMet(f"the head node {host} cannot be reached at port {port}: {error}") from None
+        raise RendezvousError(
+            f"the head node {host} cannot be reached at port {port}: {error}"
+        ) from None
     if answer is None:
-        raise NotMet(f"the head node {host} ended before all ranks were there")
+        raise RendezvousError(f"the head node {host} ended before all ranks were there")
     if "error" in answer:
-        raise NotMet(answer["error"])
+        raise RendezvousError(answer["error"])
     return answer
 
 

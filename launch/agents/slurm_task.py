@@ -26,13 +26,13 @@ from ..core.resources import Resources
 from ..core.states import Attempt, Cause
 from ..errors import LaunchError
 from ..lib.processes import identity
-from ..monitoring.attempts import in_vain
+from ..monitoring.attempts import attempts_without_progress
 from ..planning.app import App
 from ..schedulers.base import select
-from ..schedulers.slurm.client import Task, is_running, requeue, silent
-from ..schedulers.submission import feed
+from ..schedulers.slurm.client import Task, is_running, requeue, unreachable_nodes
+from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
-from .rendezvous import Meeting, NotMet
+from .rendezvous import Rendezvous, RendezvousError
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ POLL_S = 0.05
 GRACE_S = 20.0
 """How long the ranks may take to end by themselves when they have not met, before srun is killed."""
 
-IN_VAIN = 10
+MAX_ATTEMPTS_WITHOUT_PROGRESS = 10
 """Attempts in a row that were preempted, or lost a node, before they left a checkpoint: more would end alike."""
 
 
@@ -59,21 +59,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         )
         return 0
     array = replace(array, job=task.array_job)
-    feed(sweep, array, say)
+    submit_next(sweep, array, say)
     try:
-        return Element(sweep, array, task, argv[separator + 1 :]).run(environ)
+        return ArrayTask(sweep, array, task, argv[separator + 1 :]).run(environ)
     finally:
-        feed(sweep, array, say)
+        submit_next(sweep, array, say)
 
 
-class Element:
+class ArrayTask:
     def __init__(self, sweep: SweepDir, array: Array, task: Task, command: Sequence[str]) -> None:
         self.sweep, self.array, self.task, self.command = sweep, array, task, command
         self.index = task.number + array.offset
         self.resources = Resources(**array.launcher["resources"])
         self.options: Mapping[str, Any] = array.launcher["options"]
         self.srun: subprocess.Popen[bytes] | None = None
-        self.told: signal.Signals | None = None
+        self.signalled: signal.Signals | None = None
         self.warned = False
         """Whether its time was said to be over soon."""
         self.started = time.monotonic()
@@ -98,8 +98,8 @@ class Element:
             say(f"member {self.index}: {end['detail']}")
             return 1
         for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self._tell)
-        meeting = Meeting(
+            signal.signal(number, self._forward_signal)
+        meeting = Rendezvous(
             self.task.hosts,
             self.resources.tasks_per_node,
             address=self.options["master_address"],
@@ -129,8 +129,8 @@ class Element:
         """The end of an attempt that is not worth starting, since all those before it came to nothing."""
         if not App.from_record(self.sweep.record["app"]).leaves_result:
             return None  # nobody knows how far another app has come
-        past = in_vain(self.sweep, self.index, self.task.array_job)
-        if len(past) < IN_VAIN:
+        past = attempts_without_progress(self.sweep, self.index, self.task.array_job)
+        if len(past) < MAX_ATTEMPTS_WITHOUT_PROGRESS:
             return None
         detail = f"{len(past)} attempts in a row ended before a checkpoint; `trident-sweep resume` starts it again"
         return {"cause": past[-1].cause or Cause.LOST, "detail": detail}
@@ -144,7 +144,7 @@ class Element:
         return native is not None and not native.state.ended
 
     def _start(
-        self, attempt: int, meeting: Meeting, environ: Mapping[str, str]
+        self, attempt: int, meeting: Rendezvous, environ: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         srun, *rest = self.command
         logs = self.sweep.rank_log_pattern(self.index, attempt)
@@ -161,14 +161,14 @@ class Element:
             },
         )
 
-    def _watch(self, srun: subprocess.Popen[bytes], meeting: Meeting) -> str | None:
+    def _watch(self, srun: subprocess.Popen[bytes], meeting: Rendezvous) -> str | None:
         """Stay until srun has ended. Returns what kept the ranks from meeting, if anything did."""
         failure, limit = None, None
         while srun.poll() is None:
             if failure is None:
                 try:
                     meeting.step()
-                except NotMet as error:
+                except RendezvousError as error:
                     failure, limit = str(error), time.monotonic() + 3
                     say(f"member {self.index}: {failure}")
             if limit is not None and time.monotonic() > limit:
@@ -178,8 +178,8 @@ class Element:
             time.sleep(POLL_S)
         return failure
 
-    def _tell(self, number: int, frame: Any) -> None:
-        self.told = signal.Signals(number)
+    def _forward_signal(self, number: int, frame: Any) -> None:
+        self.signalled = signal.Signals(number)
         self.warned = self.warned or number == signal.SIGUSR2
         # srun hands a signal on to every task. With TERM it would end the step, and SLURM has told the tasks by itself.
         if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
@@ -225,7 +225,7 @@ class Element:
             return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
         if failure is not None:
             return {"cause": Cause.LOST, "detail": failure}
-        if self._was_told(attempt) and not self._still_running():
+        if self._was_signalled(attempt) and not self._still_running():
             return self._ended_by_slurm()
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
             for rank in range(self.resources.tasks):
@@ -238,7 +238,7 @@ class Element:
             minutes = self.options.get("timeout_min")
             detail = f"its time of {minutes:g} min is over" if minutes else "its time is over"
             return {"cause": Cause.TIMEOUT, "detail": detail}
-        if self._was_told(attempt):
+        if self._was_signalled(attempt):
             return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
         return {}
 
@@ -247,7 +247,7 @@ class Element:
         if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
             return []
         try:
-            return silent(self.task.hosts)
+            return unreachable_nodes(self.task.hosts)
         except LaunchError as error:
             say(f"scontrol cannot be asked: {error}")
             return []
@@ -262,16 +262,16 @@ class Element:
             return {"cause": Cause.TIMEOUT, "detail": detail}
         return {}  # the scheduler knows
 
-    def _was_told(self, attempt: Attempt) -> bool:
+    def _was_signalled(self, attempt: Attempt) -> bool:
         """Whether somebody outside has told the member to stop: this process, or all its ranks.
 
         Where one rank fails by itself, srun tells the others.
         """
-        if self.told is not None or attempt.stopped:
+        if self.signalled is not None or attempt.stopped:
             return True
-        told = [rank for rank in attempt.ranks if rank.get("told")]
+        signalled = [rank for rank in attempt.ranks if rank.get("told")]
         well = [rank for rank in attempt.ranks if rank.get("exit") == 0 and not rank.get("told")]
-        return bool(told) and len(told) + len(well) == self.resources.tasks
+        return bool(signalled) and len(signalled) + len(well) == self.resources.tasks
 
     def _still_running(self) -> bool:
         try:

@@ -81,10 +81,10 @@ def _find(reference: str | None) -> Any:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from ..operations.submit import Request, plan, script_text, submit
+    from ..operations.submit import SubmitRequest, plan, script_text, submit
     from .tables import plan_text
 
-    request = Request(
+    request = SubmitRequest(
         args.overrides,
         directory=Path.cwd(),
         name=args.name,

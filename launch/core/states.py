@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Attempt", "Cause", "Native", "State", "Status", "derive", "of_slurm"]
+__all__ = ["Attempt", "Cause", "SchedulerState", "State", "Status", "derive", "of_slurm"]
 
 
 class State(StrEnum):
@@ -35,7 +35,7 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class SchedulerState:
     """What the scheduler says of a job or an array task; `reason` is in its own words."""
 
     state: State
@@ -76,7 +76,7 @@ _PLAIN = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 _HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 
 
-def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> Native:
+def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> SchedulerState:
     """What squeue or sacct say of an array task, in our words; a state that is not known stays UNKNOWN.
 
     What never moves by itself says so, with the command that frees it.
@@ -91,7 +91,7 @@ def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> Nati
             said = f"stuck: {said}; `scontrol release {task}` frees it"
         elif said == "DependencyNeverSatisfied":
             said = f"stuck: {said}; `scontrol update jobid={task} dependency=` frees it"
-    return Native(state=state, reason=said, cause=cause)
+    return SchedulerState(state=state, reason=said, cause=cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class Status:
 
 
 def derive(
-    *, attempt: Attempt | None, job: str | None, cancelled: bool, native: Native | None
+    *, attempt: Attempt | None, job: str | None, cancelled: bool, native: SchedulerState | None
 ) -> Status:
     """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's word.
 
@@ -167,10 +167,10 @@ def derive(
 
 
 def _not_started(
-    number: int | None, job: str | None, cancelled: bool, native: Native | None
+    number: int | None, job: str | None, cancelled: bool, native: SchedulerState | None
 ) -> Status:
     unknown = native is None
-    native = native or Native(state=State.FAILED)
+    native = native or SchedulerState(state=State.FAILED)
     if cancelled or native.state is State.CANCELLED:
         return Status(
             state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number
@@ -187,7 +187,7 @@ def _not_started(
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 
 
-def _ended(attempt: Attempt, cancelled: bool, native: Native | None) -> Status:
+def _ended(attempt: Attempt, cancelled: bool, native: SchedulerState | None) -> Status:
     end = attempt.end or {}
     if native is not None and native.cause and not end.get("cause"):
         # The scheduler ended it before its own records could say why.

@@ -10,7 +10,7 @@ from typing import Any
 from ..core.states import Attempt, Cause, derive
 from ..sweepdir.sweep import SweepDir
 
-__all__ = ["Past", "codes", "earlier", "in_vain", "summary"]
+__all__ = ["Past", "attempts_without_progress", "codes", "earlier", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
     )
 
 
-def in_vain(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
+def attempts_without_progress(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
     """The member's attempts under a job that has started it again and again, since one of them left a checkpoint."""
     past = earlier(sweep, index, sweep.last_attempt(index))
     saved = sweep.saved_by(index)

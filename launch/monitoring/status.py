@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.arrays import Array
 from ..core.members import Member
-from ..core.states import Attempt, Cause, Native, State, Status, derive
+from ..core.states import Attempt, Cause, SchedulerState, State, Status, derive
 from ..errors import SchedulerError
 from ..schedulers.base import select
 from ..schedulers.submission import waiting
@@ -69,7 +69,7 @@ class Watch:
 
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
-        self._known: dict[str, Native] | None = None
+        self._known: dict[str, SchedulerState] | None = None
         self._asked_at = 0.0
 
     def look(self) -> list[Report]:
@@ -79,13 +79,13 @@ class Watch:
         return report(self.sweep, native=self._known)
 
 
-def asked(sweep: SweepDir) -> dict[str, Native]:
+def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
     """What the schedulers say now of the members that their records do not show to be done."""
     return _natives(owners(sweep), {m.index: sweep.last_attempt(m.index) for m in sweep.members()})
 
 
 def report(
-    sweep: SweepDir, *, progress: bool = True, native: Mapping[str, Native] | None = None
+    sweep: SweepDir, *, progress: bool = True, native: Mapping[str, SchedulerState] | None = None
 ) -> list[Report]:
     """All members; `native` is what the schedulers said, asked now where it is left out."""
     owning = owners(sweep)
@@ -144,14 +144,14 @@ def _found_again(sweep: SweepDir, array: Array) -> Array:
 
 def _natives(
     owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
-) -> dict[str, Native]:
+) -> dict[str, SchedulerState]:
     """What the schedulers say of the members whose records do not say that they are done."""
     asked: dict[str, set[str]] = {}
     for index, array in owning.items():
         attempt, task = attempts[index], array.task(index)
         if task is not None and not (attempt is not None and attempt.completed):
             asked.setdefault(array.launcher["name"], set()).add(task)
-    found: dict[str, Native] = {}
+    found: dict[str, SchedulerState] = {}
     for name, tasks in asked.items():
         found.update(select(name).states(tasks))
     return found
@@ -162,7 +162,7 @@ def _report(
     member: Member,
     array: Array | None,
     attempt: Attempt | None,
-    native: Native | None,
+    native: SchedulerState | None,
     progress: bool,
 ) -> Report:
     status = derive(

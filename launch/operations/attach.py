@@ -44,7 +44,7 @@ def attach(
     if owners(sweep)[index].launcher["name"] == "trident_local":
         return _here(words, directory, record["process"])
     hosts = attempt.lease["hosts"]
-    argv = slurm.beside(
+    argv = slurm.overlap(
         attempt.lease["task"], host=hosts[record["node_rank"]], directory=directory, pty=terminal
     )
     environment = for_sbatch(os.environ, "")

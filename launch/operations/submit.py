@@ -18,7 +18,7 @@ from ..core.states import State, Status
 from ..errors import UsageError
 from ..lib.filesystems import is_memory, kind_of
 from ..monitoring.status import statuses
-from ..planning.app import App, absolute, foreign, ours, plan_foreign
+from ..planning.app import App, absolute, external, ours, plan_external
 from ..planning.plan import Cut, Plan
 from ..schedulers.base import default_launcher, scheduler_of
 from ..schedulers.local import machine
@@ -31,8 +31,8 @@ from ..sweepdir.snapshot import freeze
 from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
-    "Asked",
-    "Request",
+    "ResolvedResources",
+    "SubmitRequest",
     "check_resources",
     "code_of",
     "plan",
@@ -47,7 +47,7 @@ _REFUSED_OPTIONS = {
 }
 
 
-class Request:
+class SubmitRequest:
     """What the user typed: overrides, and where the configs are."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Request:
         self.overrides = list(overrides)
         self.directory = directory
         self.name = name
-        self.foreign = app
+        self.external = app
         self.after, self.canary = after, canary
         self.config_path, self.config_name, self.config_dir = config_path, config_name, config_dir
 
@@ -79,11 +79,11 @@ class Request:
         )
 
 
-def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
+def plan(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepDir]:
     """Everything that can be found wrong is found here; nothing is written."""
     from ..planning.compose import compose, launcher_options
 
-    if request.foreign is None:
+    if request.external is None:
         app = ours(
             config_path_=request.config_path,
             config_name=request.config_name,
@@ -101,12 +101,12 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         points, options, trainers = composed.points, composed.options, composed.trainers
         launcher = scheduler_of(composed.launcher, options.get("_target_"))
     else:
-        app = foreign(request.foreign, request.directory)
+        app = external(request.external, request.directory)
         for override in request.overrides:
             refuse_ours(key_of(override), override)
         chosen = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
         mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
-        points = plan_foreign(app, [o for o in request.overrides if o not in (*mine, *chosen)])
+        points = plan_external(app, [o for o in request.overrides if o not in (*mine, *chosen)])
         choice, trainers = chosen[-1].partition("=")[2] if chosen else default_launcher(), [{}]
         options = launcher_options(
             mine,
@@ -179,7 +179,7 @@ def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ResolvedResources:
     """What a sweep asks for, after it was held against what there is."""
 
     resources: Resources
@@ -194,7 +194,7 @@ def check_resources(
     trainers: Sequence[Mapping[str, Any]],
     *,
     members: int,
-) -> Asked:
+) -> ResolvedResources:
     """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
     for key, why in _REFUSED_OPTIONS.items():
         if options.get(key) is not None:
@@ -218,11 +218,13 @@ def check_resources(
     (resources,) = found
     wanted = options.get("array_parallelism", "auto")
     if local:
-        return Asked(resources=resources, slots=parallelism(wanted, resources, here))
+        return ResolvedResources(resources=resources, slots=parallelism(wanted, resources, here))
     return _on_slurm(options, resources, throttle(wanted), members)
 
 
-def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members: int) -> Asked:
+def _on_slurm(
+    options: Mapping[str, Any], asked: Resources, slots: int, members: int
+) -> ResolvedResources:
     from ..schedulers.slurm.client import cut, limits
     from ..schedulers.slurm.limits import refuse
 
@@ -235,7 +237,7 @@ def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members:
         limit_min=options.get("timeout_min"),
     )
     fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
-    return Asked(resources=asked, slots=slots, cut=fits)
+    return ResolvedResources(resources=asked, slots=slots, cut=fits)
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -357,7 +359,7 @@ def script_text(plan: Plan, sweep: SweepDir) -> str:
 
 def with_options(
     record: Mapping[str, Any], overrides: Sequence[str], *, members: int
-) -> tuple[Asked, dict[str, Any]]:
+) -> tuple[ResolvedResources, dict[str, Any]]:
     """An earlier array's launcher with `hydra.launcher.KEY=VALUE` on top, checked like any other."""
     from ..planning.compose import launcher_options
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
-__all__ = ["App", "foreign", "ours", "plan_foreign", "write_plan"]
+__all__ = ["App", "external", "ours", "plan_external", "write_plan"]
 
 _PLAN_FILE = "TRIDENT_PLAN_FILE"
 
@@ -93,7 +93,7 @@ def ours(
     return App(command=command, directory=str(directory), source=str(directory), leaves_result=True)
 
 
-def foreign(command: str, directory: Path) -> App:
+def external(command: str, directory: Path) -> App:
     """Any Hydra app, by the words that start it: ``python train.py``."""
     words = shlex.split(command)
     if not words:
@@ -113,7 +113,7 @@ def absolute(path: str, directory: Path) -> str:
 # -- planning a foreign app: it is asked itself, since its config path and name stand in its own decorator -----------
 
 
-def plan_foreign(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
+def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The points of a sweep over `app`, expanded and checked by the app's own Hydra in a process of its own."""
     for_hydra = [override for override in overrides if key_of(override).startswith("hydra")]
     # Sweepers are told of the others alone, and members are single runs.

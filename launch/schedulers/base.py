@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..core.states import Native
+from ..core.states import SchedulerState
 from ..errors import UsageError
 
 __all__ = ["Scheduler", "default_launcher", "scheduler_of", "select"]
@@ -25,7 +25,7 @@ class Scheduler(Protocol):
         """The job of a script that was submitted under this name, where the id was lost with who submitted it."""
         ...
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
         """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten: left out."""
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ..core.resources import Machine
-from ..core.states import Native, State
+from ..core.states import SchedulerState, State
 from ..errors import SchedulerError
 from ..lib.command import run
 from ..lib.environment import clean
@@ -36,7 +36,7 @@ class LocalScheduler:
         """Nothing: a runner's first act is to say who it is."""
         return None
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
         jobs = {task: task.rpartition("_")[0] for task in tasks}
         known = {job: _state(job) for job in set(jobs.values())}
         return {task: native for task, job in jobs.items() if (native := known[job]) is not None}
@@ -45,11 +45,11 @@ class LocalScheduler:
         """Nothing: the runners look for the marks that already lie there many times a second."""
 
 
-def _state(job: str) -> Native | None:
+def _state(job: str) -> SchedulerState | None:
     if not is_here(job):
         host = job.rpartition(":")[0].rpartition(":")[0]
-        return Native(state=State.UNKNOWN, reason=f"launched on {host}: ask there")
-    return Native(state=State.RUNNING) if alive(job) else None
+        return SchedulerState(state=State.UNKNOWN, reason=f"launched on {host}: ask there")
+    return SchedulerState(state=State.RUNNING) if alive(job) else None
 
 
 def machine(environ: Mapping[str, str]) -> Machine:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.arrays import Array
-from ..core.states import Native, State
+from ..core.states import SchedulerState, State
 from ..errors import LaunchError
 from ..planning.plan import Plan
 from ..sweepdir.sweep import SweepDir
@@ -19,7 +19,7 @@ from .base import select
 from .slurm.client import refuse_script
 from .templates import script_of
 
-__all__ = ["feed", "submit_all", "waiting"]
+__all__ = ["submit_all", "submit_next", "waiting"]
 
 STALE_S = 300.0
 """After which who said that he submits an array, and has not, has died."""
@@ -70,7 +70,7 @@ def _submit(sweep: SweepDir, array: Array, waits: Sequence[str]) -> None:
     sweep.record_submission(array, job)
 
 
-def feed(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
+def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
     """What a task of an array does for the one that follows it: submits it, as soon as there is room for it.
 
     To be called when a task begins, and again when it ends. Never raises: the member goes first.
@@ -123,9 +123,11 @@ def _is_mine(sweep: SweepDir, array: Array) -> bool:
     return sweep.claim_feeding(array)
 
 
-def waiting(arrays: Sequence[Array], native: Mapping[str, Native]) -> dict[int, Native]:
+def waiting(
+    arrays: Sequence[Array], native: Mapping[str, SchedulerState]
+) -> dict[int, SchedulerState]:
     """What is to be said of the arrays that are not submitted yet, by index: they wait while one before them lives."""
-    found: dict[int, Native] = {}
+    found: dict[int, SchedulerState] = {}
     by_index = {array.index: array for array in arrays}
     for array in arrays:
         if array.job or not array.fed or array.follows is None:
@@ -135,5 +137,5 @@ def waiting(arrays: Sequence[Array], native: Mapping[str, Native]) -> dict[int, 
         lives = before.index in found or any(task and not task.state.ended for task in tasks)
         if lives:
             reason = f"array {array.index} is submitted when array {before.index} runs"
-            found[array.index] = Native(state=State.PENDING, reason=reason)
+            found[array.index] = SchedulerState(state=State.PENDING, reason=reason)
     return found

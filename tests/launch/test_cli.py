@@ -19,7 +19,7 @@ from trident.launch.cli import main
 from trident.launch.cli.tables import groups_table, rows_table, show
 from trident.launch.core.members import expand, members, quote
 from trident.launch.core.states import State
-from trident.launch.operations.submit import Request, plan
+from trident.launch.operations.submit import SubmitRequest, plan
 from trident.launch.planning.app import App, foreign
 from trident.launch.results import Row, group
 from trident.launch.sweepdir.provenance import git
@@ -281,7 +281,7 @@ def test_members_on_another_machine_are_not_started_beside_themselves(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
-    made, sweep = plan(Request(words[1:3], directory=here, name="x"))
+    made, sweep = plan(SubmitRequest(words[1:3], directory=here, name="x"))
     sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
     array = sweep.add_array([0], made.launcher_record())
     sweep.record_submission(array, "elsewhere:12:34")
@@ -307,7 +307,7 @@ def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
         raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
 
     monkeypatch.setattr("trident.launch.operations.resume.resume", refuse)
-    made, sweep = plan(Request([DIGITS], directory=here, name="x"))
+    made, sweep = plan(SubmitRequest([DIGITS], directory=here, name="x"))
     sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
     assert main(["resume", "x"]) == 2
     assert "error: logs/sweeps/x/.lock: Permission denied" in capsys.readouterr().err

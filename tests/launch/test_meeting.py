@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trident.launch.agents.rendezvous import Meeting, NotMet, meet
+from trident.launch.agents.rendezvous import Rendezvous, RendezvousError, meet
 
 HOSTS = ["localhost", "n2"]
 
@@ -28,13 +28,13 @@ def hello(rank: int, **more: Any) -> dict[str, Any]:
 
 def held(hellos: Iterable[dict[str, Any]], seconds: float = 20) -> tuple[list[Any], str | None]:
     """What each rank hears, in the order of `hellos`, and what kept them from meeting."""
-    meeting = Meeting(HOSTS, 2, address="{host}", seconds=seconds)
+    meeting = Rendezvous(HOSTS, 2, address="{host}", seconds=seconds)
     heard: dict[int, Any] = {}
 
     def come(at: int, said: dict[str, Any]) -> None:
         try:
             heard[at] = meet(meeting.invitation, said, seconds=30)
-        except NotMet as error:
+        except RendezvousError as error:
             heard[at] = str(error)
 
     threads = [threading.Thread(target=come, args=item) for item in enumerate(hellos)]
@@ -44,7 +44,7 @@ def held(hellos: Iterable[dict[str, Any]], seconds: float = 20) -> tuple[list[An
     try:
         while not meeting.step():
             time.sleep(0.01)
-    except NotMet as error:
+    except RendezvousError as error:
         failure = str(error)
     meeting.close()
     for thread in threads:
@@ -59,7 +59,7 @@ def test_all_hear_where_rank_0_holds_a_port() -> None:
 
 
 def test_strangers_are_not_heard() -> None:
-    meeting = Meeting(["localhost"], 1, address="{host}", seconds=20)
+    meeting = Rendezvous(["localhost"], 1, address="{host}", seconds=20)
     host, port, _ = meeting.invitation.split(":")
     with socket.create_connection((host, int(port))) as stranger:
         stranger.sendall(b'{"rank": 0, "token": "guess"}\n')
@@ -92,5 +92,7 @@ def test_the_head_node_that_cannot_be_reached_is_named() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with pytest.raises(NotMet, match=f"the head node localhost cannot be reached at port {port}"):
+    with pytest.raises(
+        RendezvousError, match=f"the head node localhost cannot be reached at port {port}"
+    ):
         meet(f"localhost:{port}:token", hello(0))

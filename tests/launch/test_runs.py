@@ -266,8 +266,8 @@ def test_logs_follow_until_the_member_ends(cli: Cli) -> None:
         "s", lambda members: (cli.sweep("s") / "members/0000/attempts/0/ranks/0000.json").exists()
     )
     asks = "echo $TRIDENT_MEMBER:$TRIDENT_ATTEMPT; pwd; exit 3"
-    beside = cli("attach", "0", "--", "sh", "-c", asks, code=3)
-    assert beside.stdout.splitlines() == ["0:0", str(cli.sweep("s") / "members" / "0000")]
+    overlap = cli("attach", "0", "--", "sh", "-c", asks, code=3)
+    assert overlap.stdout.splitlines() == ["0:0", str(cli.sweep("s") / "members" / "0000")]
     assert "no rank 7; there are: 0" in cli("attach", "0", "--rank", "7", code=2).stderr
     assert "rank 0 says hi" in cli("logs", "0", "--follow").stdout
     assert cli.states("s") == ["COMPLETED"]

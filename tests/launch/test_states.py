@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.launch.core.states import Attempt, Cause, Native, State, Status, derive
+from trident.launch.core.states import Attempt, Cause, SchedulerState, State, Status, derive
 
 JOB = "host:1:2"
-RUNNING = Native(state=State.RUNNING)
+RUNNING = SchedulerState(state=State.RUNNING)
 
 
 def ranks(*exits: int | None, **more: Any) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def attempt(records: list[dict[str, Any]], world_size: int = 2, **more: Any) -> 
 def state(
     found: Attempt | None,
     *,
-    native: Native | None = None,
+    native: SchedulerState | None = None,
     cancelled: bool = False,
     job: str | None = JOB,
 ) -> Status:
@@ -43,13 +43,13 @@ RECORDS = st.integers(1, 4).flatmap(
         st.none() | st.fixed_dictionaries({"cause": st.sampled_from([None, *Cause])}),
     )
 )
-NATIVES = st.none() | st.builds(Native, state=st.sampled_from(State))
+NATIVES = st.none() | st.builds(SchedulerState, state=st.sampled_from(State))
 
 
 @given(RECORDS, NATIVES, st.booleans())
 def test_completed_is_every_rank_of_one_attempt_and_no_stop(
     record: tuple[int, list[int | None], bool, dict[str, Any] | None],
-    native: Native | None,
+    native: SchedulerState | None,
     cancelled: bool,
 ) -> None:
     size, exits, stopped, end = record
@@ -64,7 +64,7 @@ def test_completed_is_every_rank_of_one_attempt_and_no_stop(
 
 @given(NATIVES, st.booleans(), st.none() | st.just(JOB))
 def test_a_member_without_an_attempt_is_never_running_or_completed(
-    native: Native | None, cancelled: bool, job: str | None
+    native: SchedulerState | None, cancelled: bool, job: str | None
 ) -> None:
     found = state(None, native=native, cancelled=cancelled, job=job)
     assert found.state not in (State.RUNNING, State.COMPLETED)
@@ -110,10 +110,10 @@ def test_the_launchers_word_goes_before_the_ranks() -> None:
 
 def test_a_newer_job_makes_it_pending_and_a_silent_scheduler_unknown() -> None:
     old = attempt(ranks(1, 1), end={})
-    waiting = Native(state=State.PENDING, reason="Resources")
+    waiting = SchedulerState(state=State.PENDING, reason="Resources")
     assert state(old, job="newer", native=waiting).state is State.PENDING
     assert state(old, job="newer", native=waiting).reason == "Resources"
-    unknown = Native(state=State.UNKNOWN, reason="ask there")
+    unknown = SchedulerState(state=State.UNKNOWN, reason="ask there")
     assert state(attempt(ranks(None)), native=unknown).state is State.UNKNOWN
     assert state(attempt(ranks(0, 0)), native=unknown).state is State.COMPLETED
 

@@ -22,14 +22,14 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from support import finish, start, until_step
 
 from trident.protocol.records import RESUME, read_json, write_json
-from trident.resume.checkpoints import Checkpoints, Place
+from trident.resume.checkpoints import Checkpoints, ResumeDir
 
 HERE = Path(__file__).parent
 
 
 def test_a_kill_at_any_write_leaves_the_checkpoint_before_or_the_new_one(tmp_path: Path) -> None:
     """The process dies at each opening, renaming and removing of a file, and in the middle of each one's bytes."""
-    place = Place(tmp_path, tmp_path, 0)
+    place = ResumeDir(tmp_path, tmp_path, 0)
     assert saved(place, 1) == 0 and saved(place, 2) == 0
     kills, step = 0, 3
     for middle in (False, True):
@@ -46,7 +46,7 @@ def test_a_kill_at_any_write_leaves_the_checkpoint_before_or_the_new_one(tmp_pat
     )
 
 
-def latest(place: Place) -> int:
+def latest(place: ResumeDir) -> int:
     """The step of what a run would go on from, as its checkpoint says itself."""
     found = place.latest()
     assert found is not None
@@ -55,7 +55,7 @@ def latest(place: Place) -> int:
     return int(step)
 
 
-def saved(place: Place, step: int, *, dies_at: int = 0, in_the_middle: bool = False) -> int:
+def saved(place: ResumeDir, step: int, *, dies_at: int = 0, in_the_middle: bool = False) -> int:
     """Write a checkpoint in a process of its own; returns how that ended."""
 
     def save() -> None:
@@ -103,7 +103,7 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(
         run.kill()
         codes, said = finish([run])
         assert codes == [-9], said[-3000:]
-        found = Place(tmp_path / "run", tmp_path, number).latest()
+        found = ResumeDir(tmp_path / "run", tmp_path, number).latest()
         assert found is not None and "passed over" not in caplog.text
         assert torch.load(found["checkpoint"], weights_only=True)["global_step"] == found["step"]
         steps.append(found["step"])
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(tmp_pa
 def test_a_record_of_another_version_is_said_and_begun_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = Place(tmp_path, tmp_path, 1)
+    place = ResumeDir(tmp_path, tmp_path, 1)
     write_json(tmp_path / RESUME, {"schema": 1, "checkpoint": f"{tmp_path}/resume/of.ckpt"})
     assert place.latest() is None
     assert f"{tmp_path / RESUME} has schema 1" in caplog.text
@@ -203,7 +203,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
             "before": record,
         }
         write_json(tmp_path / RESUME, record)
-    place = Place(tmp_path, tmp_path / "attempts" / "1", 1)
+    place = ResumeDir(tmp_path, tmp_path / "attempts" / "1", 1)
     assert place.latest() == record
     whole = path.read_bytes()
     flipped = whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]

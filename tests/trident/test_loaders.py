@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from trident.data.loaders import heedless
+from trident.data.loaders import shield_workers_from_sigterm
 
 
 def begun(folder: Path, worker: int) -> None:
@@ -17,7 +17,9 @@ def begun(folder: Path, worker: int) -> None:
 
 def test_workers_heed_sigterm_of_their_parent_alone(tmp_path: Path) -> None:
     first = partial(begun, tmp_path)  # a user's own stays
-    loader = heedless(DataLoader(range(100), num_workers=1, worker_init_fn=first))
+    loader = shield_workers_from_sigterm(
+        DataLoader(range(100), num_workers=1, worker_init_fn=first)
+    )
     batches = iter(loader)
     next(batches)
     assert (tmp_path / "0").exists()

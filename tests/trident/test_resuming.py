@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trident.resume import callback as resuming
-from trident.resume.checkpoints import Place
+from trident.resume.checkpoints import ResumeDir
 
 
 def test_ranks_ask_each_other_seldom(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_ranks_ask_each_other_seldom(tmp_path, monkeypatch):
             )
         ),
     )
-    resumable = resuming.Resumable(Place(tmp_path, tmp_path, 0))
+    resumable = resuming.Resumable(ResumeDir(tmp_path, tmp_path, 0))
     module: Any = SimpleNamespace(automatic_optimization=True)
     for _ in range(5000):
         now[0] += 0.001

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from trident.callbacks.consistency import Alike
+from trident.callbacks.consistency import RankConsistency
 from trident.callbacks.epochs import Epochs
 from trident.callbacks.fillers import Fillers
 from trident.callbacks.journal import Journal
-from trident.callbacks.objective import Judge, require_metric
+from trident.callbacks.objective import ObjectiveMetric, require_metric
 from trident.callbacks.signals import StopBetweenBatches
 
 __all__ = [
-    "Alike",
     "Epochs",
     "Fillers",
     "Journal",
-    "Judge",
+    "ObjectiveMetric",
+    "RankConsistency",
     "StopBetweenBatches",
     "require_metric",
 ]

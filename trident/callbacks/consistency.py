@@ -11,10 +11,10 @@ from trident.errors import ConfigError
 from trident.trainer.logged_values import known_metrics
 from trident.trainer.steps import monitored
 
-__all__ = ["Alike"]
+__all__ = ["RankConsistency"]
 
 
-class Alike(Callback):
+class RankConsistency(Callback):
     """Ends a run whose ranks have different values of what a callback or a schedule decides by."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -32,7 +32,7 @@ class Fillers(Callback):
         datamodule: Any = getattr(trainer, "datamodule", None)
         knows = isinstance(datamodule, TridentDataModule)
         fills = knows and datamodule.is_training_filler(batch, batch_idx)
-        self._undo = logged.undoing(trainer, pl_module) if fills else None
+        self._undo = logged.rollback(trainer, pl_module) if fills else None
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -75,7 +75,7 @@ class Fillers(Callback):
         names = list(datamodule.get(split, ()))
         known = dataloader_idx < len(names)
         fills = known and datamodule.is_filler(split, names[dataloader_idx], batch_idx)
-        self._undo = logged.undoing(trainer, pl_module) if fills else None
+        self._undo = logged.rollback(trainer, pl_module) if fills else None
 
     def _end(self) -> None:
         if self._undo is not None:

@@ -12,10 +12,10 @@ from trident.errors import ConfigError
 from trident.trainer.logged_values import known_metrics
 from trident.utils.enums import Split
 
-__all__ = ["Judge", "require_metric"]
+__all__ = ["ObjectiveMetric", "require_metric"]
 
 
-class Judge(Callback):
+class ObjectiveMetric(Callback):
     """Ends a run behind its first validation, or ahead of its second epoch, if nothing logs the metric that judges it,
     and keeps what each validation came to.
     """
@@ -39,6 +39,10 @@ class Judge(Callback):
         ):  # behind an epoch, since modules log at its end
             require_metric(self.name, known_metrics(trainer))
         self._trained = True
+
+    @property
+    def state_key(self) -> str:
+        return "Judge"  # its name in 0.1.0, by which checkpoints hold its state
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self._seen}

@@ -19,19 +19,19 @@ from trident.data.descriptions import Description, describe
 from trident.data.loaders import (
     AsItIs,
     Limits,
-    heedless,
     lengths_of,
     sampler_of,
     say_what_is_read_in_turn,
+    shield_workers_from_sigterm,
     tell_epoch,
     to_its_end,
 )
 from trident.data.partial_epoch import (
-    Leg,
+    EpochSegment,
+    assigned,
     batches_read,
-    deal_anew,
-    dealt,
     epoch_read,
+    redistribute,
     require_order,
     skipping,
 )
@@ -106,9 +106,9 @@ class TridentDataModule(LightningDataModule):
         self._loaders: dict[Split, dict[str, Any]] = {}
         self._ahead: dict[Split, dict[str, Any]] = {}
         self._training: dict[str, Any] = {}
-        self._dealt_anew = False
+        self._redistributed = False
         self._limits = Limits()
-        self._dealt: dict[str, Any] = {}
+        self._assigned: dict[str, Any] = {}
 
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
@@ -181,7 +181,7 @@ class TridentDataModule(LightningDataModule):
         for loader in loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
             tell_epoch(loader, epoch)
-        read, self._dealt_anew = 0 if self._dealt_anew else batches_read(self.trainer), False
+        read, self._redistributed = 0 if self._redistributed else batches_read(self.trainer), False
         if read > 0:
             behind = read_of_each(self.mode, lengths_of(loaders), read)
             loaders = {name: skipping(loader, behind[name]) for name, loader in loaders.items()}
@@ -192,18 +192,18 @@ class TridentDataModule(LightningDataModule):
         lengths = lengths_of(self._training)
         return len(lengths) == 1 or (not again and tells_what_was_read(self.mode, lengths))
 
-    def dealt(self) -> dict[str, Any]:
+    def assigned(self) -> dict[str, Any]:
         """How a training epoch is dealt out, as plain values for a checkpoint: its ``order`` and ``batching``."""
-        return self._dealt
+        return self._assigned
 
-    def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> int | None:
+    def go_on(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> int | None:
         """Have the next training pass read what earlier attempts have left of an epoch.
 
         To be called on all ranks, when the data is set up.
 
         Args:
             legs: these attempts, one after the other.
-            order: of the epoch, as :meth:`dealt` told them.
+            order: of the epoch, as :meth:`assigned` told them.
 
         Returns:
             How many batches of the epoch count as read on each of the ranks that there are now; None where they are
@@ -213,23 +213,23 @@ class TridentDataModule(LightningDataModule):
             ConfigError: what they have left cannot be told.
         """
         loaders, count = self._train_loaders(), self._rank().world_size
-        require_order(order, self._dealt["order"])
-        if [(one.ranks, one.batching) for one in legs] == [(count, self._dealt["batching"])]:
+        require_order(order, self._assigned["order"])
+        if [(one.ranks, one.batching) for one in segments] == [(count, self._assigned["batching"])]:
             return None
-        whole, rest = deal_anew(
+        whole, rest = redistribute(
             loaders,
             dict(self[Split.TRAIN]),
-            legs,
+            segments,
             mode=self.mode,
             part=self._part(train=True),
             epoch=self._epoch,
         )
-        self._dealt_anew = True
+        self._redistributed = True
         length = self.train_batches(getattr(self.trainer, "limit_train_batches", None))
         left = left_of(self.mode, whole, rest)
         if length is not None and left is not None and length == self.train_batches():
             return length - left
-        about = sum(leg.ranks * leg.read for leg in legs) // count
+        about = sum(segment.ranks * segment.read for segment in segments) // count
         about = about if length is None else min(about, length - 1)
         for loader in loaders.values():
             if isinstance(loader, InStep):
@@ -329,12 +329,12 @@ class TridentDataModule(LightningDataModule):
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
             loader = spec.get_dataloader(part, train=train, seed=run_seed(), limit=limit)
             self._limits.require_heeded(name, limit, heeded=spec.limited)
-            found[name] = to_its_end(heedless(loader))
+            found[name] = to_its_end(shield_workers_from_sigterm(loader))
         described = self._described(split, found)
         self._require_coverage(described)
         if train:
             found = {name: self._replayed(loader) for name, loader in found.items()}
-            self._dealt = dealt(self.mode, found, described)
+            self._assigned = assigned(self.mode, found, described)
         return {name: self._in_step(loader, name, train) for name, loader in found.items()}
 
     def described(self, split: Split, part: Part) -> list[Description]:

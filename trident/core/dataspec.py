@@ -16,7 +16,7 @@ from trident.data.descriptions import Description, Split
 from trident.data.hf_streams import is_iterable as is_hf_iterable
 from trident.data.hf_streams import node
 from trident.data.loaders import length_of
-from trident.data.rng import Drawn, Draws, drawn_by_batch
+from trident.data.rng import ScopedRNG, SeededDataset, drawn_by_batch
 from trident.data.samplers import EvalBatches, TrainBatches
 from trident.data.sharding import (
     RECIPE,
@@ -144,7 +144,7 @@ class TridentDataspec:
         rest = _without(factory.keywords, BATCHING)
         dataset = self.dataset
         if isinstance(batches, TrainBatches):
-            dataset = Drawn(dataset, seed, batches.shared_epoch)
+            dataset = SeededDataset(dataset, seed, batches.shared_epoch)
         loader = factory.func(*factory.args, dataset=dataset, batch_sampler=batches, **rest)
         return drawn_by_batch(loader)
 
@@ -277,7 +277,7 @@ class TridentDataspec:
 
 def made(cfg: Any, name: str, split: str) -> TridentDataspec:
     """The data set, whose random subsets, for example, are the same on each rank and in each attempt."""
-    draws = Draws()
+    draws = ScopedRNG()
     draws.begin(run_seed(), split, name)
     with draws.drawing():
         return TridentDataspec(cfg, name)

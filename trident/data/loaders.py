@@ -22,11 +22,11 @@ __all__ = [
     "Limits",
     "Sequential",
     "Unsized",
-    "heedless",
     "length_of",
     "lengths_of",
     "sampler_of",
     "say_what_is_read_in_turn",
+    "shield_workers_from_sigterm",
     "stateless",
     "tell_epoch",
     "to_its_end",
@@ -164,7 +164,7 @@ class _Begin:
         self.inner(worker)
 
 
-def heedless(loader: Any) -> Any:
+def shield_workers_from_sigterm(loader: Any) -> Any:
     """The dataloader, whose workers outlive a signal that a scheduler sends to every process of a job.
 
     A rank that is told to stop reads on to the step that all ranks agree on; torch's workers would be gone by then.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from trident.data.combine import Mode, read_of_each
 from trident.data.descriptions import Description
-from trident.data.loaders import heedless, sampler_of, tell_epoch, to_its_end
+from trident.data.loaders import sampler_of, shield_workers_from_sigterm, tell_epoch, to_its_end
 from trident.data.rng import Replayed
 from trident.data.samplers import TrainBatches
 from trident.data.sharding import Part, is_iterable, run_seed
@@ -25,14 +25,14 @@ from trident.utils.logging import get_logger
 __all__ = [
     "BATCHING",
     "Batching",
+    "EpochSegment",
     "FirstPass",
-    "Leg",
+    "assigned",
     "batches_read",
     "changes",
-    "deal_anew",
-    "dealt",
     "epoch_read",
     "left_by_ranks",
+    "redistribute",
     "require_order",
     "skipping",
 ]
@@ -58,7 +58,7 @@ class _Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class EpochSegment:
     """What one attempt has read of an epoch.
 
     Attributes:
@@ -86,7 +86,7 @@ def batches_read(trainer: Any) -> int:
     return int(fit.epoch_loop.batch_progress.current.ready)
 
 
-def dealt(
+def assigned(
     mode: Mode, loaders: Mapping[str, Any], described: Sequence[Description]
 ) -> dict[str, Any]:
     """How an epoch is dealt out, as plain values: ``batching``, and the ``order`` of its samples."""
@@ -160,16 +160,16 @@ def skipping(loader: Any, count: int) -> Any:
     return FirstPass(loader, partial(left_by_ranks, [loader], count, Part()))
 
 
-def deal_anew(
+def redistribute(
     loaders: MutableMapping[str, Any],
     specs: Mapping[str, _Source],
-    legs: Sequence[Leg],
+    segments: Sequence[EpochSegment],
     *,
     mode: Mode,
     part: Part | None,
     epoch: Callable[[], int],
 ) -> tuple[dict[str, int | None], dict[str, int | None]]:
-    """Have the next pass of dataloaders read what `legs` have left of an epoch; replaces some of them.
+    """Have the next pass of dataloaders read what `segments` have left of an epoch; replaces some of them.
 
     To be called on all ranks.
 
@@ -185,7 +185,7 @@ def deal_anew(
     Raises:
         ConfigError: what is left cannot be told.
     """
-    first, *later = legs
+    first, *later = segments
     tables = {
         name: sampler
         for name, loader in loaders.items()
@@ -197,7 +197,10 @@ def deal_anew(
     rest: dict[str, int | None] = dict.fromkeys(loaders)
     for name, loader in list(loaders.items()):
         if sampler := tables.get(name):
-            done = [(sampler.of(leg.ranks, **leg.batching[name]), leg.read) for leg in later]
+            done = [
+                (sampler.of(segment.ranks, **segment.batching[name]), segment.read)
+                for segment in later
+            ]
             rest[name] = sampler.go_on_after([(began[name], read[name]), *done])
             if sampler.twice:
                 log.warning(
@@ -208,10 +211,10 @@ def deal_anew(
         if part is None or (mode == "sequential" and len(loaders) > 1):
             raise specs[name].cannot_be_told(first.ranks, first.batching[name])
         theirs = [
-            Replayed(to_its_end(heedless(one)), run_seed(), epoch)
+            Replayed(to_its_end(shield_workers_from_sigterm(one)), run_seed(), epoch)
             for one in specs[name].loaders_of(first.ranks, first.batching[name])
         ]
-        gone = sum(leg.ranks * leg.read for leg in later)
+        gone = sum(segment.ranks * segment.read for segment in later)
         left = partial(left_by_ranks, theirs, read[name], part, epoch=epoch, gone=gone)
         if isinstance(loader, InStep):
             loader.loader = FirstPass(loader.loader, left)

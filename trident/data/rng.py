@@ -17,7 +17,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["Drawn", "Draws", "Replayed", "choosing", "drawn_by_batch", "restore", "state"]
+__all__ = [
+    "Replayed",
+    "ScopedRNG",
+    "SeededDataset",
+    "choosing",
+    "drawn_by_batch",
+    "restore",
+    "state",
+]
 
 State = dict[str, Any]
 
@@ -53,7 +61,7 @@ def restore(found: State) -> None:
         torch.cuda.set_rng_state(found["cuda"])
 
 
-class Draws:
+class ScopedRNG:
     """Generators of one's own, for a while in place of the process's, which are as if nothing had been drawn.
 
     Args:
@@ -137,7 +145,7 @@ def _seed(generator: Any, seed: int) -> None:
         generator.bit_generator.state = type(generator.bit_generator)(seed).state
 
 
-class Drawn(Dataset[Any]):
+class SeededDataset(Dataset[Any]):
     """A map-style data set whose samples' randomness is their batch's.
 
     Args:
@@ -147,7 +155,7 @@ class Drawn(Dataset[Any]):
 
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
-        self.draws = Draws(dataset)
+        self.draws = ScopedRNG(dataset)
         self._told = -1
 
     def __len__(self) -> int:
@@ -176,7 +184,7 @@ class Drawn(Dataset[Any]):
 class _Collated:
     """A batch is collated by the randomness of its samples: a collator may mask words, for example."""
 
-    def __init__(self, collate: Callable[[Any], Any], draws: Draws) -> None:
+    def __init__(self, collate: Callable[[Any], Any], draws: ScopedRNG) -> None:
         self.collate, self.draws = collate, draws
         draws.add(collate)
 
@@ -186,8 +194,8 @@ class _Collated:
 
 
 def drawn_by_batch(loader: Any) -> Any:
-    """The dataloader of a `Drawn` data set, which collates likewise."""
-    if isinstance(loader, DataLoader) and isinstance(loader.dataset, Drawn):
+    """The dataloader of a `SeededDataset` data set, which collates likewise."""
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, SeededDataset):
         loader.collate_fn = _Collated(loader.collate_fn, loader.dataset.draws)
         # Workers are seeded by it: what they draw is seeded anew for each batch, and the process's own must not move.
         loader.generator = loader.generator or torch.Generator()
@@ -226,7 +234,7 @@ class Replayed:
         collate = getattr(self.loader, "collate_fn", None)
         inner = getattr(self.loader, "loader", self.loader)
         unique = {id(one): one for one in (inner, *choosing(self.loader), collate)}
-        draws = Draws(*unique.values())
+        draws = ScopedRNG(*unique.values())
         draws.begin(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):
             # Workers that have lived through other epochs would draw on, and know another epoch.

@@ -63,9 +63,9 @@ class TrainBatches(Sampler[list[int]]):
         """Batches that an earlier attempt has read of the epoch: left out once."""
         self.twice = 0
         """Samples of what others have left of an epoch that are read twice."""
-        self._legs: tuple[tuple[TrainBatches, int], ...] = ()
+        self._segments: tuple[tuple[TrainBatches, int], ...] = ()
         """Likewise of other ranks, or in other batches: those of rank 0, and how many each has read."""
-        all_sizes = [len(_dealt(size, rank, part)) for rank in range(part.world_size)]
+        all_sizes = [len(_assigned(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
     def _count(self, sizes: Sequence[int]) -> int:
@@ -106,11 +106,11 @@ class TrainBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         indices, length, skip = self._indices(), self._length, self.skip
-        if self._legs:
+        if self._segments:
             left = self._left()
             indices = left[self.part.rank :: self.part.world_size]
             length = self._batches_of(len(left))
-        self.skip, self._legs = 0, ()
+        self.skip, self._segments = 0, ()
         for number, size in enumerate(self.batch_sizes(len(indices), length)):
             if number >= skip:
                 yield indices[:size]
@@ -127,7 +127,7 @@ class TrainBatches(Sampler[list[int]]):
             drop_last=drop_last,
         )
 
-    def go_on_after(self, legs: Sequence[tuple[TrainBatches, int]]) -> int:
+    def go_on_after(self, segments: Sequence[tuple[TrainBatches, int]]) -> int:
         """Have the next pass deal out what others have left of the epoch.
 
         Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of
@@ -136,15 +136,15 @@ class TrainBatches(Sampler[list[int]]):
         Args:
             legs: the batches of rank 0 of each (:meth:`of`), and how many of them were read, one after the other.
         """
-        self._legs = tuple(legs)
+        self._segments = tuple(segments)
         return self._batches_of(len(self._left()))
 
     def _left(self) -> list[int]:
         """In the order of the epoch."""
         left = self._order()
-        for before, read in self._legs:
+        for before, read in self._segments:
             size, world_size = len(left), before.part.world_size
-            sizes = [len(_dealt(size, rank, before.part)) for rank in range(world_size)]
+            sizes = [len(_assigned(size, rank, before.part)) for rank in range(world_size)]
             count = before._batches_of(size)
             done = [sum(before.batch_sizes(own, count)[:read]) for own in sizes]
             left = [one for at, one in enumerate(left) if at // world_size >= done[at % world_size]]
@@ -153,7 +153,7 @@ class TrainBatches(Sampler[list[int]]):
 
     def _batches_of(self, samples: int) -> int:
         """How many batches each rank has of `samples` that are dealt out."""
-        sizes = [len(_dealt(samples, rank, self.part)) for rank in range(self.part.world_size)]
+        sizes = [len(_assigned(samples, rank, self.part)) for rank in range(self.part.world_size)]
         full = min(sizes) // self.batch_size
         return (
             full if self.drop_last and full else min(ceil(max(sizes) / self.batch_size), min(sizes))
@@ -170,7 +170,7 @@ class TrainBatches(Sampler[list[int]]):
         order = self._order()
         if self.local:
             return order
-        return [order[i] for i in _dealt(self.size, self.part.rank, self.part)]
+        return [order[i] for i in _assigned(self.size, self.part.rank, self.part)]
 
     def batch_sizes(self, samples: int, length: int | None = None) -> list[int]:
         """How many of this rank's `samples` are in each of `length` batches: full ones first, none empty."""
@@ -246,6 +246,6 @@ class EvalBatches(Sampler[list[int]]):
             yield [0]
 
 
-def _dealt(size: int, rank: int, part: Part) -> range:
+def _assigned(size: int, rank: int, part: Part) -> range:
     """The positions in a permutation of `size` samples that are dealt to `rank`."""
     return range(rank, size, part.world_size)

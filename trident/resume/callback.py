@@ -20,14 +20,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 from trident.callbacks import Journal
 from trident.core.datamodule import TridentDataModule
 from trident.data import rng as randomness
-from trident.data.partial_epoch import Leg, changes
+from trident.data.partial_epoch import EpochSegment, changes
 from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
 from trident.protocol.records import STOPPED, write_json
 from trident.protocol.text import counted
-from trident.resume.checkpoints import Checkpoints, Place
+from trident.resume.checkpoints import Checkpoints, ResumeDir
 from trident.resume.consensus import Agreement
-from trident.resume.other_data import Foreign
+from trident.resume.other_data import ExternalDataLoaders
 from trident.trainer import logged_values as logged
 from trident.trainer.restart import (
     Behind,
@@ -73,7 +73,7 @@ class Resumable(Checkpoint):
 
     def __init__(
         self,
-        place: Place,
+        place: ResumeDir,
         *,
         begins: Mapping[str, Any] | None = None,
         stop: Stop = STOP,
@@ -108,9 +108,9 @@ class Resumable(Checkpoint):
         """Whether this attempt begins in the middle of an epoch."""
         self._stepped = 0
         """The step behind the last batch."""
-        self._legs: list[Leg] = []
+        self._segments: list[EpochSegment] = []
         """Of an epoch that was dealt anew: the attempts before this one."""
-        self._leg_began = 0
+        self._segment_began = 0
         """The batch of the epoch that this attempt began with."""
 
     # -- what each rank has of its own -----------------------------------------------------------
@@ -121,7 +121,7 @@ class Resumable(Checkpoint):
         if self._saving is None:
             return
         mine = {
-            "dealt": self._data.dealt(),
+            "dealt": self._data.assigned(),
             "random": randomness.state(cuda=True),
             "random_before": self._drawn,
             "logged": logged.state(trainer, pl_module),
@@ -129,8 +129,8 @@ class Resumable(Checkpoint):
         checkpoint[RANKS] = {
             "behind": self._saving,
             "by_rank": all_gather(mine),
-            "legs": [asdict(leg) for leg in self._legs],
-            "leg_began": self._leg_began,
+            "legs": [asdict(segment) for segment in self._segments],
+            "leg_began": self._segment_began,
             "steps": self._steps,
             "should_stop": trainer.should_stop,
             "frozen": frozen(pl_module),
@@ -175,12 +175,12 @@ class Resumable(Checkpoint):
         read, before = int(current["ready"]), len(held["by_rank"])
         assert self._began is not None
         batching = self._began["batching"]
-        last = Leg(ranks=before, read=read - held["leg_began"], batching=batching)
-        legs = [*(Leg(**leg) for leg in held["legs"]), last]
-        counts = self._data.go_on(legs, self._began["order"])
+        last = EpochSegment(ranks=before, read=read - held["leg_began"], batching=batching)
+        segments = [*(EpochSegment(**segment) for segment in held["legs"]), last]
+        counts = self._data.go_on(segments, self._began["order"])
         if counts is None:
             return
-        self._legs, self._leg_began = legs, counts
+        self._segments, self._segment_began = segments, counts
         for key, batches in current.items():
             current[key] = counts - (read - batches)
 
@@ -200,7 +200,11 @@ class Resumable(Checkpoint):
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             made_here = getattr(type(datamodule), "train_dataloader", None)
             trains = made_here is TridentDataModule.train_dataloader
-            self._data = datamodule if trains else Foreign(trainer, skips=self._begins is not None)
+            self._data = (
+                datamodule
+                if trains
+                else ExternalDataLoaders(trainer, skips=self._begins is not None)
+            )
         if self._begins is not None:
             require_ranks(trainer.strategy, self._begins["ranks"])
         found = all_gather((self._begins or {}).get("checkpoint"))
@@ -212,7 +216,7 @@ class Resumable(Checkpoint):
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if isinstance(self._data, Foreign):
+        if isinstance(self._data, ExternalDataLoaders):
             self._data.forget()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -223,9 +227,9 @@ class Resumable(Checkpoint):
         self._go_on_otherwise(trainer)
         if trainer.is_global_zero and not self._tells_what_is_left():
             log.warning(
-                f"no checkpoint is written within {'this' if self._legs else 'an'} epoch, and a stop goes back to an "
-                "epoch's end: how much was read of each of several training sets cannot be told"
-                + ("" if self._legs else HINT)
+                f"no checkpoint is written within {'this' if self._segments else 'an'} epoch, and a stop goes back to "
+                "the end of the one before: how much of each of several training sets was read is not known"
+                + ("" if self._segments else HINT)
             )
         self._stepped = trainer.global_step
         trainer.should_stop |= self._should_stop  # asked for ahead of `min_epochs`
@@ -242,7 +246,7 @@ class Resumable(Checkpoint):
         began, self._began = self._began, None
         if began is None:
             return
-        changed = list(changes(began["batching"], self._data.dealt()["batching"]))
+        changed = list(changes(began["batching"], self._data.assigned()["batching"]))
         if changed:
             log.warning(
                 f"goes on with other batches than the attempt that was stopped ({', '.join(changed)}): the result is "
@@ -258,7 +262,7 @@ class Resumable(Checkpoint):
         if self._within:
             return
         self._give_back(trainer, pl_module, within_epoch=False)
-        self._legs, self._leg_began = [], 0
+        self._segments, self._segment_began = [], 0
         self._act(trainer, "epoch")
 
     def ahead_of_batch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -344,7 +348,7 @@ class Resumable(Checkpoint):
             self._end(trainer)
 
     def _tells_what_is_left(self) -> bool:
-        return bool(self._data.tells_what_is_left(again=bool(self._legs)))
+        return bool(self._data.tells_what_is_left(again=bool(self._segments)))
 
     def _save(self, trainer: pl.Trainer, behind: Behind, *, waits: bool) -> None:
         """Write a full checkpoint, then the record that names it. To be called on all ranks."""

@@ -23,7 +23,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from trident.protocol.records import RESUME, read_json, write_atomic, write_json
 from trident.utils.logging import get_logger
 
-__all__ = ["Checkpoints", "Place"]
+__all__ = ["Checkpoints", "ResumeDir"]
 
 log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResumeDir:
     """Where a run keeps what its next attempt needs."""
 
     member: Path
@@ -40,7 +40,7 @@ class Place:
     number: int
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Place | None:
+    def of(cls, environ: Mapping[str, str]) -> ResumeDir | None:
         """None for a run that nobody starts again."""
         if "TRIDENT_MEMBER_DIR" not in environ or "TRIDENT_ATTEMPT_DIR" not in environ:
             return None
@@ -75,7 +75,7 @@ class Checkpoints:
         last: the record of the checkpoint before the next one; that of an earlier attempt is one that could be read.
     """
 
-    def __init__(self, place: Place, last: Mapping[str, Any] | None) -> None:
+    def __init__(self, place: ResumeDir, last: Mapping[str, Any] | None) -> None:
         self.place, self._last = place, last
         self.seconds = 0.0
         """What the last one took, from the first byte to the record."""
@@ -95,7 +95,7 @@ class Checkpoints:
         begun = time.monotonic()
         path = self.place.member / "resume" / name
         strategy = trainer.strategy
-        plain, held = strategy.checkpoint_io, _Held()
+        plain, held = strategy.checkpoint_io, DeferredCheckpointIO()
         if type(plain) is TorchCheckpointIO:  # another one knows better where it writes
             held.copies = not waits
             strategy.checkpoint_io = held
@@ -149,7 +149,7 @@ class Checkpoints:
         _forget_all_but(path.parent, {str(path), before.get("checkpoint")})
 
 
-class _Held(TorchCheckpointIO):
+class DeferredCheckpointIO(TorchCheckpointIO):
     """Takes what Lightning would save; `save` then writes it, straight to disk."""
 
     copies = False

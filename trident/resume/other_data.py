@@ -9,25 +9,25 @@ from typing import Any
 import lightning.pytorch as pl
 
 from trident.data.combine import read_of_each, tells_what_was_read
-from trident.data.loaders import heedless, length_of, tell_epoch
+from trident.data.loaders import length_of, shield_workers_from_sigterm, tell_epoch
 from trident.data.partial_epoch import (
     BATCHING,
+    EpochSegment,
     FirstPass,
-    Leg,
     batches_read,
     epoch_read,
     left_by_ranks,
     require_order,
 )
-from trident.data.rng import Draws, Replayed
+from trident.data.rng import Replayed, ScopedRNG
 from trident.data.sharding import Part, run_seed
 from trident.errors import ConfigError
 from trident.protocol.text import counted
 
-__all__ = ["Foreign"]
+__all__ = ["ExternalDataLoaders"]
 
 
-class Foreign:
+class ExternalDataLoaders:
     """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run has stopped.
 
     What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
@@ -49,7 +49,7 @@ class Foreign:
         """Whether that can be told in the middle of an epoch."""
         return tells_what_was_read(self._mode(), _lengths(self._loaders))
 
-    def dealt(self) -> dict[str, Any]:
+    def assigned(self) -> dict[str, Any]:
         """What is seen of its dataloaders; that these give another order is not."""
         order: dict[str, Any] = {}
         for at, loader in enumerate(self._loaders):
@@ -57,10 +57,10 @@ class Foreign:
             order[f"dataloader {at}: number of batches"] = length_of(loader)
         return {"order": order, "batching": {}}
 
-    def go_on(self, legs: Sequence[Leg], order: Mapping[str, Any]) -> None:
+    def go_on(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> None:
         """Raises ConfigError where there were other ranks, and, when the dataloaders are made, for other batches."""
         self._order = order
-        before, now = legs[0].ranks, self._trainer.world_size
+        before, now = segments[0].ranks, self._trainer.world_size
         if before != now:
             raise ConfigError(
                 f"what {counted(before, 'rank')} left of the epoch in which the run was stopped cannot be dealt out "
@@ -77,14 +77,16 @@ class Foreign:
         process, read = strategy.process_dataloader, batches_read(self._trainer) * self._skips
 
         def replayed(loader: Any) -> Any:
-            made.append(Replayed(heedless(process(loader)), run_seed(), self._epoch))
+            made.append(
+                Replayed(shield_workers_from_sigterm(process(loader)), run_seed(), self._epoch)
+            )
             # A stream's first batch is read before Lightning's callbacks tell it.
             tell_epoch(made[-1], self._epoch())
             first = partial(self._rest, made, len(made) - 1, read)
             return FirstPass(made[-1], first) if read else made[-1]
 
         strategy.process_dataloader = replayed  # type: ignore[method-assign, assignment]
-        draws = Draws()
+        draws = ScopedRNG()
         draws.begin(run_seed(), "train")
         try:
             with draws.drawing():  # a subset, for example, that is the same in each attempt
@@ -95,7 +97,7 @@ class Foreign:
             return  # it is called ahead of every epoch
         self._loaders = made
         if read and self._order is not None:
-            require_order(self._order, self.dealt()["order"])
+            require_order(self._order, self.assigned()["order"])
 
     def _epoch(self) -> int:
         return epoch_read(self._trainer)

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from trident.trainer.metric_state import forget
 
-__all__ = ["known_metrics", "restore", "state", "undoing"]
+__all__ = ["known_metrics", "restore", "rollback", "state"]
 
 State = dict[str, Any]
 
@@ -73,7 +73,7 @@ def restore(
     connector._first_loop_iter = False  # on which Lightning would begin its sums anew
 
 
-def undoing(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
+def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
     """Returns what undoes all that is logged and counted from now on.
 
     What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.

@@ -91,7 +91,8 @@ def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
 def as_it_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
     """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
     loop = checkpoint["loops"]["fit_loop"]
-    # A dataloader that can go on by itself, such as torchdata's, would leave out what is left out by `Foreign`.
+    # `ExternalDataLoaders` skips what was read; a dataloader that restores itself, as torchdata's do, would skip it
+    # twice.
     loop["state_dict"].pop("combined_loader", None)
     batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
     counts = batches if behind == "batch" else epochs

@@ -15,7 +15,7 @@ from trident.protocol.ranks import expand_hosts
 from trident.protocol.text import counted
 
 from ...core.script import srun
-from ...core.states import Native, State, of_slurm
+from ...core.states import SchedulerState, State, of_slurm
 from ...errors import SchedulerError, UsageError
 from ...lib.command import run
 from ...lib.environment import for_sbatch
@@ -27,7 +27,6 @@ __all__ = [
     "WITHOUT",
     "SlurmScheduler",
     "Task",
-    "beside",
     "configured",
     "cut",
     "has_accounting",
@@ -35,11 +34,12 @@ __all__ = [
     "is_running",
     "limits",
     "node_name",
+    "overlap",
     "program",
     "refusals_here",
     "refuse_script",
     "requeue",
-    "silent",
+    "unreachable_nodes",
     "version",
 ]
 
@@ -66,13 +66,16 @@ class SlurmScheduler:
                 return job
         return None
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, Native]:
+    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
         """One call of squeue, and one of sacct where squeue has forgotten some of them."""
         jobs = sorted({task.partition("_")[0] for task in tasks})
         try:
             found = _squeue(jobs)
         except SchedulerError as error:
-            return {task: Native(state=State.UNKNOWN, reason=_first_line(error)) for task in tasks}
+            return {
+                task: SchedulerState(state=State.UNKNOWN, reason=_first_line(error))
+                for task in tasks
+            }
         if any(task not in found for task in tasks):
             found = _sacct(jobs) | found
         return {task: found[task] for task in tasks if task in found}
@@ -290,7 +293,7 @@ def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def beside(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
+def overlap(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
     """What starts a command beside the ranks of a running array task, on one of its hosts."""
     # srun wants the task's own job id, which its name does not hold.
     job = run("squeue", "--noheader", f"--jobs={task}", "--format=%A", timeout=TIMEOUT_S).strip()
@@ -298,7 +301,7 @@ def beside(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
     return srun("--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else []))
 
 
-def silent(hosts: Sequence[str]) -> list[str]:
+def unreachable_nodes(hosts: Sequence[str]) -> list[str]:
     """Those of a job's nodes that SLURM misses already, or whose slurmd does not answer.
 
     SLURM itself gives a node minutes before it misses it; who has lost a connection to one asks sooner. srun reaches
@@ -336,7 +339,7 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
-def _squeue(jobs: Sequence[str]) -> dict[str, Native]:
+def _squeue(jobs: Sequence[str]) -> dict[str, SchedulerState]:
     wanted = ("--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}")
     try:
         listed = run("squeue", *wanted, "--format=%i|%T|%r|%S", timeout=TIMEOUT_S)
@@ -351,14 +354,14 @@ def _squeue(jobs: Sequence[str]) -> dict[str, Native]:
     return found
 
 
-def _with_start(native: Native, start: str) -> Native:
+def _with_start(native: SchedulerState, start: str) -> SchedulerState:
     if native.state is not State.PENDING or start in ("N/A", ""):
         return native
     said = f"{native.reason}; expected {start}" if native.reason else f"expected {start}"
-    return Native(state=native.state, reason=said)
+    return SchedulerState(state=native.state, reason=said)
 
 
-def _sacct(jobs: Sequence[str]) -> dict[str, Native]:
+def _sacct(jobs: Sequence[str]) -> dict[str, SchedulerState]:
     """What accounting remembers; nothing where there is none, or it cannot be asked."""
     wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}")
     try:
