@@ -23,11 +23,12 @@ from .plan import Cut, Plan
 from .provenance import git, versions
 from .resources import Resources, parallelism, resolve, throttle
 from .scheduler import default_launcher, scheduler_of
+from .script import refuse_control
 from .snapshot import freeze
 from .states import State, Status
 from .status import statuses
 from .store import ROOT, SweepDir
-from .sweep import Member, key_of, members, merge, name_of, refuse_ours
+from .sweep import Member, check_name, key_of, members, merge, name_of, refuse_ours
 from .templates import script_of
 
 __all__ = [
@@ -118,8 +119,7 @@ def plan(request: Request, root: Path | None = None) -> tuple[Plan, SweepDir]:
         )
         launcher = scheduler_of(choice, options.get("_target_"))
     asked = check_resources(launcher, options, trainers, members=len(points))
-    name = _checked_name(request.name) or name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
-    sweep = SweepDir((root or request.directory / ROOT) / name)
+    sweep = _sweep_of(request, root or request.directory / ROOT, points)
     if request.name is None:
         sweep = _unused(sweep)
     made = Plan(
@@ -238,14 +238,16 @@ def _on_slurm(options: Mapping[str, Any], asked: Resources, slots: int, members:
     return Asked(resources=asked, slots=slots, cut=fits)
 
 
-def _checked_name(name: str | None) -> str | None:
-    if name is not None and (
-        not name or name.isdigit() or "/" in name or "=" in name or name.startswith((".", "-"))
-    ):
-        raise UsageError(
-            f"--name {name!r}: expected a directory's name that is no number, has no `/` and no `=`"
-        )
-    return name
+def _sweep_of(request: Request, root: Path, points: Sequence[tuple[str, ...]]) -> SweepDir:
+    name = request.name
+    if name is None:
+        name = name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
+    elif name not in (path.name for path in root.glob("*") if SweepDir(path).exists()):
+        check_name(name)  # one that is there, from before there was a rule, goes on
+    sweep = SweepDir(root / name)
+    refuse_control("the project's directory", str(request.directory))
+    refuse_control("the sweep's directory", str(sweep.path))
+    return sweep
 
 
 def _unused(sweep: SweepDir) -> SweepDir:
