@@ -31,6 +31,7 @@ from trident.callbacks import (
     StopBetweenBatches,
     require_metric,
 )
+from trident.callbacks.saving import AtEnd, Readable
 from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
 from trident.errors import ConfigError
@@ -228,7 +229,7 @@ def _root(cfg: DictConfig) -> dict[str, str]:
 def _callbacks(
     cfg: DictConfig, place: ResumeDir | None, begins: Mapping[str, Any] | None
 ) -> list[Callback]:
-    callbacks: list[Callback] = instantiate_objects(cfg, "callbacks")
+    callbacks: list[Callback] = [AtEnd(), *instantiate_objects(cfg, "callbacks")]
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
@@ -243,7 +244,7 @@ def _callbacks(
     if HydraConfig.initialized():
         directory = Path(HydraConfig.get().runtime.output_dir)
         callbacks.append(Journal(directory, int(os.environ.get("TRIDENT_ATTEMPT", "0"))))
-    return callbacks
+    return [*callbacks, Readable()]
 
 
 def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:

@@ -34,6 +34,7 @@ POLL_S = 0.05
 PATIENCE_S = 30.0
 """How long one side waits for a file of the other: a shared file system may show it late."""
 MEETING_S = 30.0
+JOB_NAME = "trident-doctor"
 
 
 class Probe:
@@ -80,12 +81,12 @@ class Probe:
             log = self.folder / "log"
             self.words = log.read_text(errors="replace").strip() if log.exists() else ""
         finally:
-            scheduler.cancel([task])
+            scheduler.cancel([task], JOB_NAME)
 
     def _script(self) -> str:
         options = {**self.options, "timeout_min": 5, "signal_delay_s": 0, "mem_gb": 1}
         flags: dict[str, str | bool] = {
-            "job-name": "trident-doctor",
+            "job-name": JOB_NAME,
             "array": "0",
             "output": str(self.folder).replace("%", "%%") + "/log",
             "no-requeue": True,
@@ -108,7 +109,7 @@ class Probe:
             if last:
                 return
             if time.monotonic() - asked > 3:
-                native, asked = scheduler.states([task]).get(task), time.monotonic()
+                native, asked = scheduler.states([task], JOB_NAME).get(task), time.monotonic()
                 # It has ended: what it wrote may take its time to be seen here.
                 last = native is None or native.state.ended
                 if last:

@@ -140,7 +140,7 @@ class ArrayTask:
         owner = attempt.lease.get("task")
         if attempt.end is not None or owner in (None, self.task.name):
             return False
-        native = select("trident_slurm").states([owner]).get(owner)
+        native = select("trident_slurm").states([owner], self.sweep.job_name).get(owner)
         return native is not None and not native.state.ended
 
     def _start(

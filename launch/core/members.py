@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Member",
+    "check_name",
     "expand",
     "key_of",
     "members",
@@ -183,8 +184,22 @@ def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:
 def name_of(overrides: Sequence[str], when: str) -> str:
     """A directory name from the experiment and the time: ``digits-20260131-174500``."""
     experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
-    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", experiments[-1]).strip("-.") if experiments else ""
-    return f"{(stem or 'sweep')[:60]}-{when}"
+    return f"{_stem(experiments[-1] if experiments else '')}-{when}"
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that a new sweep may not have: it stands in paths, job names and scripts."""
+    if name.isdigit() or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
+        raise UsageError(
+            f"--name {name!r}: expected up to 100 letters, digits and `._+-`, the first a letter or digit, and no "
+            f"number\nhint: `--name {_stem(name)}`"
+        )
+
+
+def _stem(text: str) -> str:
+    """What of `text` may begin a sweep's name."""
+    stem = re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-._+")[:60].rstrip("-")
+    return f"sweep-{stem}" if stem.isdigit() else stem or "sweep"
 
 
 def quote(text: str) -> str:

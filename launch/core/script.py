@@ -10,7 +10,10 @@ from string import Template
 
 from ..errors import UsageError
 
-__all__ = ["batch", "directives", "local", "srun"]
+__all__ = ["batch", "directives", "local", "refuse_control", "srun"]
+
+_SHELL = {"directives", "exports", "setup", "teardown"}
+"""Placeholders that stand for lines; all others for a part of one, which may be a comment or a directive."""
 
 
 class _Placeholders(Template):
@@ -29,17 +32,22 @@ def local(
     environment: Mapping[str, str],
     version: str,
 ) -> str:
-    """The script of an array on this machine. Comments get no newline and commands no unquoted word."""
-    return _Placeholders(template).substitute(
-        version=version,
-        members=members,
-        resources=resources,
-        directory=shlex.quote(str(directory)),
-        exports=_exports(environment),
-        python=shlex.quote(python),
-        sweep=shlex.quote(str(sweep)),
-        array=array,
-    )
+    """The script of an array on this machine. Comments get no newline and commands no unquoted word.
+
+    Raises:
+        UsageError: a value holds a control character.
+    """
+    values = {
+        "version": version,
+        "members": members,
+        "resources": resources,
+        "directory": shlex.quote(str(directory)),
+        "exports": _exports(environment),
+        "python": shlex.quote(python),
+        "sweep": shlex.quote(str(sweep)),
+        "array": str(array),
+    }
+    return _filled(template, values)
 
 
 def batch(
@@ -72,7 +80,7 @@ def batch(
         worker_python: the python in the container; else the launcher's own.
 
     Raises:
-        UsageError: the template lacks a placeholder, or has one that is not known.
+        UsageError: the template lacks a placeholder, or has one that is not known; a value holds a control character.
     """
     values = {
         "version": version,
@@ -104,7 +112,26 @@ def batch(
             f"template {name} lacks @@{lacking[0]}: without it nothing of the member would run\n"
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
+    return _filled(template, values)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    for key, value in values.items():
+        if key not in _SHELL:
+            refuse_control(f"the script's {key}", value)
     return _Placeholders(template).substitute(values)
+
+
+def refuse_control(what: str, text: str) -> None:
+    """Raises UsageError where `text` holds a control character.
+
+    A line break in a script's comment or directive would make commands of what follows it.
+    """
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        raise UsageError(
+            f"{what} is {text!r}: expected text without line breaks or other control characters\n"
+            "hint: what follows a line break in a script is a command; a block `|` of YAML ends in one"
+        )
 
 
 def srun(*words: str) -> list[str]:
@@ -118,7 +145,11 @@ def directives(flags: Mapping[str, str | bool]) -> str:
 
 
 def _directive(flag: str, value: str | bool) -> str:
-    return f"#SBATCH --{flag}" if value is True else f"#SBATCH --{flag}={shlex.quote(str(value))}"
+    directive = (
+        f"#SBATCH --{flag}" if value is True else f"#SBATCH --{flag}={shlex.quote(str(value))}"
+    )
+    refuse_control("the script's directive", directive)
+    return directive
 
 
 def _exports(environment: Mapping[str, str]) -> str:

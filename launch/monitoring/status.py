@@ -81,7 +81,8 @@ class Watch:
 
 def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
     """What the schedulers say now of the members that their records do not show to be done."""
-    return _natives(owners(sweep), {m.index: sweep.last_attempt(m.index) for m in sweep.members()})
+    attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
+    return _natives(sweep, owners(sweep), attempts)
 
 
 def report(
@@ -91,7 +92,7 @@ def report(
     owning = owners(sweep)
     attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
     if native is None:
-        native = _natives(owning, attempts)
+        native = _natives(sweep, owning, attempts)
         for index, array in owning.items():
             known = native.get(array.task(index) or "")
             if known is None or known.state.ended:
@@ -143,7 +144,7 @@ def _found_again(sweep: SweepDir, array: Array) -> Array:
 
 
 def _natives(
-    owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
+    sweep: SweepDir, owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
 ) -> dict[str, SchedulerState]:
     """What the schedulers say of the members whose records do not say that they are done."""
     asked: dict[str, set[str]] = {}
@@ -152,8 +153,8 @@ def _natives(
         if task is not None and not (attempt is not None and attempt.completed):
             asked.setdefault(array.launcher["name"], set()).add(task)
     found: dict[str, SchedulerState] = {}
-    for name, tasks in asked.items():
-        found.update(select(name).states(tasks))
+    for launcher, tasks in asked.items():
+        found.update(select(launcher).states(tasks, sweep.job_name))
     return found
 
 

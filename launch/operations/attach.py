@@ -45,7 +45,11 @@ def attach(
         return _here(words, directory, record["process"])
     hosts = attempt.lease["hosts"]
     argv = slurm.overlap(
-        attempt.lease["task"], host=hosts[record["node_rank"]], directory=directory, pty=terminal
+        attempt.lease["task"],
+        sweep.job_name,
+        host=hosts[record["node_rank"]],
+        directory=directory,
+        pty=terminal,
     )
     environment = for_sbatch(os.environ, "")
     return subprocess.call(

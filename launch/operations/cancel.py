@@ -21,6 +21,6 @@ def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
     for index, array in owners(sweep).items():
         if index in open_ and (task := array.task(index)) is not None:
             tasks.setdefault(array.launcher["name"], []).append(task)
-    for name, theirs in tasks.items():
-        select(name).cancel(theirs)
+    for launcher, theirs in tasks.items():
+        select(launcher).cancel(theirs, sweep.job_name)
     return open_

@@ -12,8 +12,9 @@ from typing import Any
 
 from trident.protocol.project import CONFIG_NAME, config_path
 
-from ..core.members import Member, key_of, members, merge, name_of, refuse_ours
+from ..core.members import Member, check_name, key_of, members, merge, name_of, refuse_ours
 from ..core.resources import Resources, parallelism, resolve, throttle
+from ..core.script import refuse_control
 from ..core.states import State, Status
 from ..errors import UsageError
 from ..lib.filesystems import is_memory, kind_of
@@ -118,8 +119,7 @@ def plan(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepD
         )
         launcher = scheduler_of(choice, options.get("_target_"))
     asked = check_resources(launcher, options, trainers, members=len(points))
-    name = _checked_name(request.name) or name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
-    sweep = SweepDir((root or request.directory / ROOT) / name)
+    sweep = _sweep_of(request, root or request.directory / ROOT, points)
     if request.name is None:
         sweep = _unused(sweep)
     made = Plan(
@@ -240,14 +240,16 @@ def _on_slurm(
     return ResolvedResources(resources=asked, slots=slots, cut=fits)
 
 
-def _checked_name(name: str | None) -> str | None:
-    if name is not None and (
-        not name or name.isdigit() or "/" in name or "=" in name or name.startswith((".", "-"))
-    ):
-        raise UsageError(
-            f"--name {name!r}: expected a directory's name that is no number, has no `/` and no `=`"
-        )
-    return name
+def _sweep_of(request: SubmitRequest, root: Path, points: Sequence[tuple[str, ...]]) -> SweepDir:
+    name = request.name
+    if name is None:
+        name = name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
+    elif name not in (path.name for path in root.glob("*") if SweepDir(path).exists()):
+        check_name(name)  # one that is there, from before there was a rule, goes on
+    sweep = SweepDir(root / name)
+    refuse_control("the project's directory", str(request.directory))
+    refuse_control("the sweep's directory", str(sweep.path))
+    return sweep
 
 
 def _unused(sweep: SweepDir) -> SweepDir:

@@ -25,12 +25,15 @@ class Scheduler(Protocol):
         """The job of a script that was submitted under this name, where the id was lost with who submitted it."""
         ...
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
-        """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten: left out."""
+    def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
+        """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten: left out.
+
+        So is a job that has the number and another name: it is somebody else's.
+        """
         ...
 
-    def cancel(self, tasks: Collection[str]) -> None:
-        """End these array tasks, and all that runs in them. The cancel marks already lie there."""
+    def cancel(self, tasks: Collection[str], name: str) -> None:
+        """End these array tasks of jobs of this name, and all that runs in them. The cancel marks already lie there."""
         ...
 
 

@@ -36,12 +36,13 @@ class LocalScheduler:
         """Nothing: a runner's first act is to say who it is."""
         return None
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
+    def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
+        """By process: a runner's id is no other process's, so that no name is asked for."""
         jobs = {task: task.rpartition("_")[0] for task in tasks}
         known = {job: _state(job) for job in set(jobs.values())}
         return {task: native for task, job in jobs.items() if (native := known[job]) is not None}
 
-    def cancel(self, tasks: Collection[str]) -> None:
+    def cancel(self, tasks: Collection[str], name: str) -> None:
         """Nothing: the runners look for the marks that already lie there many times a second."""
 
 

@@ -44,7 +44,7 @@ def _batch(plan: Plan, sweep: SweepDir, array: Array) -> str:
     name = str(options["template"])
     numbers = ranges(tuple(index - array.offset for index in array.members))
     flags: dict[str, str | bool] = {
-        "job-name": f"{plan.name}:{plan.sweep_id}",
+        "job-name": sweep.job_name if sweep.exists() else f"{plan.name}:{plan.sweep_id}",
         "array": f"{numbers}%{plan.slots}",
         "output": str(array.directory).replace("%", "%%") + "/%a.log",
         "open-mode": "append",

@@ -92,8 +92,8 @@ class SweepDir:
 
     @property
     def job_name(self) -> str:
-        """By which a scheduler finds what was submitted of this sweep."""
-        return f"{self.name}:{self.record['id']}"
+        """By which a scheduler finds what was submitted of this sweep; the same where its directory was renamed."""
+        return f"{self.record.get('name', self.name)}:{self.record['id']}"
 
     def code_dir(self, digest: str) -> Path:
         """Where frozen code lies; the directory of the sweep's submission, as git knows it."""

@@ -56,9 +56,10 @@ def test_hostile_overrides_arrive_unchanged(cli):
         "%A %j @@x",
     ]
     quoted = ["'" + word.replace("'", "\\'") + "'" for word in words]
-    cli("submit", *SLURM, "--name", "50% off", "--wait", "word=" + ",".join(quoted))
-    assert [cli.said("50% off", index)[0]["cfg"]["word"] for index in range(len(words))] == words
-    assert not (cli.directory / "owned").exists()
+    odd = Cli(cli.directory.rename(cli.directory.with_name("50% off, %A")), cli.command)
+    odd("submit", *SLURM, "--name", "50+off", "--wait", "word=" + ",".join(quoted))
+    assert [odd.said("50+off", index)[0]["cfg"]["word"] for index in range(len(words))] == words
+    assert not (odd.directory / "owned").exists()
 
 
 def test_a_failure_is_the_first_ranks_and_is_resumed_alone(cli, shared):

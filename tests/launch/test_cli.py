@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from trident.launch.cli import main
 from trident.launch.cli.tables import groups_table, rows_table, show
-from trident.launch.core.members import expand, members, quote
+from trident.launch.core.members import check_name, expand, members, name_of, quote
 from trident.launch.core.states import State
+from trident.launch.errors import UsageError
 from trident.launch.operations.submit import SubmitRequest, plan
 from trident.launch.planning.app import App, foreign
 from trident.launch.results import Row, group
@@ -92,10 +93,75 @@ def test_directories_that_are_in_the_way_are_refused(
     (root / "theirs").mkdir(parents=True)
     (root / "theirs" / "file").touch()
     (root / "file").touch()
-    for name in ("theirs", "file", "7", "a/b", "a=b"):
+    for name in ("theirs", "file", "7", "a/b", "a=b", "a\ntouch pwned #"):
         assert main(["submit", DIGITS, "--name", name]) == 2
-        assert name in capsys.readouterr().err
+        assert repr(name).strip("'") in capsys.readouterr().err
     assert sorted(path.name for path in root.iterdir()) == ["file", "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a\ntouch pwned #", "a-touch-pwned"),
+        ("50% off", "50-off"),
+        ("a,b", "a-b"),
+        ("a\\b", "a-b"),
+        ("a\tb", "a-b"),
+        ("\x1b[2J", "2J"),
+        ("naïve", "na-ve"),
+        ("_a", "a"),
+        (".a", "a"),
+        ("-", "sweep"),
+        ("", "sweep"),
+        ("7", "sweep-7"),
+        ("a" * 101, "a" * 60),
+    ],
+)
+def test_a_new_name_is_of_plain_characters(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="expected up to 100 letters") as refused:
+        check_name(name)
+    assert f"--name {name!r}:" in str(refused.value)
+    assert str(refused.value).endswith(f"\nhint: `--name {hint}`")
+    check_name(hint)
+
+
+@pytest.mark.parametrize("experiment", ["a/b c", "_x", "+x+", "é", "-", "a" * 300, "x\ny", "7", ""])
+def test_a_generated_name_is_one_that_may_be_given(experiment: str) -> None:
+    check_name(name_of([f"experiment={experiment}"], "20260131-174500"))
+
+
+def test_an_older_sweep_keeps_its_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", DIGITS, "--name", "s", "--dry-run"]) == 0
+    older = SweepDir(here / "logs" / "sweeps" / "50% off")
+    made, _ = plan(SubmitRequest([DIGITS], directory=here, name="s"))
+    older.create(
+        {
+            "id": "ab12cd34",
+            "name": older.name,
+            "command_line": "",
+            "created": 0.0,
+            "app": made.app.record(),
+            "launcher": made.launcher_record(),
+        },
+        made.members,
+    )
+    assert main(["status", "50% off"]) == 0
+    assert "FAILED" in capsys.readouterr().out
+    assert main(["submit", DIGITS, "--name", "50% off", "--dry-run"]) == 0
+
+
+def test_a_directory_with_a_line_break_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = project.rename(project.with_name("a\ntouch pwned #"))
+    monkeypatch.chdir(directory)
+    assert main(["submit", DIGITS, "--name", "x"]) == 2
+    assert "the project's directory is " in capsys.readouterr().err
+    assert not (directory / "logs").exists()
+    plain = directory.rename(project)
+    monkeypatch.chdir(plain)
+    with pytest.raises(UsageError, match="the sweep's directory is "):
+        plan(SubmitRequest([DIGITS], directory=plain, name="x"), directory)
 
 
 def test_a_dry_run_prints_plan_and_script_and_writes_nothing(

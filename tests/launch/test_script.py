@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trident.launch.core.script import batch, local
+from trident.launch.core.script import batch, directives, local
 from trident.launch.errors import UsageError
 
 GOLDEN = """\
@@ -43,27 +46,27 @@ def test_a_hostile_script_is_quoted(tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", script], check=True)
 
 
-def rendered(name: str, template: str | None = None) -> str:
+def rendered(name: str, template: str | None = None, **more: Any) -> str:
     container = ["--container-image=lab+image", "--container-mounts=/data"]
-    return batch(
-        template or files("trident.slurm_templates").joinpath(f"{name}.sbatch").read_text(),
-        name=name,
-        python="/venv/bin/python",
-        sweep=Path("/sweeps/a b"),
-        array=2,
-        script=Path("/sweeps/a b/arrays/0002/array.sbatch"),
-        members="0-3,7",
-        resources="2 x 4 ranks",
-        directory=Path("/home/me/it's"),
-        environment={"A": "$(id)"},
-        version="1.2.3",
-        flags={"job-name": "a b:1f", "array": "0-3,7%4", "exclusive": True},
-        srun_words=["--nodes=2"],
-        setup=["module load cuda", 'source "$HOME/venv/bin/activate"'],
-        teardown=["rm -rf /tmp/mine"],
-        container=container if name == "container" else (),
-        worker_python="python3" if name == "container" else None,
-    )
+    values: dict[str, Any] = {
+        "python": "/venv/bin/python",
+        "sweep": Path("/sweeps/a b"),
+        "array": 2,
+        "script": Path("/sweeps/a b/arrays/0002/array.sbatch"),
+        "members": "0-3,7",
+        "resources": "2 x 4 ranks",
+        "directory": Path("/home/me/it's"),
+        "environment": {"A": "$(id)"},
+        "version": "1.2.3",
+        "flags": {"job-name": "a b:1f", "array": "0-3,7%4", "exclusive": True},
+        "srun_words": ["--nodes=2"],
+        "setup": ["module load cuda", 'source "$HOME/venv/bin/activate"'],
+        "teardown": ["rm -rf /tmp/mine"],
+        "container": container if name == "container" else (),
+        "worker_python": "python3" if name == "container" else None,
+    }
+    shipped = template or files("trident.slurm_templates").joinpath(f"{name}.sbatch").read_text()
+    return batch(shipped, name=name, **{**values, **more})
 
 
 HEAD = """\
@@ -90,10 +93,15 @@ source "$HOME/venv/bin/activate"
 # of this shell are passed on to it: USR2 ahead of the time limit, TERM when the job is cancelled or preempted.
 {ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b' &
 element=$!
-trap 'kill -USR2 $element' USR2
-trap 'kill -TERM $element' TERM
-code=0
-while kill -0 $element 2> /dev/null; do wait $element; code=$?; done
+trap 'told=yes; kill -USR2 $element 2> /dev/null || :' USR2
+trap 'told=yes; kill -TERM $element 2> /dev/null || :' TERM
+# A signal ends `wait` with 128 and its number, which is not the element's code: that is asked for again.
+while
+    told=
+    wait $element
+    code=$?
+    [ $code -gt 128 ] && {{ [ "$told" ] || kill -0 $element 2> /dev/null; }}
+do :; done
 rm -rf /tmp/mine
 exit $code
 """,
@@ -115,6 +123,116 @@ def test_a_batch_script_to_the_letter(name: str, tmp_path: Path) -> None:
     assert rendered(name) == GOLDEN_BATCH[name]
     (tmp_path / "script").write_text(rendered(name))
     subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
+
+
+ENDS = {
+    "at once": ("exit 3", "", None, 3),
+    "well": ("exit 0", "", None, 0),
+    "after a signal that is passed on": (
+        "trap 'exit 7' USR2; touch ready; while :; do sleep 0.01; done",
+        "",
+        signal.SIGUSR2,
+        7,
+    ),
+    "well, after a signal that is passed on": (
+        "trap 'exit 0' TERM; touch ready; while :; do sleep 0.01; done",
+        "set -e",
+        signal.SIGTERM,
+        0,
+    ),
+    "after a signal that only the setup has heard of": (
+        "touch ready; sleep 0.2; exit 7",
+        "trap : USR1",
+        signal.SIGUSR1,
+        7,
+    ),
+    "killed": ("kill -KILL $$", "", None, 128 + signal.SIGKILL),
+}
+"""How an element ends: its program, what the setup is, the signal that the script gets, and the exit code."""
+
+
+def test_templates_wait_for_the_element_alike() -> None:
+    array, container = (
+        rendered(name).partition("element=$!")[2] for name in ("array", "container")
+    )
+    assert array == container != ""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_batch_script_ends_as_its_element_does(how: str, tmp_path: Path) -> None:
+    program, setup, number, expected = ENDS[how]
+    for _ in range(200 if how == "at once" else 5):
+        (tmp_path / "ready").unlink(missing_ok=True)
+        running = started(program, setup, tmp_path)
+        if number is not None:
+            while not ((tmp_path / "ready").exists() and traps(running.pid, number)):
+                time.sleep(0.002)
+            running.send_signal(number)
+        assert running.wait(20) == expected
+        assert (tmp_path / "torn-down").exists()
+        (tmp_path / "torn-down").unlink()
+
+
+def traps(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_a_signal_at_the_end_makes_no_success_of_a_failure(tmp_path: Path) -> None:
+    for _ in range(20):
+        # Where both come at once, bash itself may lose the code: then it is another failure.
+        program = "trap '' USR2; sleep 0.02; kill -USR2 $PPID; exit 7"
+        assert started(program, "", tmp_path).wait(20) != 0
+
+
+def test_a_signal_after_the_end_changes_no_code(tmp_path: Path) -> None:
+    teardown = ("kill -USR2 $$", "kill -TERM $$", "touch torn-down")
+    assert started("exit 7", "set -eu", tmp_path, teardown).wait(20) == 7
+    assert (tmp_path / "torn-down").exists()
+
+
+def started(
+    program: str,
+    setup: str,
+    directory: Path,
+    teardown: Sequence[str] = ("touch torn-down",),
+) -> subprocess.Popen[bytes]:
+    """A batch script, by this machine's bash, with a program of sh as its element."""
+    python = directory / "python"
+    if not python.exists():
+        python.write_text(f"#!/bin/sh\n{program}\n")
+        python.chmod(0o755)
+        text = rendered(
+            "array",
+            python=str(python),
+            directory=directory,
+            setup=[setup],
+            teardown=teardown,
+        )
+        (directory / "script").write_text(text)
+    return subprocess.Popen(["bash", directory / "script"])
+
+
+@pytest.mark.parametrize("key", ["sweep", "directory", "script", "python"])
+def test_a_path_with_a_line_break_makes_no_script(key: str, tmp_path: Path) -> None:
+    """It stands in a comment, or may in a template of one's own: the rest would be a command."""
+    path = tmp_path / "a\ntouch pwned #"
+    with pytest.raises(UsageError, match=r"the script's .*: expected text without line breaks"):
+        rendered("array", **{key: str(path) if key == "python" else path})
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\n", "a\rb", "a\tb", "\x1b[2J", "a\x7fb", "a\x85b"])
+def test_a_directive_is_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=r"the script's directive is .*expected text without"):
+        directives({"comment": text})
+    with pytest.raises(UsageError, match=r"the script's directive is .*expected text without"):
+        directives({text: "x"})
+
+
+def test_lines_of_shell_may_be_several(tmp_path: Path) -> None:
+    text = rendered("array", setup=["if true\nthen\techo; fi"], environment={"A": "1\n2"})
+    assert "if true\nthen\techo; fi\n" in text and "export A='1\n2'\n" in text
 
 
 def test_ranks_run_in_a_container_and_their_keeper_does_not() -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trident.launch.core.members import members
 from trident.launch.core.resources import resolve
 from trident.launch.core.states import Cause, State, of_slurm
-from trident.launch.errors import UsageError
+from trident.launch.errors import SchedulerError, UsageError
 from trident.launch.lib.environment import for_sbatch
-from trident.launch.planning.plan import chunks
-from trident.launch.schedulers.slurm.client import Task, is_running
+from trident.launch.planning.app import App
+from trident.launch.planning.plan import Plan, chunks
+from trident.launch.schedulers.slurm.client import SlurmScheduler, Task, is_running, overlap
 from trident.launch.schedulers.slurm.flags import sbatch_flags, srun_flags
 from trident.launch.schedulers.slurm.limits import Partition, minutes, submits
+from trident.launch.schedulers.templates import script_of
+from trident.launch.sweepdir.sweep import SweepDir
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
 
@@ -113,6 +118,80 @@ def test_a_question_that_a_signal_has_ended_is_asked_again(
     assert not is_running(task)
 
 
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Puts a program on PATH that prints a text. Returns the file to which it adds the words of each call."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def put(program: str, prints: str = "") -> Path:
+        (tmp_path / f"{program}.out").write_text(prints)
+        called, path = tmp_path / f"{program}.words", tmp_path / program
+        path.write_text(f'#!/bin/sh\necho "$*" >> {called}\ncat {tmp_path}/{program}.out\n')
+        path.chmod(0o755)
+        return called
+
+    return put
+
+
+OURS = ["s:ab12", "a|b c's:ab12", "50% off, or so:ab12", " naïve\u2028☃:ab12"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_job_of_another_name_is_somebody_elses(
+    name: str, fake: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Names of sweeps from before there was a rule for them are names, too."""
+    strangers = f"7_1|RUNNING|N/A|None|other\n7_2|RUNNING|N/A|None|{name}2\n"
+    asked = fake("squeue", f"a banner\n7_0|PENDING|N/A|a|b|{name}\n{strangers}")
+    fake("sacct", f"7_3|FAILED|{name}\n7_4|FAILED|other\n7_[5,7-8%2]|CANCELLED by 0|{name}\n")
+    ended = fake("scancel")
+    slurm, tasks = SlurmScheduler(), [f"7_{number}" for number in range(9)]
+    known = slurm.states(tasks, name)
+    assert (known["7_0"].state, known["7_0"].reason) == (State.PENDING, "a|b")
+    assert {task: native.state for task, native in known.items()} == {
+        "7_0": State.PENDING,
+        "7_3": State.FAILED,
+        **dict.fromkeys(("7_5", "7_7", "7_8"), State.CANCELLED),
+    }
+    assert len(asked.read_text().splitlines()) == 1
+    slurm.cancel(tasks, name)
+    assert ended.read_text() == "7_0\n"
+    fake("squeue", "33|other\n")
+    with pytest.raises(SchedulerError, match="squeue shows no job 7_1 with the name"):
+        overlap("7_1", name, host="n1", directory=tmp_path, pty=False)
+    fake("squeue", f"33|{name}\n")
+    assert "--jobid=33" in overlap("7_1", name, host="n1", directory=tmp_path, pty=False)
+    fake("squeue", f"44|{tmp_path}|other\n55|{tmp_path}|{name}\n")
+    assert slurm.find(tmp_path, name) == "55"
+
+
+def test_nothing_is_cancelled_where_nothing_is_ours(fake: Callable[..., Path]) -> None:
+    fake("squeue", "7_0|RUNNING|N/A|None|other\n7_1|COMPLETED|N/A|None|s:ab12\n")
+    ended = fake("scancel")
+    SlurmScheduler().cancel(["7_0", "7_1"], "s:ab12")
+    assert not ended.exists()
+
+
+def test_all_jobs_of_a_sweep_have_one_name(tmp_path: Path) -> None:
+    """Also those that are submitted after its directory was renamed, or by another plan, as an optimizer's next one."""
+    sweep = SweepDir(tmp_path / "s")
+    sweep.create({"id": "ab12cd34", "name": "s"}, members([("x=1",)]))
+    renamed = SweepDir(sweep.path.rename(tmp_path / "t"))
+    plan = Plan(
+        name="t",
+        sweep_id="another",
+        app=App(command=("true",), directory=".", source=".", leaves_result=False),
+        submit=(0,),
+        launcher="trident_slurm",
+        resources=resolve(OPTIONS, {}, gpus=0),
+        slots=1,
+        options={**OPTIONS, "template": "minimal"},
+    )
+    array = renamed.planned_array((0,), plan.launcher_record())
+    assert renamed.job_name == "s:ab12cd34"
+    assert "#SBATCH --job-name=s:ab12cd34\n" in script_of(plan, renamed, array)
+
+
 def test_a_task_is_named_by_its_array() -> None:
     # Of one element the job's own id is the array's: scontrol would mean all of them.
     environ = {
@@ -195,6 +274,9 @@ def test_options_are_hydra_submitit_launchers() -> None:
     assert flags(timeout_min=2.5)["time"] == "3"
     assert "time" not in flags(timeout_min=None)
     assert not any("wckey" in name for name in found)
+    assert flags(additional_parameters={"gpus": 1})["gpus"] == "1"
+    shell = ["if true\nthen\techo; fi"]
+    assert flags(setup=shell, teardown=shell, env={"A": "1\n2"}) == flags()
 
 
 def test_cores_of_a_rank_are_always_a_number() -> None:
@@ -212,7 +294,21 @@ def test_cores_of_a_rank_are_always_a_number() -> None:
         ({"gpus_per_node": "a100"}, "expected 0 or more, or a type and a number"),
         ({"gpus_per_task": 2, "gpus_per_node": 3}, "contradicts"),
         ({"additional_parameters": {"--output": "x"}}, "is set by the script"),
+        ({"additional_parameters": {"job-nam": "x"}}, "is set by the script\nhint: `--name`"),
         ({"additional_parameters": {"a b": "x"}}, "is no flag of sbatch"),
+        (
+            {"comment": "two\nlines"},
+            r"hydra.launcher.comment is 'two\\nlines': expected text without",
+        ),
+        ({"comment": "a block of YAML\n"}, "hydra.launcher.comment is "),
+        ({"partition": "a\tb"}, "hydra.launcher.partition is "),
+        ({"gpus_per_node": "a\n100:2"}, "hydra.launcher.gpus_per_node is "),
+        ({"srun_args": ["--mpi=none", "--x=\x1b"]}, "hydra.launcher.srun_args is "),
+        ({"container": {"mounts": ["/a\n"]}}, "hydra.launcher.container.mounts is "),
+        (
+            {"additional_parameters": {"begin": "no\nw"}},
+            "hydra.launcher.additional_parameters.begin is ",
+        ),
     ],
 )
 def test_options_that_contradict_each_other(given: dict[str, object], message: str) -> None:

@@ -36,6 +36,7 @@ from trident.trainer.restart import (
     frozen,
     keep_folders,
     keep_frozen,
+    keep_last,
 )
 from trident.trainer.steps import rescale_schedules, total_steps
 from trident.trainer.strategies import require_ranks
@@ -144,6 +145,7 @@ class Resumable(Checkpoint):
         if held is None or self._begins is None or trainer.state.fn != TrainerFn.FITTING:
             return  # `run.ckpt_path` goes on as Lightning does
         keep_folders(trainer, checkpoint)
+        keep_last(trainer, self.place.member, checkpoint["callbacks"])
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
         trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
         before, now = len(held["by_rank"]), trainer.world_size
@@ -216,6 +218,10 @@ class Resumable(Checkpoint):
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (
+            self._begins is None
+        ):  # an earlier attempt may have been killed before it had anything to go on from
+            keep_last(trainer, self.place.member)
         if isinstance(self._data, ExternalDataLoaders):
             self._data.forget()
 

@@ -20,6 +20,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
+from trident.core.safe_globals import Stored
 from trident.protocol.records import RESUME, read_json, write_atomic, write_json
 from trident.utils.logging import get_logger
 
@@ -173,7 +174,10 @@ def _copy(checkpoint: dict[str, Any]) -> dict[str, Any]:
             known[key] = tensor.detach().to("cpu", copy=True)
         return known[key]
 
-    copied: dict[str, Any] = apply_to_collection(checkpoint, torch.Tensor, copy)
+    def copy_all(value: torch.Tensor | Stored) -> torch.Tensor | Stored:
+        return value.map_tensors(copy) if isinstance(value, Stored) else copy(value)
+
+    copied: dict[str, Any] = apply_to_collection(checkpoint, (torch.Tensor, Stored), copy_all)
     return copied
 
 

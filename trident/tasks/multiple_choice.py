@@ -23,7 +23,7 @@ def encode(
     seconds = [choice for row in choices for choice in row]
     encoded = tokenizer(firsts, seconds, truncation=True, max_length=max_length)
     result: dict[str, list[list[list[int]]]] = {}
-    for key in ("input_ids", "attention_mask"):
+    for key in tokenizer.model_input_names:
         flat = iter(encoded[key])
         result[key] = [[next(flat) for _ in row] for row in choices]
     return result

@@ -33,11 +33,7 @@ def align(
             aligned.append(row_tags[word] if first else IGNORED)
             before = word
         labels.append(aligned)
-    return {
-        "input_ids": encoded["input_ids"],
-        "attention_mask": encoded["attention_mask"],
-        "labels": labels,
-    }
+    return {**{key: encoded[key] for key in tokenizer.model_input_names}, "labels": labels}
 
 
 def predictions(outputs: Any, batch: Mapping[str, Any], **_: Any) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -22,6 +23,8 @@ __all__ = [
     "frozen",
     "keep_folders",
     "keep_frozen",
+    "keep_last",
+    "keeps_last",
 ]
 
 Behind = Literal["batch", "epoch", "training"]
@@ -86,6 +89,48 @@ def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
         begun = checkpoint.get("callbacks", {}).get(callback.state_key, {}).get("dirpath")
         if isinstance(callback, ModelCheckpoint) and begun is not None:
             callback.dirpath = begun
+
+
+def keep_last(
+    trainer: pl.Trainer, member: Path, states: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Let a `ModelCheckpoint` overwrite the ``last`` of an earlier attempt that it does not know of.
+
+    It was written after the checkpoint that this attempt goes on from. Lightning would leave it where it is, and write
+    another one beside it with a version in its name. Files outside of the member's folder may be those of other runs.
+
+    Args:
+        states: what a checkpoint holds of callbacks, by key; None where there is none.
+    """
+    taken: set[str] = set()
+    for callback in keeps_last(trainer):
+        state = (states or {}).get(callback.state_key)
+        known = state.get("last_model_path") if state is not None else callback.last_model_path
+        path = known or _last_of(callback, trainer, taken)
+        taken.add(path)
+        if known or member.resolve() not in Path(path).resolve().parents:
+            continue
+        if callback.file_exists(path, trainer):
+            if state is None:
+                callback.last_model_path = path
+            else:
+                state["last_model_path"] = path
+
+
+def keeps_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    """The callbacks that save a checkpoint called ``last``."""
+    found = trainer.checkpoint_callbacks
+    return [one for one in found if isinstance(one, ModelCheckpoint) and one.save_last]
+
+
+def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[str]) -> str:
+    """What Lightning would call the first ``last`` in an empty folder."""
+    name, values = callback.CHECKPOINT_NAME_LAST, callback._monitor_candidates(trainer)
+    path, version = callback.format_checkpoint_name(values, name), callback.STARTING_VERSION
+    while path in taken:
+        path = callback.format_checkpoint_name(values, name, ver=version)
+        version += 1
+    return path
 
 
 def as_it_saves(checkpoint: dict[str, Any], behind: Behind) -> None:

@@ -59,29 +59,28 @@ class SlurmScheduler:
         return told.strip().splitlines()[-1].partition(";")[0]
 
     def find(self, script: Path, name: str) -> str | None:
-        wanted = ("--noheader", "--states=all", f"--name={name}", "--format=%F|%o")
-        for line in run("squeue", *wanted, timeout=TIMEOUT_S).splitlines():
-            job, _, command = line.strip().partition("|")
-            if command == str(script):
-                return job
-        return None
+        wanted = ("--noheader", "--states=all", f"--name={name}", "--format=%F|%o|%j")
+        listed = run("squeue", *wanted, timeout=TIMEOUT_S)
+        rows = (row.partition("|") for row in _rows_of(listed, name))
+        return next((job for job, _, command in rows if command == str(script)), None)
 
-    def states(self, tasks: Collection[str]) -> Mapping[str, SchedulerState]:
+    def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
         """One call of squeue, and one of sacct where squeue has forgotten some of them."""
-        jobs = sorted({task.partition("_")[0] for task in tasks})
         try:
-            found = _squeue(jobs)
+            found = _squeue(tasks, name)
         except SchedulerError as error:
             return {
                 task: SchedulerState(state=State.UNKNOWN, reason=_first_line(error))
                 for task in tasks
             }
         if any(task not in found for task in tasks):
-            found = _sacct(jobs) | found
+            found = _sacct(tasks, name) | found
         return {task: found[task] for task in tasks if task in found}
 
-    def cancel(self, tasks: Collection[str]) -> None:
-        for some in _slices(sorted(tasks), 500):
+    def cancel(self, tasks: Collection[str], name: str) -> None:
+        found = _squeue(tasks, name)
+        live = [task for task in sorted(tasks) if task in found and not found[task].state.ended]
+        for some in _slices(live, 500):
             run("scancel", *some, timeout=TIMEOUT_S)
 
 
@@ -293,10 +292,17 @@ def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def overlap(task: str, *, host: str, directory: Path, pty: bool) -> list[str]:
-    """What starts a command beside the ranks of a running array task, on one of its hosts."""
+def overlap(task: str, name: str, *, host: str, directory: Path, pty: bool) -> list[str]:
+    """What starts a command beside the ranks of a running array task, on one of its hosts.
+
+    Raises:
+        SchedulerError: SLURM has no such task of a job of this name.
+    """
     # srun wants the task's own job id, which its name does not hold.
-    job = run("squeue", "--noheader", f"--jobs={task}", "--format=%A", timeout=TIMEOUT_S).strip()
+    wanted = ("--noheader", f"--jobs={task}", "--format=%A|%j")
+    job = next(_rows_of(run("squeue", *wanted, timeout=TIMEOUT_S), name), None)
+    if job is None:
+        raise SchedulerError(f"squeue shows no job {task} with the name {name!r}")
     where = [f"--jobid={job}", f"--nodelist={host}", f"--chdir={directory}"]
     return srun("--overlap", "--nodes=1", "--ntasks=1", *where, *(["--pty"] if pty else []))
 
@@ -339,17 +345,17 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
-def _squeue(jobs: Sequence[str]) -> dict[str, SchedulerState]:
-    wanted = ("--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}")
+def _squeue(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
+    wanted = ("--noheader", "--array", "--states=all", f"--jobs={_jobs(tasks)}")
     try:
-        listed = run("squeue", *wanted, "--format=%i|%T|%r|%S", timeout=TIMEOUT_S)
+        listed = run("squeue", *wanted, "--format=%i|%T|%S|%r|%j", timeout=TIMEOUT_S)
     except SchedulerError as error:
         if "Invalid job id" in str(error):  # it has forgotten them all
             return {}
         raise
     found = {}
-    for line in listed.splitlines():
-        task, state, reason, start = line.strip().split("|")
+    for row in _rows_of(listed, name):
+        task, state, start, reason = row.split("|", 3)
         found[task] = _with_start(of_slurm(state, reason, task=task), start)
     return found
 
@@ -361,21 +367,31 @@ def _with_start(native: SchedulerState, start: str) -> SchedulerState:
     return SchedulerState(state=native.state, reason=said)
 
 
-def _sacct(jobs: Sequence[str]) -> dict[str, SchedulerState]:
+def _sacct(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
     """What accounting remembers; nothing where there is none, or it cannot be asked."""
-    wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}")
+    wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={_jobs(tasks)}")
     try:
-        listed = run("sacct", *wanted, "--format=JobID,State", timeout=TIMEOUT_S)
+        listed = run("sacct", *wanted, "--format=JobID,State,JobName", timeout=TIMEOUT_S)
     except SchedulerError:
         return {}
-    lines = (line.partition("|") for line in listed.splitlines())
-    return {
-        task: of_slurm(state, task=task)
-        for name, _, state in lines
-        for task in expand_hosts(
-            re.sub(r"%\d+\]", "]", name)
-        )  # those that never started: `7_[0,2-3%4]`
-    }
+    rows = (row.partition("|") for row in _rows_of(listed, name))
+    # Those that never started are one row: `7_[0,2-3%4]`.
+    each = ((re.sub(r"%\d+\]", "]", ids), state) for ids, _, state in rows)
+    return {task: of_slurm(state, task=task) for ids, state in each for task in expand_hosts(ids)}
+
+
+def _jobs(tasks: Collection[str]) -> str:
+    return ",".join(sorted({task.partition("_")[0] for task in tasks}))
+
+
+def _rows_of(listed: str, name: str) -> Iterator[str]:
+    """The rows of the jobs of this name, which is the last field of each and is left out.
+
+    SLURM gives a number again, once its numbers have wrapped or its state was set up anew: a number alone may be that
+    of somebody else's job.
+    """
+    end = f"|{name}"
+    return (line.removesuffix(end) for line in listed.split("\n") if line.endswith(end))
 
 
 def _slices(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from ...core.resources import Resources
+from ...core.script import refuse_control
 from ...errors import UsageError
 
 __all__ = ["sbatch_flags", "srun_flags"]
@@ -39,6 +40,9 @@ _OURS = {
 }
 """Flags that the script sets by itself, and what to say instead."""
 
+_SHELL = ("setup", "teardown", "env")
+"""Options that are lines of shell, or are quoted for it: they may hold line breaks."""
+
 _PASSED_ON = (
     "timeout_min",
     "mem_gb",
@@ -59,8 +63,10 @@ def sbatch_flags(options: Mapping[str, Any], asked: Resources) -> dict[str, str 
     """The flags of sbatch that say what a member gets, by name, without dashes; True stands for a flag without value.
 
     Raises:
-        UsageError: an option that contradicts another one, or that the script sets by itself.
+        UsageError: an option that contradicts another one, that the script sets by itself, or that has a line break.
     """
+    for key in sorted(options.keys() - _SHELL):
+        _refuse_control(f"hydra.launcher.{key}", options[key])
     _check(options, asked)
     given = {key: options[key] for key in _PASSED_ON if options.get(key) is not None}
     if "timeout_min" in given:
@@ -121,16 +127,34 @@ def _check(options: Mapping[str, Any], asked: Resources) -> None:
         )
 
 
+def _refuse_control(key: str, value: Any) -> None:
+    if isinstance(value, str):
+        refuse_control(key, value)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_control(f"{key}.{name}", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_control(key, item)
+
+
 def _additional(options: Mapping[str, Any]) -> Mapping[str, Any]:
     additional: Mapping[str, Any] = options.get("additional_parameters") or {}
     for name in additional:
-        if (instead := _OURS.get(_flag(name))) is not None:
-            raise UsageError(
-                f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {instead}"
-            )
         if not _flag(name).replace("-", "").isalnum():
             raise UsageError(f"hydra.launcher.additional_parameters: {name!r} is no flag of sbatch")
+        if (ours := _ours(_flag(name))) is not None:
+            raise UsageError(
+                f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {_OURS[ours]}"
+            )
     return additional
+
+
+def _ours(flag: str) -> str | None:
+    """The flag of the script that sbatch would take this one for: it takes the beginning of one for the whole."""
+    if flag in _OURS or flag == "gpus":  # a flag of its own
+        return flag if flag in _OURS else None
+    return next((name for name in _OURS if name.startswith(flag)), None)
 
 
 def _flag(name: str) -> str:

@@ -8,7 +8,9 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +340,40 @@ class HeldUp(Callback):
 
     def _batches(self) -> int:
         return len(self.seen.read_text().splitlines())
+
+
+class CountsEpochs(TridentModule):
+    """Logs what rises from one validation to the next."""
+
+    def on_validation_epoch_end(self):
+        super().on_validation_epoch_end()
+        self.log("train/epoch", float(self.current_epoch))
+
+
+class Keeps(Callback):
+    """Has plain values of other libraries in its state, which a new attempt must find as they were."""
+
+    def __init__(self, seen: str, holds: Any = None) -> None:
+        self.seen, self.holds = Path(seen), holds
+        self.losses: list[Any] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(np.float64(float(outputs["loss"])))
+
+    def state_dict(self):
+        state = {
+            "losses": self.losses,
+            "counts": np.arange(len(self.losses)),
+            "took": timedelta(seconds=len(self.losses)),
+            "recent": deque(self.losses, maxlen=3),
+        }
+        return {**state, "holds": self.holds} if self.holds is not None else state
+
+    def load_state_dict(self, state_dict):
+        self.losses = state_dict["losses"]
+        with self.seen.open("a") as file:
+            file.write(repr(sorted(state_dict.items())) + "\n")
+
+
+class Held:
+    """A user's class, which no checkpoint is read with."""

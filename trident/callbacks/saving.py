@@ -1,0 +1,119 @@
+"""What every fit does about its checkpoints: each one can be read again, and the last one is of the fit's end."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+from trident.core.safe_globals import readable, require_readable
+from trident.trainer.restart import as_it_saves, keeps_last
+
+__all__ = ["AtEnd", "Readable"]
+
+SHARDED = (FSDPStrategy, ModelParallelStrategy)
+"""To gather their weights costs something; no value of a user's class is among them."""
+
+
+class Readable(Callback):
+    """Ends a run that would save what cannot be read, before it trains where that is to be seen, else as it saves.
+
+    The last of a trainer's callbacks, so that others have set up what they keep.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        strategy = trainer.strategy
+        # DeepSpeed reads its own checkpoints, and whatever is in them.
+        if stage != "fit" or isinstance(strategy, DeepSpeedStrategy):
+            return
+        inner = strategy.save_checkpoint
+
+        def save_checkpoint(
+            checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None
+        ) -> None:
+            require_readable(checkpoint)  # on all ranks: none is left waiting for one that fails
+            inner(readable(checkpoint), filepath, storage_options=storage_options)
+
+        strategy.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        savers = trainer.checkpoint_callbacks
+        if savers and not isinstance(trainer.strategy, DeepSpeedStrategy):
+            only = all(getattr(saver, "save_weights_only", False) for saver in savers)
+            require_readable(_planned(trainer, pl_module, weights_only=only))
+
+
+def _planned(
+    trainer: pl.Trainer, module: pl.LightningModule, *, weights_only: bool
+) -> dict[str, Any]:
+    """What a checkpoint would hold now that is not Lightning's or torch's own.
+
+    Lightning's own way to gather it would have dataloaders begin. A hook that fails may need what training sets up:
+    what it saves is seen when it saves.
+    """
+    planned: dict[str, Any] = {"epoch": trainer.current_epoch, "global_step": trainer.global_step}
+    planned["state_dict"] = {} if isinstance(trainer.strategy, SHARDED) else module.state_dict()
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    for owner in (module, datamodule):
+        if hparams := getattr(owner, "hparams", None):
+            planned[owner.CHECKPOINT_HYPER_PARAMS_KEY] = dict(hparams)
+    with contextlib.suppress(Exception):
+        planned[type(datamodule).__qualname__] = datamodule.state_dict()
+    callbacks: list[Callback] = [] if weights_only else trainer.callbacks  # type: ignore[attr-defined]
+    planned["callbacks"] = {}
+    for callback in callbacks:
+        with contextlib.suppress(Exception):
+            planned["callbacks"][callback.state_key] = callback.state_dict()
+    for callback in callbacks:
+        with contextlib.suppress(Exception):
+            callback.on_save_checkpoint(trainer, module, planned)
+    with contextlib.suppress(Exception):
+        module.on_save_checkpoint(planned)
+    return planned
+
+
+class AtEnd(Callback):
+    """Has each `ModelCheckpoint` with ``save_last`` save what training came to.
+
+    Lightning writes ``last`` where it saves one of the best, and never again where none is better. This one comes
+    before other callbacks that do something at the end of training, such as to average weights: training goes on from
+    what there was at the end of its last epoch.
+    """
+
+    def __init__(self) -> None:
+        self._saves = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for callback in keeps_last(trainer):
+            if not _links_to_end(callback, trainer):
+                self._save(callback, trainer)
+
+    def _save(self, callback: ModelCheckpoint, trainer: pl.Trainer) -> None:
+        kind, callback.save_last = callback.save_last, True  # a link would be to one of the best
+        last = Path(callback.last_model_path)
+        if trainer.is_global_zero and callback.last_model_path and last.is_symlink():
+            last.unlink()  # else what it points to would be overwritten
+        trainer.strategy.barrier("last")
+        self._saves = True
+        try:
+            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+        finally:
+            callback.save_last, self._saves = kind, False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._saves:
+            as_it_saves(checkpoint, "training")
+
+
+def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:
+    """Whether what is linked to was saved after the last step."""
+    linked = callback.save_last == "link" and bool(callback.last_model_path)
+    return linked and callback._last_global_step_saved == trainer.global_step
