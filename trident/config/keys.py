@@ -22,7 +22,7 @@ class Key:
 ENGINE, MODULE, SPEC = "trident/engine.py", "trident/core/module.py", "trident/core/dataspec.py"
 OPTIMIZER, DATAMODULE = "trident/core/optimizer.py", "trident/core/datamodule.py"
 EVALUATION, EVALSPEC = "trident/core/evaluation.py", "trident/core/evalspec.py"
-RUN = "trident/run.py"
+RUN = "trident/cli/run.py"
 D = "datamodule.SPLIT.NAME"
 
 KEYS = (
