@@ -7,11 +7,14 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux procps
 SWEEP := hydra/launcher=trident_local experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
 
+# Folders of tests/ whose tests each try one module alone, without a run or another process.
+UNIT := $(wildcard $(addprefix tests/,launch/core launch/planning launch/schedulers launch/sweepdir trident/config trident/data trident/protocol))
+
 MAKEFLAGS += --no-print-directory
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test sweep campaign clean cluster-deps
+.PHONY: help install lint test unit sweep campaign clean cluster-deps
 
 help:  ## list the targets
 	@echo "Targets:"
@@ -34,6 +37,9 @@ lint: install  ## ruff (lint and format) and mypy
 
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
+
+unit: install  ## the tests of single modules, in seconds: the loop while you work
+	$(VENV)/bin/pytest $(UNIT)
 
 campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## on a SLURM: 12 members, 5 of them disturbed, against 12 that are not; one killed three times (30 min)
 	$(VENV)/bin/python tests/cluster/campaign.py

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -161,21 +162,32 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
     assert all(w.specifier.contains(pins[canonicalize_name(w.name)]) for w in wanted)
 
 
-def test_every_package_directory_is_declared() -> None:
+def directory_of(package: str) -> str:
+    """Where setuptools looks for a package: below the directory of its nearest parent that has one."""
     directories = SETUPTOOLS["package-dir"]
-    declared = {
-        directories.get(name) or f"{directories[name.partition('.')[0]]}/{name.partition('.')[2]}"
-        for name in SETUPTOOLS["packages"]
-        if name != "hydra_plugins.trident"
-    } | {f"{PLUGINS}/trident"}
+    parent = package
+    while parent not in directories:
+        parent = parent.rpartition(".")[0]
+    return directories[parent] + package.removeprefix(parent).replace(".", "/")
+
+
+def test_every_package_directory_is_declared() -> None:
+    declared = {directory_of(package) for package in SETUPTOOLS["packages"]}
     found = {path.parent.as_posix() for path in sources() if path.suffix == ".py"}
-    assert found | {PLUGINS} == {name.replace(".", "/") for name in declared}
+    assert found | {PLUGINS} == declared
 
 
 def test_the_wheel_holds_every_source_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == {in_wheel(path) for path in sources()}
+
+
+def test_the_sdist_holds_every_source(wheel: Path) -> None:
+    (sdist,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert {path.as_posix() for path in sources()} <= held
 
 
 def test_the_wheel_takes_two_names(wheel: Path) -> None:
