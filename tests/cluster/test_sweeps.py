@@ -144,6 +144,27 @@ def test_memory_is_told_from_other_ends(cli):
     assert (member["state"], member["cause"]) == ("FAILED", "out_of_memory"), member
 
 
+def test_scripts_of_a_released_version_go_on_working(cli):
+    """They start `trident.launch.element` and `.worker`, where the agents' modules were in 0.1.0."""
+    agents = {"slurm_task": "element", "rank": "worker"}
+    old = "".join(
+        f'words=("${{words[@]/trident.launch.agents.{now}/trident.launch.{then}}}")\n'
+        for now, then in agents.items()
+    )
+    words = "words=(@@element -- @@srun @@worker)\n"
+    show = 'printf "%s\\n" "${words[@]}"\n'
+    template = (
+        f'#!/bin/bash\n@@directives\ncd @@directory\n{words}{old}{show}exec "${{words[@]}}"\n'
+    )
+    (cli.directory / "old.sbatch").write_text(template)
+    template = "hydra.launcher.template=./old.sbatch"
+    cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", template)
+    assert cli.states("s") == ["COMPLETED"]
+    said = (cli.sweep("s") / "arrays" / "0000" / "0.log").read_text()
+    assert "trident.launch.element" in said and "trident.launch.worker" in said
+    assert "trident.launch.agents" not in said
+
+
 def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
     late = "bash -c '[ $SLURM_PROCID = 3 ] && sleep 60; exec \"$@\"' late"
     own = f"#!/bin/bash\n@@directives\n@@element -- @@srun {late} @@worker\n"
