@@ -1,4 +1,4 @@
-# Needs python3 (3.11 or newer) with pip and venv. `make PYTHON=python3.13 install` takes another one.
+# Needs python3 (3.11 or newer) with pip and venv. `make PYTHON=python3.13 install` uses another Python.
 PYTHON ?= python3
 VENV := .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -20,51 +20,51 @@ help:  ## list the targets
 	@echo "Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-install: $(VENV)/contributor.stamp  ## make .venv with trident and all that a contributor needs
+install: $(VENV)/contributor.stamp  ## create .venv with trident and everything that a contributor needs
 	@echo "trident is installed: . $(VENV)/bin/activate"
 
-cluster-deps:  ## install what tests/cluster needs (Debian); nothing where a SLURM is installed
+cluster-deps:  ## install the Debian packages that tests/cluster needs, unless a SLURM is installed
 	@PATH="$$PATH:/usr/sbin:/sbin"; for name in sbatch slurmd munged; do \
 	  if command -v $$name > /dev/null; then echo "nothing to install: $$name is here"; exit 0; fi; \
 	done; \
 	set -ex; $(SUDO) apt-get update -qq; \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(CLUSTER) > /dev/null
 
-lint: install  ## ruff (lint and format) and mypy
+lint: install  ## run ruff (lint and format) and mypy
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 
-test: $(if $(filter true,$(CI)),cluster-deps) lint  ## lint, types and all tests
+test: $(if $(filter true,$(CI)),cluster-deps) lint  ## run lint, types and all tests
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 
-unit: install  ## the tests of single modules, in seconds: the loop while you work
+unit: install  ## run the tests of single modules, in seconds
 	$(VENV)/bin/pytest $(UNIT)
 
-campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## on a SLURM: 12 members, 5 of them disturbed, against 12 that are not; one killed three times (30 min)
+campaign: $(if $(filter true,$(CI)),cluster-deps) install  ## on a SLURM: compare 12 members, 5 of them disturbed, with 12 undisturbed ones; kill another one three times (30 min)
 	$(VENV)/bin/python tests/cluster/campaign.py
 	$(VENV)/bin/python tests/cluster/killed.py
 
 sweep: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-sweep: $(VENV)/demo.stamp  ## install what the demo needs, run a real sweep of 6 members, print its table
+sweep: $(VENV)/demo.stamp  ## install the demo, run a real sweep of 6 members, print its table
 	cd examples/sentiment && trident-sweep submit $(SWEEP) --wait
 	cd examples/sentiment && trident-sweep results --grouped --metric '*/test/acc' --metric '*/test/macro_f1'
 	@echo
 	@echo "Type next:"
 	@echo "  . $(VENV)/bin/activate && cd examples/sentiment"
 	@echo "  trident-sweep status         # every member: state, cause, last step and metric"
-	@echo "  trident-sweep show 0         # member 0 as a command line, to paste"
-	@echo "  trident-sweep results        # a row a member; --format csv or json for programs"
+	@echo "  trident-sweep show 0         # member 0 as a command line that you can paste"
+	@echo "  trident-sweep results        # one row per member; --format csv or json for programs"
 	@echo "  trident-sweep                # all the verbs"
 
-clean:  ## remove .venv, caches and builds; sweeps and runs stay
+clean:  ## remove .venv, caches and builds; keep sweeps and runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch comes first and by itself: a resolver that has it looks for no other build of it.
+# torch is installed first and separately: pip then does not look for another build of it.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "error: Python %d.%d is too old; 3.11 or newer is needed\nhint: make PYTHON=python3.12 install" % v[:2])'
-	@echo "Installing trident into $(VENV): about 2 GB, some minutes, once"
+	@echo "Installing trident into $(VENV): about 2 GB; this takes some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[demo]'

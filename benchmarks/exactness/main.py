@@ -1,11 +1,11 @@
-"""Samples read, error of a metric, and the first step that differs after a kill: this project, and Lightning by recipe.
+"""Samples read, the error of a metric, and the first step that differs after a kill: this project and plain Lightning.
 
     python benchmarks/exactness/main.py > benchmarks/exactness.md
 
-Both train the same network on the same data on 2 nodes x 2 ranks (four processes of this machine, by gloo), in one run
-of this script. The recipes are those that go round for Lightning: its own sampler for tables and `sync_dist=True` for
-metrics; `split_dataset_by_node` with NODE_RANK and WORLD_SIZE for streams; `ModelCheckpoint(every_n_train_steps=…)` and
-``ckpt_path`` to go on. A minute and a half on two cores. Exits with 1 unless this project is exact.
+Both sides train the same network on the same data, on 2 nodes x 2 ranks (four processes of this machine, over gloo), in
+one run of this script. Lightning uses the usual recipes: its own sampler for tables, and `sync_dist=True` for metrics;
+`split_dataset_by_node` with NODE_RANK and WORLD_SIZE for streams; `ModelCheckpoint(every_n_train_steps=…)` and
+`ckpt_path` to resume. The script takes a minute and a half on two cores, and exits with 1 unless this project is exact.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _print(came: dict[str, Came]) -> None:
         "a table's 1000 samples, in each of 4 epochs": [c.read["map"] for c in came.values()],
         "a stream's": [c.read["stream"] for c in came.values()],
         "error of the accuracy on 101 samples": [f"{c.error:.1e}" for c in came.values()],
-        f"first step that differs after a kill behind step {KILL_AFTER}": [
+        f"first step that differs after a kill after step {KILL_AFTER}": [
             "none, of 40, on 4 ranks" if c.differs is None else str(c.differs)
             for c in came.values()
         ],
