@@ -61,13 +61,13 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     if ranks.rank == 0 and (other := difference(sweep.record.get("versions", {}), versions())):
         record["packages"] = other
         sys.stderr.write(f"warning: member {index} runs under {other}\n")
-    sweep.write_rank(index, attempt, record)
+    sweep.attempts.write_rank(index, attempt, record)
     ooms = oom_kills()
     code = child.wait()
     if port is not None:
         port.close()
-    tail = read_tail(sweep.rank_log(index, attempt, ranks.rank))
-    sweep.write_rank(
+    tail = read_tail(sweep.attempts.rank_log(index, attempt, ranks.rank))
+    sweep.attempts.write_rank(
         index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
     )
     return code if code >= 0 else 128 - code
@@ -112,7 +112,7 @@ def _environment(
         "TRIDENT_MEMBER": str(index),
         "TRIDENT_MEMBER_DIR": str(sweep.member_dir(index)),
         "TRIDENT_ATTEMPT": str(attempt),
-        "TRIDENT_ATTEMPT_DIR": str(sweep.attempt_dir(index, attempt)),
+        "TRIDENT_ATTEMPT_DIR": str(sweep.attempts.directory(index, attempt)),
         "WANDB_RUN_ID": run_id,  # one run over all attempts
         "WANDB_RESUME": "allow",
     }

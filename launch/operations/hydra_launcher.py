@@ -93,7 +93,7 @@ def launch(
         old = [member for member in sweep.members() if member.index < first]
         sweep.create(record, (*old, *new))
     if launcher == "trident_local":
-        run_array(sweep, sweep.add_array(plan.submit, plan.launcher_record()))
+        run_array(sweep, sweep.arrays.add(plan.submit, plan.launcher_record()))
         known = statuses(sweep)
     else:
         resubmit(plan, sweep)
@@ -131,7 +131,7 @@ def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
     )
     if status.state is State.COMPLETED and status.attempt is not None:
         made.status = JobStatus.COMPLETED
-        made.return_value = (sweep.result(member.index, status.attempt) or {}).get("score")
+        made.return_value = (sweep.attempts.result(member.index, status.attempt) or {}).get("score")
     else:
         made.status = JobStatus.FAILED
         made.return_value = MemberFailed(

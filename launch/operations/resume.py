@@ -43,7 +43,7 @@ def resume(
                 plan = replace(plan, code=code_of(plan, sweep))
             if fresh:
                 for index in wanted:
-                    sweep.set_resume_aside(index)
+                    sweep.attempts.set_resume_aside(index)
             resubmit(plan, sweep)
         return wanted
 
@@ -72,7 +72,7 @@ def _left(status: Status, *, named: bool) -> bool:
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
     record: Mapping[str, Any] = (
-        sweep.arrays()[-1].launcher if sweep.arrays() else sweep.record["launcher"]
+        sweep.arrays.all()[-1].launcher if sweep.arrays.all() else sweep.record["launcher"]
     )
     asked, options = with_options(record, overrides, members=len(wanted))
     return Plan(

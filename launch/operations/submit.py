@@ -162,7 +162,7 @@ def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
     known = statuses(sweep)
     live = [
         array
-        for array in sweep.arrays()
+        for array in sweep.arrays.all()
         if not all(known[index].state.ended for index in array.members)
     ]
     for array in live:
@@ -347,14 +347,14 @@ def _is_done(status: Status | None) -> bool:
 def resubmit(plan: Plan, sweep: SweepDir) -> None:
     """More arrays of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
     for index in plan.submit:
-        sweep.unmark_cancelled(index)
+        sweep.attempts.unmark_cancelled(index)
     submit_all(plan, sweep)
 
 
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan, of which nothing is written yet."""
     (offset, some), *_ = plan.pieces()
-    return script_of(plan, sweep, sweep.planned_array(some, plan.launcher_record(), offset=offset))
+    return script_of(plan, sweep, sweep.arrays.planned(some, plan.launcher_record(), offset=offset))
 
 
 def with_options(

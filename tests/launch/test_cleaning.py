@@ -25,10 +25,10 @@ def sweep(tmp_path: Path) -> SweepDir:
     made.create({"id": "abc", "created": 1.0}, members([("x=1",), ("x=2",)]))
     for index in (0, 1):
         for number in (0, 1):
-            made.lease(index, job="j", world_size=1)
-            made.write_rank(index, number, {"rank": 0, "exit": 1 - number})
-            made.rank_log(index, number, 0).write_text("log")
-            made.write_end(index, number, exit=1 - number)
+            made.attempts.lease(index, job="j", world_size=1)
+            made.attempts.write_rank(index, number, {"rank": 0, "exit": 1 - number})
+            made.attempts.rank_log(index, number, 0).write_text("log")
+            made.attempts.write_end(index, number, exit=1 - number)
     return made
 
 
@@ -40,7 +40,7 @@ def put(path: Path) -> Path:
 
 def names_best(sweep: SweepDir, index: int, best: Path | str | None) -> None:
     named = {"best": None if best is None else str(best), "last": None}
-    write_json(sweep.attempt_dir(index, 1) / "result.json", {"checkpoint": named})
+    write_json(sweep.attempts.directory(index, 1) / "result.json", {"checkpoint": named})
 
 
 def saved(sweep: SweepDir, index: int, *names: str) -> list[Path]:
@@ -123,7 +123,7 @@ def test_nothing_is_freed_through_a_link(link: str, sweep: SweepDir, tmp_path: P
     member = sweep.member_dir(0)
     place = {
         "checkpoints": member / "checkpoints",
-        "ranks": sweep.rank_log(0, 0, 0).parent,
+        "ranks": sweep.attempts.rank_log(0, 0, 0).parent,
         "code": sweep.path / "code",
         "member": member,
         "members": member.parent,

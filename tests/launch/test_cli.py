@@ -20,7 +20,7 @@ from trident.launch.cli.tables import groups_table, rows_table, show
 from trident.launch.core.members import expand, members, quote
 from trident.launch.core.states import State
 from trident.launch.operations.submit import SubmitRequest, plan
-from trident.launch.planning.app import App, foreign
+from trident.launch.planning.app import App, external
 from trident.launch.results import Row, group
 from trident.launch.sweepdir.provenance import git
 from trident.launch.sweepdir.sweep import SweepDir
@@ -273,8 +273,8 @@ def test_a_real_process_gets_the_same_words() -> None:
 
 
 def test_another_python_is_meant_as_it_is(tmp_path: Path) -> None:
-    assert foreign("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
-    assert foreign("python t.py", tmp_path).command[0] == sys.executable
+    assert external("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
+    assert external("python t.py", tmp_path).command[0] == sys.executable
 
 
 def test_members_on_another_machine_are_not_started_beside_themselves(
@@ -283,14 +283,14 @@ def test_members_on_another_machine_are_not_started_beside_themselves(
     words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
     made, sweep = plan(SubmitRequest(words[1:3], directory=here, name="x"))
     sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
-    array = sweep.add_array([0], made.launcher_record())
-    sweep.record_submission(array, "elsewhere:12:34")
+    array = sweep.arrays.add([0], made.launcher_record())
+    sweep.arrays.record_submission(array, "elsewhere:12:34")
     for again in (words, ["resume", "x"]):
         assert main(again) == 2
         told = capsys.readouterr().err
         assert "launched on elsewhere" in told
         assert "trident-sweep resume x 0" in told
-    assert len(sweep.arrays()) == 1
+    assert len(sweep.arrays.all()) == 1
 
 
 def test_brackets_are_shown_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,10 +23,12 @@ def sweep(tmp_path: Path) -> SweepDir:
 
 def test_a_lease_has_one_owner(sweep: SweepDir) -> None:
     with ThreadPoolExecutor(16) as pool:
-        numbers = list(pool.map(lambda _: sweep.lease(0, job="j", world_size=1), range(32)))
+        numbers = list(
+            pool.map(lambda _: sweep.attempts.lease(0, job="j", world_size=1), range(32))
+        )
     assert sorted(numbers) == list(range(32))
-    assert sweep.last_attempt_number(0) == 31
-    assert sweep.last_attempt(1) is None
+    assert sweep.attempts.last_number(0) == 31
+    assert sweep.attempts.last(1) is None
 
 
 def test_files_at_submission_do_not_grow_with_the_members(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_files_at_submission_do_not_grow_with_the_members(tmp_path: Path) -> Non
     for size in (1, 300):
         made = SweepDir(tmp_path / str(size))
         made.create({"id": "x"}, members([(f"x={n}",) for n in range(size)]))
-        made.add_array(range(size), {"name": "trident_local"})
+        made.arrays.add(range(size), {"name": "trident_local"})
         counts.append(sum(path.is_file() for path in made.path.rglob("*")))
     assert counts[0] == counts[1] == 3
 
@@ -45,12 +47,12 @@ def test_a_directory_that_cannot_be_written_is_an_error_with_its_name() -> None:
 
 
 def test_an_array_is_claimed_once(sweep: SweepDir) -> None:
-    array = sweep.add_array([0], {"name": "trident_local"})
+    array = sweep.arrays.add([0], {"name": "trident_local"})
     assert array.job is None
-    assert sweep.claim_array(array, "first")
-    assert not sweep.claim_array(array, "second")
+    assert sweep.arrays.claim(array, "first")
+    assert not sweep.arrays.claim(array, "second")
     # a crash between the submission and its record: the array itself has told
-    assert sweep.array(0).job == "first"
+    assert sweep.arrays.get(0).job == "first"
 
 
 def test_a_sweep_is_found_by_name_id_and_directory(sweep: SweepDir) -> None:
@@ -115,11 +117,11 @@ def test_ids_are_no_numbers() -> None:
 
 
 def test_whoever_started_an_array_owns_it(sweep: SweepDir) -> None:
-    array = sweep.add_array([0], {"name": "trident_local"})
-    sweep.record_submission(array, "host:1:1")
-    assert sweep.array(0).job == "host:1:1"
-    assert sweep.claim_array(array, "host:2:2")
-    assert sweep.array(0).job == "host:2:2"
+    array = sweep.arrays.add([0], {"name": "trident_local"})
+    sweep.arrays.record_submission(array, "host:1:1")
+    assert sweep.arrays.get(0).job == "host:1:1"
+    assert sweep.arrays.claim(array, "host:2:2")
+    assert sweep.arrays.get(0).job == "host:2:2"
     assert sorted(p.name for p in array.directory.iterdir()) == [
         "array.json",
         "started.json",
