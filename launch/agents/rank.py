@@ -46,7 +46,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     app = app_of(sweep, environ.get("TRIDENT_CODE"))
     directory = sweep.member_dir(index)
     command = app.member_command(
-        sweep.member(index), directory, sweep_id=sweep.record["id"], main_process=ranks.rank == 0
+        sweep.member(index), directory, sweep_id=sweep.record.id, main_process=ranks.rank == 0
     )
     child = Child(
         command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks)
@@ -58,7 +58,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "process": identity(child.process.pid),
         "started": time.time(),
     }
-    if ranks.rank == 0 and (other := difference(sweep.record.get("versions", {}), versions())):
+    if ranks.rank == 0 and (other := difference(sweep.record.versions, versions())):
         record["packages"] = other
         sys.stderr.write(f"warning: member {index} runs under {other}\n")
     sweep.attempts.write_rank(index, attempt, record)
@@ -74,7 +74,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
 
 
 def app_of(sweep: SweepDir, code: str | None) -> App:
-    app = App.from_record(sweep.record["app"])
+    app = App.from_record(sweep.record.app)
     return app.frozen(sweep.code_dir(code)) if code else app
 
 
@@ -101,7 +101,7 @@ def _environment(
     environ: Mapping[str, str], app: App, sweep: SweepDir, index: int, attempt: int, ranks: Ranks
 ) -> dict[str, str]:
     path = [app.source, *filter(None, [environ.get("PYTHONPATH")])]
-    run_id = f"{sweep.record['id']}-{index}"
+    run_id = f"{sweep.record.id}-{index}"
     return {
         **environ,
         **ranks.environment(),

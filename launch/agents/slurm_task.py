@@ -127,7 +127,7 @@ class ArrayTask:
 
     def _gives_up(self) -> dict[str, Any] | None:
         """The end of an attempt that is not worth starting, since all those before it came to nothing."""
-        if not App.from_record(self.sweep.record["app"]).leaves_result:
+        if not App.from_record(self.sweep.record.app).leaves_result:
             return None  # nobody knows how far another app has come
         past = attempts_without_progress(self.sweep, self.index, self.task.array_job)
         if len(past) < MAX_ATTEMPTS_WITHOUT_PROGRESS:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from ..core.members import Member
 from ..errors import UsageError
 from .arrays import Arrays
 from .attempts import Attempts
-from .record import SCHEMA, read_sweep
+from .record import SweepRecord, read_sweep
 from .removal import remove
 
 __all__ = ["ROOT", "SweepDir"]
@@ -53,7 +53,7 @@ class SweepDir:
         return self.path.name
 
     @cached_property
-    def record(self) -> Mapping[str, Any]:
+    def record(self) -> SweepRecord:
         """sweep.json. Raises LaunchError, with the path, where there is none or it is not to be relied on."""
         if not self.exists():
             raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
@@ -62,10 +62,8 @@ class SweepDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One at a time decides what is submitted: two at once would both start what is left."""
-        try:
+        with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
         with (self.path / _LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -73,7 +71,7 @@ class SweepDir:
     @property
     def job_name(self) -> str:
         """By which a scheduler finds what was submitted of this sweep."""
-        return f"{self.name}:{self.record['id']}"
+        return f"{self.name}:{self.record.id}"
 
     def code_dir(self, digest: str) -> Path:
         """Where frozen code lies; the directory of the sweep's submission, as git knows it."""
@@ -87,19 +85,13 @@ class SweepDir:
             return isinstance(error, PermissionError)
         return True
 
-    def create(
-        self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = ""
-    ) -> None:
-        """Write the sweep, or what is new of it. sweep.json is written last: a directory that has it is whole."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._write_members(members)
-            if diff and not self.exists():
+    def create(self, record: SweepRecord, members: Sequence[Member], *, diff: str = "") -> None:
+        """Write a new sweep. sweep.json is written last: a directory that has it is whole."""
+        self.write_members(members)
+        with _writing(self.path):
+            if diff:
                 write_atomic(self.path / _DIFF, diff)
-            if not self.exists():
-                write_json(self.path / _SWEEP, {"schema": SCHEMA, **record})
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
+            write_json(self.path / _SWEEP, record.record())
 
     def is_free(self) -> bool:
         """Whether a new sweep may be written here, or is being written, or a crash has left some of one."""
@@ -113,23 +105,19 @@ class SweepDir:
 
     def take(self) -> bool:
         """Make the directory of a new sweep; False when it is there already."""
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
+        with _writing(self.path):
+            try:
+                self.path.mkdir(parents=True)
+            except FileExistsError:
+                return False
         return True
 
-    def _write_members(self, members: Sequence[Member]) -> None:
-        lines = (
-            json.dumps(
-                {"index": m.index, "overrides": m.overrides, "directory": f"members/{m.directory}"},
-                ensure_ascii=False,
-            )
-            for m in members
-        )
-        write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
+    def write_members(self, members: Sequence[Member]) -> None:
+        """All members of the sweep; those that were there keep their indexes."""
+        lines = [json.dumps(_member_record(member), ensure_ascii=False) for member in members]
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
 
     def members(self) -> tuple[Member, ...]:
         return tuple(
@@ -163,7 +151,22 @@ class SweepDir:
         remove(self.path, paths)
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"cannot write the sweep directory {path}: {error.strerror}\nhint: is it yours, and not full?"
-    )
+def _member_record(member: Member) -> dict[str, Any]:
+    """A line of members.jsonl."""
+    return {
+        "index": member.index,
+        "overrides": member.overrides,
+        "directory": f"members/{member.directory}",
+    }
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raises UsageError, with the sweep's directory, where something in it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the sweep directory {path}: {error.strerror}\n"
+            "hint: check its owner and the free space"
+        ) from None

@@ -19,10 +19,9 @@ from trident.launch.cli import main
 from trident.launch.cli.tables import groups_table, rows_table, show
 from trident.launch.core.members import expand, members, quote
 from trident.launch.core.states import State
-from trident.launch.operations.submit import SubmitRequest, plan
+from trident.launch.operations.submit import SubmitRequest, prepare, write_sweep
 from trident.launch.planning.app import App, external
 from trident.launch.results import Row, group
-from trident.launch.sweepdir.provenance import git
 from trident.launch.sweepdir.sweep import SweepDir
 
 DIGITS = "experiment=digits"
@@ -253,7 +252,7 @@ def test_overrides_pass_through_disk_and_argv_unchanged(texts: list[str]) -> Non
 
 
 def _pass_through(texts: list[str], sweep: SweepDir) -> None:
-    sweep.create({"id": "x"}, members([(f"key={quote(text)}",) for text in texts]))
+    sweep.write_members(members([(f"key={quote(text)}",) for text in texts]))
     app = App(command=("app",), directory="/", source="/", leaves_result=True)
     for text, member in zip(texts, sweep.members(), strict=True):
         command = app.member_command(member, sweep.member_dir(member.index), sweep_id="x")
@@ -281,8 +280,8 @@ def test_members_on_another_machine_are_not_started_beside_themselves(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
-    made, sweep = plan(SubmitRequest(words[1:3], directory=here, name="x"))
-    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
+    made, sweep = prepare(SubmitRequest(words[1:3], directory=here, name="x"))
+    write_sweep(made, sweep, "")
     array = sweep.arrays.add([0], made.launcher_record())
     sweep.arrays.record_submission(array, "elsewhere:12:34")
     for again in (words, ["resume", "x"]):
@@ -307,21 +306,10 @@ def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
         raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
 
     monkeypatch.setattr("trident.launch.operations.resume.resume", refuse)
-    made, sweep = plan(SubmitRequest([DIGITS], directory=here, name="x"))
-    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
+    made, sweep = prepare(SubmitRequest([DIGITS], directory=here, name="x"))
+    write_sweep(made, sweep, "")
     assert main(["resume", "x"]) == 2
     assert "error: logs/sweeps/x/.lock: Permission denied" in capsys.readouterr().err
-
-
-def test_a_diff_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
-    for words in (["init", "-q"], ["config", "user.email", "a@b"], ["config", "user.name", "n"]):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    (tmp_path / "f").write_bytes(b"a")
-    subprocess.run(["git", "add", "f"], cwd=tmp_path, check=True)
-    subprocess.run(["git", "commit", "-qm", "m"], cwd=tmp_path, check=True)
-    (tmp_path / "f").write_bytes(b"caf\xe9")
-    state, diff = git(tmp_path)
-    assert state is not None and state["dirty"] and "caf" in diff
 
 
 def test_a_typo_in_a_file_is_told_with_its_line(

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from written import APP, written
 
-from trident.launch.core.members import Member
 from trident.launch.sweepdir.sweep import SweepDir
 from trident.protocol.records import RESUME, write_json
 
 JOB = {"job": "7", "task": "7_0", "world_size": 1, "hosts": ["n1"]}
-APP = {"command": ["true"], "directory": "/", "source": "/"}
 LAUNCHER = {
     "name": "trident_slurm",
     "resources": {
@@ -54,9 +53,7 @@ def started(sweep: SweepDir, folder: Path) -> bool:
     [(10, None, True, False), (9, None, True, True), (10, 0, True, True), (10, None, False, True)],
 )
 def test_a_member_that_never_gets_anywhere_is_given_up(attempts, saved, ours, starts, tmp_path):
-    sweep = SweepDir(tmp_path / "s")
-    app = {**APP, "leaves_result": ours}
-    sweep.create({"id": "a", "app": app, "created": 0}, [Member(index=0, overrides=())])
+    sweep = written(tmp_path / "s", [()], app={**APP, "leaves_result": ours})
     sweep.arrays.add([0], LAUNCHER)
     sweep.attempts.lease(0, **{**JOB, "job": "6", "task": "6_0"})  # before it was resumed
     sweep.attempts.write_end(0, 0, cause="timeout")

@@ -6,14 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trident.launch.core.resources import resolve
 from trident.launch.core.states import Cause, State, of_slurm
 from trident.launch.errors import UsageError
 from trident.launch.lib.environment import for_sbatch
-from trident.launch.planning.plan import chunks
 from trident.launch.schedulers.slurm.client import Task, is_running
 from trident.launch.schedulers.slurm.flags import sbatch_flags, srun_flags
 from trident.launch.schedulers.slurm.limits import Partition, minutes, submits
@@ -157,16 +154,6 @@ def test_the_smallest_submit_limit_counts(account, chosen, jobs, why) -> None:
     gpu = Partition(name="gpu", state="UP", is_default=False, nodes=1, max_minutes=None, qos="gpus")
     found = submits(users, qos, account=account, partition=gpu, chosen=chosen)
     assert found is not None and (found.jobs, found.why) == (jobs, why)
-
-
-@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
-def test_arrays_hold_every_member_once_below_the_limit(
-    indexes: set[int], size: int, most: int
-) -> None:
-    cut = chunks(tuple(sorted(indexes)), size, most)
-    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
-    for offset, some in cut:
-        assert all(0 <= index - offset < size for index in some) and len(some) <= most
 
 
 OPTIONS = {
