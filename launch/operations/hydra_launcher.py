@@ -21,6 +21,7 @@ from ..monitoring.status import Watch, statuses
 from ..planning.app import App
 from ..planning.plan import Plan
 from ..sweepdir.find import new_id
+from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
 from .submit import check_resources, resubmit, write_sweep
@@ -51,6 +52,7 @@ def launch(
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     new = _members(config, points, first)
     plan = _plan(config, _plain(conf), new, name=sweep.name, launcher=launcher)
+    revision = git(Path(plan.app.directory))
     with sweep.locked():
         if first == 0 and sweep.exists():
             raise UsageError(
@@ -58,7 +60,8 @@ def launch(
                 "hint: a directory of its own for each, as by default, where its name has the time"
             )
         earlier = [member for member in sweep.members() if member.index < first]
-        write_sweep(replace(plan, members=(*earlier, *new)), sweep, " ".join(sys.argv))
+        whole = replace(plan, members=(*earlier, *new))
+        write_sweep(whole, sweep, " ".join(sys.argv), revision)
     known = _run(plan, sweep)
     return [_job_return(sweep, member, known[member.index]) for member in new]
 

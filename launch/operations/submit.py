@@ -32,7 +32,7 @@ from ..schedulers.slurm.flags import sbatch_flags
 from ..schedulers.submission import submit_all
 from ..schedulers.templates import script_of
 from ..sweepdir.find import new_id
-from ..sweepdir.provenance import git, versions
+from ..sweepdir.provenance import Revision, git, versions
 from ..sweepdir.record import SweepRecord
 from ..sweepdir.snapshot import freeze
 from ..sweepdir.sweep import ROOT, SweepDir
@@ -330,23 +330,26 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepD
 
     An unnamed sweep gets a directory of its own; with a name, it goes on with what is there.
     """
+    revision = git(
+        Path(plan.app.directory)
+    )  # before the sweep's own files are new in the work tree
     while not plan.named and not sweep.take():
         sweep = _unused(sweep)
     with sweep.locked():
         left = merged(replace(plan, name=sweep.name), _existing(sweep))
         left = replace(left, code=code_of(left, sweep))
-        write_sweep(left, sweep, command_line)
+        write_sweep(left, sweep, command_line, revision)
         if left.submit:
             resubmit(left, sweep)
     return left, sweep
 
 
-def write_sweep(plan: Plan, sweep: SweepDir, command_line: str) -> None:
+def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revision) -> None:
     """Write a new sweep as planned, or the members that are new in an existing one."""
     if sweep.exists():
         sweep.write_members(plan.members)
         return
-    revision, diff = git(Path(plan.app.directory))
+    state, diff = revision
     record = SweepRecord(
         id=plan.sweep_id,
         name=sweep.name,
@@ -354,7 +357,7 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str) -> None:
         created=time.time(),
         app=plan.app.record(),
         launcher=plan.launcher_record(),
-        git=revision,
+        git=state,
         versions=versions(),
     )
     sweep.create(record, plan.members, diff=diff)

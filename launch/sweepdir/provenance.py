@@ -12,13 +12,16 @@ from trident.protocol.project import git_state
 
 from ..lib.command import run
 
-__all__ = ["difference", "git", "own_version", "packages", "versions"]
+__all__ = ["Revision", "difference", "git", "own_version", "packages", "versions"]
 
 _MAIN = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
 
 
-def git(directory: Path) -> tuple[dict[str, Any] | None, str]:
-    """The revision, whether the work tree differs from it, and by what; (None, "") outside a repository."""
+Revision = tuple[dict[str, Any] | None, str]
+"""A revision with whether the work tree differs from it, and by what; (None, "") outside a repository."""
+
+
+def git(directory: Path) -> Revision:
     state = git_state(directory)
     if state is None or not state["dirty"]:
         return state, ""

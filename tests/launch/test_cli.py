@@ -281,7 +281,7 @@ def test_members_on_another_machine_are_not_started_beside_themselves(
 ) -> None:
     words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
     made, sweep = prepare(SubmitRequest(words[1:3], directory=here, name="x"))
-    write_sweep(made, sweep, "")
+    write_sweep(made, sweep, "", (None, ""))
     array = sweep.arrays.add([0], made.launcher_record())
     sweep.arrays.record_submission(array, "elsewhere:12:34")
     for again in (words, ["resume", "x"]):
@@ -307,7 +307,7 @@ def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
 
     monkeypatch.setattr("trident.launch.operations.resume.resume", refuse)
     made, sweep = prepare(SubmitRequest([DIGITS], directory=here, name="x"))
-    write_sweep(made, sweep, "")
+    write_sweep(made, sweep, "", (None, ""))
     assert main(["resume", "x"]) == 2
     assert "error: logs/sweeps/x/.lock: Permission denied" in capsys.readouterr().err
 
