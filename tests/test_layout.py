@@ -188,5 +188,11 @@ def test_one_module_talks_to_the_scheduler() -> None:
     assert holders(LAUNCH, "srun") == {"launch/core/script.py"}
 
 
-def test_one_module_knows_the_sweep_directory() -> None:
-    assert holders(LAUNCH, any_of(SWEEP_FILES)) == {"launch/sweepdir/sweep.py"}
+def test_one_folder_knows_the_sweep_directory() -> None:
+    files = holders(LAUNCH, any_of(SWEEP_FILES))
+    assert {file.rpartition("/")[0] for file in files} == {"launch/sweepdir"}
+
+
+@pytest.mark.parametrize("file", sorted(SWEEP_FILES))
+def test_a_file_of_the_sweep_directory_has_one_owner(file: str) -> None:
+    assert len(holders(ALL, any_of({file}))) == 1

@@ -108,7 +108,7 @@ class Runner:
         for index in list(self.waiting):
             if len(self.running) >= slots or self.terminated:
                 return
-            last = self.sweep.last_attempt(index)
+            last = self.sweep.attempts.last(index)
             if last is not None and last.completed:
                 self.waiting.remove(index)
             elif not _is_owned(
@@ -128,8 +128,8 @@ class Runner:
         if any(is_here(job) and alive(job) for job in before):
             return False
         if self.array.canary is not None:
-            for index in self.sweep.array(self.array.canary).members:
-                attempt = self.sweep.last_attempt(index)
+            for index in self.sweep.arrays.get(self.array.canary).members:
+                attempt = self.sweep.attempts.last(index)
                 if attempt is None or not attempt.completed:
                     say(f"member {index} did not complete: the others do not start")
                     self.waiting = []
@@ -137,17 +137,17 @@ class Runner:
 
     def _before(self) -> list[Array]:
         numbers = {self.array.follows, self.array.canary} - {None}
-        return [array for array in self.sweep.arrays() if array.index in numbers]
+        return [array for array in self.sweep.arrays.all() if array.index in numbers]
 
     def _running_elsewhere(self) -> int:
         """Members that other launchers of this sweep run now: `array_parallelism` is for all of them together."""
         others = {
             array.job: array
-            for array in self.sweep.arrays()
+            for array in self.sweep.arrays.all()
             if array.job not in (None, self.job) and is_here(array.job) and alive(array.job)
         }
         attempts = (
-            (job, self.sweep.last_attempt(index))
+            (job, self.sweep.attempts.last(index))
             for job, array in others.items()
             for index in array.members
         )
@@ -160,16 +160,18 @@ class Runner:
         self.terminated = True  # by a signal, maybe while a member starts: `_watch` ends them all
 
     def _drop_cancelled(self) -> None:
-        self.waiting = [index for index in self.waiting if not self.sweep.is_cancelled(index)]
+        self.waiting = [
+            index for index in self.waiting if not self.sweep.attempts.is_cancelled(index)
+        ]
         for member in self.running:
-            if member.cause is None and self.sweep.is_cancelled(member.index):
+            if member.cause is None and self.sweep.attempts.is_cancelled(member.index):
                 member.stop(Cause.CANCELLED, "while it ran")
 
     # -- one member ----------------------------------------------------------------------------------------------
 
     def _start(self, index: int, gpus: tuple[str, ...]) -> None:
         try:
-            attempt = self.sweep.lease(
+            attempt = self.sweep.attempts.lease(
                 index,
                 job=self.job,
                 world_size=self.resources.tasks,
@@ -215,7 +217,7 @@ class Runner:
             "TRIDENT_ATTEMPT": str(member.attempt),
             "TRIDENT_CODE": self.code or "",
         }
-        log = self.sweep.rank_log(member.index, member.attempt, ranks.rank)
+        log = self.sweep.attempts.rank_log(member.index, member.attempt, ranks.rank)
         with log.open("ab") as output:
             return subprocess.Popen(
                 [
@@ -261,7 +263,7 @@ class Runner:
         self.gpus.give_back(member.gpus)
         end = {"cause": member.cause, "detail": member.detail} if member.cause else {}
         try:
-            self.sweep.write_end(member.index, member.attempt, **end)
+            self.sweep.attempts.write_end(member.index, member.attempt, **end)
         except OSError as error:
             say(f"member {member.index}: cannot record its end: {error}")
         codes = ", ".join(str(worker.returncode) for worker in member.workers)
@@ -330,7 +332,7 @@ def say(*words: Any) -> None:
 def run_array(sweep: SweepDir, array: Array) -> bool:
     """Run an array to its end, here. False when another launcher has it."""
     job = identity(os.getpid())
-    if not sweep.claim_array(array, job):
+    if not sweep.arrays.claim(array, job):
         return False
     runner = Runner(sweep, array, job)
     handlers = {
@@ -365,7 +367,7 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def main(argv: list[str]) -> int:
     sweep = SweepDir(Path(argv[0]))
-    array = sweep.array(int(argv[1]))
+    array = sweep.arrays.get(int(argv[1]))
     if not run_array(sweep, array):
         say(f"array {array.index} of {sweep.name} was started before; nothing to do")
     return 0

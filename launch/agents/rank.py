@@ -46,7 +46,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     app = app_of(sweep, environ.get("TRIDENT_CODE"))
     directory = sweep.member_dir(index)
     command = app.member_command(
-        sweep.member(index), directory, sweep_id=sweep.record["id"], main_process=ranks.rank == 0
+        sweep.member(index), directory, sweep_id=sweep.record.id, main_process=ranks.rank == 0
     )
     child = Child(
         command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks)
@@ -58,23 +58,23 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "process": identity(child.process.pid),
         "started": time.time(),
     }
-    if ranks.rank == 0 and (other := difference(sweep.record.get("versions", {}), versions())):
+    if ranks.rank == 0 and (other := difference(sweep.record.versions, versions())):
         record["packages"] = other
         sys.stderr.write(f"warning: member {index} runs under {other}\n")
-    sweep.write_rank(index, attempt, record)
+    sweep.attempts.write_rank(index, attempt, record)
     ooms = oom_kills()
     code = child.wait()
     if port is not None:
         port.close()
-    tail = read_tail(sweep.rank_log(index, attempt, ranks.rank))
-    sweep.write_rank(
+    tail = read_tail(sweep.attempts.rank_log(index, attempt, ranks.rank))
+    sweep.attempts.write_rank(
         index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
     )
     return code if code >= 0 else 128 - code
 
 
 def app_of(sweep: SweepDir, code: str | None) -> App:
-    app = App.from_record(sweep.record["app"])
+    app = App.from_record(sweep.record.app)
     return app.frozen(sweep.code_dir(code)) if code else app
 
 
@@ -101,7 +101,7 @@ def _environment(
     environ: Mapping[str, str], app: App, sweep: SweepDir, index: int, attempt: int, ranks: Ranks
 ) -> dict[str, str]:
     path = [app.source, *filter(None, [environ.get("PYTHONPATH")])]
-    run_id = f"{sweep.record['id']}-{index}"
+    run_id = f"{sweep.record.id}-{index}"
     return {
         **environ,
         **ranks.environment(),
@@ -112,7 +112,7 @@ def _environment(
         "TRIDENT_MEMBER": str(index),
         "TRIDENT_MEMBER_DIR": str(sweep.member_dir(index)),
         "TRIDENT_ATTEMPT": str(attempt),
-        "TRIDENT_ATTEMPT_DIR": str(sweep.attempt_dir(index, attempt)),
+        "TRIDENT_ATTEMPT_DIR": str(sweep.attempts.directory(index, attempt)),
         "WANDB_RUN_ID": run_id,  # one run over all attempts
         "WANDB_RESUME": "allow",
     }

@@ -52,8 +52,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         raise LaunchError(
             "this is no array task of a batch job\nhint: `sbatch` the script that holds this line"
         )
-    array = sweep.array(number)
-    if not sweep.claim_array(array, task.array_job):
+    array = sweep.arrays.get(number)
+    if not sweep.arrays.claim(array, task.array_job):
         say(
             f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
         )
@@ -81,7 +81,7 @@ class ArrayTask:
     def run(self, environ: Mapping[str, str]) -> int:
         if self._nothing_to_do():
             return 0
-        attempt = self.sweep.lease(
+        attempt = self.sweep.attempts.lease(
             self.index,
             job=self.task.array_job,
             task=self.task.name,
@@ -94,7 +94,7 @@ class ArrayTask:
         )
         say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
         if (end := self._gives_up()) is not None:
-            self.sweep.write_end(self.index, attempt, **end)
+            self.sweep.attempts.write_end(self.index, attempt, **end)
             say(f"member {self.index}: {end['detail']}")
             return 1
         for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -113,11 +113,11 @@ class ArrayTask:
         return self._end(attempt, failure)
 
     def _nothing_to_do(self) -> bool:
-        last = self.sweep.last_attempt(self.index)
+        last = self.sweep.attempts.last(self.index)
         if last is not None and last.completed:
             say(f"member {self.index}: COMPLETED before")
             return True
-        if self.sweep.is_cancelled(self.index):
+        if self.sweep.attempts.is_cancelled(self.index):
             say(f"member {self.index}: cancelled")
             return True
         if last is not None and self._is_alive(last):
@@ -127,7 +127,7 @@ class ArrayTask:
 
     def _gives_up(self) -> dict[str, Any] | None:
         """The end of an attempt that is not worth starting, since all those before it came to nothing."""
-        if not App.from_record(self.sweep.record["app"]).leaves_result:
+        if not App.from_record(self.sweep.record.app).leaves_result:
             return None  # nobody knows how far another app has come
         past = attempts_without_progress(self.sweep, self.index, self.task.array_job)
         if len(past) < MAX_ATTEMPTS_WITHOUT_PROGRESS:
@@ -147,7 +147,7 @@ class ArrayTask:
         self, attempt: int, meeting: Rendezvous, environ: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         srun, *rest = self.command
-        logs = self.sweep.rank_log_pattern(self.index, attempt)
+        logs = self.sweep.attempts.rank_log_pattern(self.index, attempt)
         return subprocess.Popen(
             [srun, f"--output={logs}", "--open-mode=append", *rest, str(self.index)],
             stdin=subprocess.DEVNULL,
@@ -186,17 +186,19 @@ class ArrayTask:
             self.srun.send_signal(number)
 
     def _end(self, number: int, failure: str | None) -> int:
-        attempt = self.sweep.attempt(self.index, number)
+        attempt = self.sweep.attempts.get(self.index, number)
         end = self._why(attempt, failure)
         again = self._goes_on(attempt, end)
-        self.sweep.write_end(self.index, number, **end, **({"requeued": True} if again else {}))
+        self.sweep.attempts.write_end(
+            self.index, number, **end, **({"requeued": True} if again else {})
+        )
         say(f"member {self.index}: attempt {number} ended: {end.get('cause') or 'by its ranks'}")
         if again:
             try:
                 requeue(self.task)  # ends this process, too
             except LaunchError as error:
                 say(f"scontrol cannot requeue: {error}")
-                self.sweep.write_end(self.index, number, **end)
+                self.sweep.attempts.write_end(self.index, number, **end)
         return 0 if attempt.completed or again else 1
 
     def _goes_on(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
@@ -205,7 +207,7 @@ class ArrayTask:
         stopped = (Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAIL)
         if cause not in stopped or not self._still_running():
             return False
-        before = (self.sweep.attempt(self.index, n) for n in range(attempt.number))
+        before = (self.sweep.attempts.get(self.index, n) for n in range(attempt.number))
         timeouts = sum(1 for a in before if a.end and a.end.get("cause") == Cause.TIMEOUT)
         limit = self.options["max_num_timeout"]
         if cause is Cause.TIMEOUT and timeouts >= limit:
@@ -219,7 +221,7 @@ class ArrayTask:
         """The cause of an attempt's end, where the ranks' own records do not hold it."""
         if attempt.completed:
             return {}
-        if self.sweep.is_cancelled(self.index):
+        if self.sweep.attempts.is_cancelled(self.index):
             return {"cause": Cause.CANCELLED, "detail": "while it ran"}
         if lost := self._lost_nodes(attempt):
             return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
@@ -229,7 +231,7 @@ class ArrayTask:
             return self._ended_by_slurm()
         if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
             for rank in range(self.resources.tasks):
-                log = read_tail(self.sweep.rank_log(self.index, attempt.number, rank))
+                log = read_tail(self.sweep.attempts.rank_log(self.index, attempt.number, rank))
                 if (words := memory_killed(log)) is not None:
                     return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
         if attempt.first_failure is not None and attempt.first_failure.get("cause"):

@@ -81,7 +81,7 @@ def _find(reference: str | None) -> Any:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from ..operations.submit import SubmitRequest, plan, script_text, submit
+    from ..operations.submit import SubmitRequest, prepare, script_text, submit
     from .tables import plan_text
 
     request = SubmitRequest(
@@ -95,7 +95,7 @@ def _submit(args: argparse.Namespace) -> int:
         after=None if args.after is None else _find(args.after),
         canary=args.canary,
     )
-    made, sweep = plan(request)
+    made, sweep = prepare(request)
     if args.dry_run:
         print(plan_text(made, sweep))
         if made.submit:
@@ -145,7 +145,7 @@ def _list(args: argparse.Namespace) -> int:
         records = [
             {
                 "sweep": s.name,
-                "id": s.record["id"],
+                "id": s.record.id,
                 "directory": str(s.path),
                 "members": len(r),
                 "counts": _counts(r),
@@ -155,7 +155,7 @@ def _list(args: argparse.Namespace) -> int:
         print(as_json(records))
         return 0
     for sweep, reports in found:
-        print(f"{sweep.name}  {sweep.record['id']}  {counts(reports)}")
+        print(f"{sweep.name}  {sweep.record.id}  {counts(reports)}")
     if not found:
         say(f"no sweep under {_root()}")
     return 0
@@ -187,7 +187,7 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         record = {
             "sweep": sweep.name,
-            "id": sweep.record["id"],
+            "id": sweep.record.id,
             "directory": str(sweep.path),
             "counts": _counts(reports),
             "members": [r.record() for r in reports],

@@ -28,8 +28,8 @@ class Array:
     """The array that has to end before this one begins."""
     canary: int | None = None
     """The array whose members have to complete before this one begins."""
-    fed: bool = False
-    """Whether this one is submitted by the tasks of the followed one: there was no room for it."""
+    deferred: bool = False
+    """Whether the tasks of the array that it follows submit it, since there was no room for it."""
     after: tuple[str, ...] = ()
     """Jobs of other sweeps that have to end before it begins."""
 

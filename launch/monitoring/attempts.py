@@ -32,8 +32,8 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
     """All attempts of a member before its last one, in order."""
     if last is None or last.number == 0:
         return ()
-    attempts = [*(sweep.attempt(index, number) for number in range(last.number)), last]
-    steps = _steps(sweep.metric_lines(index))
+    attempts = [*(sweep.attempts.get(index, number) for number in range(last.number)), last]
+    steps = _steps(sweep.attempts.metric_lines(index))
     return tuple(
         _past(attempt, following, steps) for attempt, following in itertools.pairwise(attempts)
     )
@@ -41,21 +41,21 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
 
 def attempts_without_progress(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
     """The member's attempts under a job that has started it again and again, since one of them left a checkpoint."""
-    past = earlier(sweep, index, sweep.last_attempt(index))
-    saved = sweep.saved_by(index)
+    past = earlier(sweep, index, sweep.attempts.last(index))
+    saved = sweep.attempts.saved_by(index)
     return tuple(
         p
         for p in past
-        if sweep.attempt(index, p.attempt).lease.get("job") == job
+        if sweep.attempts.get(index, p.attempt).lease.get("job") == job
         and (saved is None or p.attempt > saved)
     )
 
 
 def codes(sweep: SweepDir, index: int) -> str:
     """The frozen code that a member has run, as its hash; several by ``+``, and nothing where none was frozen."""
-    last = sweep.last_attempt_number(index)
+    last = sweep.attempts.last_number(index)
     leases = (
-        sweep.attempt(index, number).lease for number in range(0 if last is None else last + 1)
+        sweep.attempts.get(index, number).lease for number in range(0 if last is None else last + 1)
     )
     return "+".join(dict.fromkeys(lease["code"] for lease in leases if lease.get("code")))
 

@@ -73,7 +73,7 @@ class Watch:
         self._asked_at = 0.0
 
     def look(self) -> list[Report]:
-        slowest = max((ASK_S[a.launcher["name"]] for a in self.sweep.arrays()), default=0.0)
+        slowest = max((ASK_S[a.launcher["name"]] for a in self.sweep.arrays.all()), default=0.0)
         if self._known is None or time.monotonic() - self._asked_at >= slowest:
             self._known, self._asked_at = asked(self.sweep), time.monotonic()
         return report(self.sweep, native=self._known)
@@ -81,7 +81,7 @@ class Watch:
 
 def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
     """What the schedulers say now of the members that their records do not show to be done."""
-    attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
+    attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
     return _natives(sweep, owners(sweep), attempts)
 
 
@@ -90,20 +90,20 @@ def report(
 ) -> list[Report]:
     """All members; `native` is what the schedulers said, asked now where it is left out."""
     owning = owners(sweep)
-    attempts = {member.index: sweep.last_attempt(member.index) for member in sweep.members()}
+    attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
     if native is None:
         native = _natives(sweep, owning, attempts)
         for index, array in owning.items():
             known = native.get(array.task(index) or "")
             if known is None or known.state.ended:
                 # Ended, maybe since its records were read: those that lie there now are the last ones.
-                attempts[index] = sweep.last_attempt(index)
-    fed = waiting(sweep.arrays(), native)
+                attempts[index] = sweep.attempts.last(index)
+    deferred = waiting(sweep.arrays.all(), native)
     reports = []
     for member in sweep.members():
         owner, said = owning.get(member.index), None
         if owner is not None:
-            said = native.get(owner.task(member.index) or "") or fed.get(owner.index)
+            said = native.get(owner.task(member.index) or "") or deferred.get(owner.index)
         reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
     return [_behind_canary(sweep, item, owning, reports) for item in reports]
 
@@ -115,9 +115,9 @@ def _behind_canary(
     index, array = item.member.index, owning.get(item.member.index)
     if array is None or array.canary is None or item.status.attempt is not None:
         return item
-    (canary,) = sweep.array(array.canary).members
+    (canary,) = sweep.arrays.get(array.canary).members
     state = next(r.status.state for r in reports if r.member.index == canary)
-    if not state.ended or state is State.COMPLETED or sweep.is_cancelled(index):
+    if not state.ended or state is State.COMPLETED or sweep.attempts.is_cancelled(index):
         return item
     detail = f"not started: the canary, member {canary}, is {state}"
     return replace(item, status=Status(state=State.FAILED, cause=Cause.LOST, detail=detail))
@@ -125,13 +125,13 @@ def _behind_canary(
 
 def owners(sweep: SweepDir) -> dict[int, Array]:
     """The newest array of each member."""
-    arrays = (array if array.job else _found_again(sweep, array) for array in sweep.arrays())
+    arrays = (array if array.job else _found_again(sweep, array) for array in sweep.arrays.all())
     return {index: array for array in arrays for index in array.members}
 
 
 def _found_again(sweep: SweepDir, array: Array) -> Array:
     """An array whose submission was not recorded: whoever submitted it died before he could, or before he did."""
-    if array.fed and sweep.feeding_since(array) is None:
+    if array.deferred and sweep.arrays.deferred_since(array) is None:
         return array  # nobody has tried
     name = sweep.job_name
     try:
@@ -139,8 +139,8 @@ def _found_again(sweep: SweepDir, array: Array) -> Array:
     except SchedulerError:
         return array
     if job is not None:
-        sweep.record_submission(array, job)
-    return sweep.array(array.index)
+        sweep.arrays.record_submission(array, job)
+    return sweep.arrays.get(array.index)
 
 
 def _natives(
@@ -169,14 +169,16 @@ def _report(
     status = derive(
         attempt=attempt,
         job=None if array is None else array.job,
-        cancelled=sweep.is_cancelled(member.index),
+        cancelled=sweep.attempts.is_cancelled(member.index),
         native=native,
     )
     return Report(
         member=member,
         status=status,
         elapsed=_elapsed(attempt, status),
-        progress=sweep.last_metrics(member.index) if progress and attempt is not None else None,
+        progress=sweep.attempts.last_metrics(member.index)
+        if progress and attempt is not None
+        else None,
         directory=str(sweep.member_dir(member.index)),
         packages=None if attempt is None else attempt.packages,
         past=earlier(sweep, member.index, attempt) if progress else (),

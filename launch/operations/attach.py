@@ -29,7 +29,7 @@ def attach(
         UsageError: the member does not run, or has no such rank.
     """
     status = statuses(sweep)[index]
-    attempt = sweep.last_attempt(index)
+    attempt = sweep.attempts.last(index)
     if status.state is not State.RUNNING or attempt is None:
         raise UsageError(
             f"member {index} is {status.state}: only a member that runs can be attached to\n"

@@ -16,7 +16,7 @@ def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
     known = statuses(sweep)
     open_ = tuple(index for index in (indexes or known) if not known[index].state.ended)
     for index in open_:
-        sweep.mark_cancelled(index)
+        sweep.attempts.mark_cancelled(index)
     tasks: dict[str, list[str]] = {}
     for index, array in owners(sweep).items():
         if index in open_ and (task := array.task(index)) is not None:

@@ -71,7 +71,7 @@ def found(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
         _refuse_link(sweep.path)
         return [_freed("all", sweep.path, [sweep.path])]
     by_rule: Mapping[str, Callable[[], Iterable[Path | Left]]] = {
-        "resume-files": lambda: _of(done, sweep.resume_files),
+        "resume-files": lambda: _of(done, sweep.attempts.resume_files),
         "checkpoints": lambda: _of(done, lambda i: _all_but_the_best(sweep, i)),
         "logs": lambda: _of(done, lambda i: _old_logs(sweep, i)),
         "code": lambda: sweep.codes() if len(done) == len(known) else (),
@@ -106,7 +106,7 @@ def _all_but_the_best(sweep: SweepDir, index: int) -> Iterator[Path | Left]:
 
     None of them where it names none, or one that is not among them.
     """
-    paths = sweep.checkpoints(index)
+    paths = sweep.attempts.checkpoints(index)
     if not paths:
         return
     folder, named = paths[0].parent, _named(sweep, index)
@@ -120,15 +120,15 @@ def _all_but_the_best(sweep: SweepDir, index: int) -> Iterator[Path | Left]:
 
 
 def _named(sweep: SweepDir, index: int) -> str | None:
-    number = sweep.last_attempt_number(index)
-    result = None if number is None else sweep.result(index, number)
+    number = sweep.attempts.last_number(index)
+    result = None if number is None else sweep.attempts.result(index, number)
     checkpoint: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
     return checkpoint.get("best") or checkpoint.get("last")
 
 
 def _old_logs(sweep: SweepDir, index: int) -> list[Path]:
-    last = sweep.last_attempt_number(index) or 0
-    return [log for number in range(last) for log in sweep.rank_logs(index, number)]
+    last = sweep.attempts.last_number(index) or 0
+    return [log for number in range(last) for log in sweep.attempts.rank_logs(index, number)]
 
 
 def _of(

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ from ..monitoring.status import Watch, statuses
 from ..planning.app import App
 from ..planning.plan import Plan
 from ..sweepdir.find import new_id
-from ..sweepdir.provenance import versions
+from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_resources, resubmit
+from .submit import check_resources, resubmit, write_sweep
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -48,61 +49,81 @@ def launch(
     launcher: str,
 ) -> list[JobReturn]:
     """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them."""
-    from omegaconf import OmegaConf
-
-    options = {
-        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for key, value in conf.items()
-    }
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
-    app = _this_app(config)
-    section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
-    trainer = {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
-    asked = check_resources(launcher, options, [trainer], members=len(points))
-    passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
-    new = [
-        Member(index=first + i, overrides=(*point, *passed_on)) for i, point in enumerate(points)
-    ]
-    plan = Plan(
-        name=sweep.name,
-        sweep_id=new_id(),
-        app=app,
-        submit=tuple(member.index for member in new),
-        launcher=launcher,
-        resources=asked.resources,
-        slots=asked.slots,
-        cut=asked.cut,
-        options=options,
-    )
-    record = {
-        "id": plan.sweep_id,
-        "name": plan.name,
-        "command_line": " ".join(sys.argv),
-        "created": time.time(),
-        "app": app.record(),
-        "launcher": plan.launcher_record(),
-        "git": None,
-        "versions": versions(),
-    }
+    new = _members(config, points, first)
+    plan = _plan(config, _plain(conf), new, name=sweep.name, launcher=launcher)
+    revision = git(Path(plan.app.directory))
     with sweep.locked():
         if first == 0 and sweep.exists():
             raise UsageError(
                 f"hydra.sweep.dir={sweep.path} holds a sweep already, whose values would be taken for this one's\n"
                 "hint: a directory of its own for each, as by default, where its name has the time"
             )
-        old = [member for member in sweep.members() if member.index < first]
-        sweep.create(record, (*old, *new))
-    if launcher == "trident_local":
-        run_array(sweep, sweep.add_array(plan.submit, plan.launcher_record()))
-        known = statuses(sweep)
-    else:
-        resubmit(plan, sweep)
-        known = _ended(sweep, plan.submit)
+        earlier = [member for member in sweep.members() if member.index < first]
+        whole = replace(plan, members=(*earlier, *new))
+        write_sweep(whole, sweep, " ".join(sys.argv), revision)
+    known = _run(plan, sweep)
     return [_job_return(sweep, member, known[member.index]) for member in new]
 
 
+def _members(config: DictConfig, points: Sequence[Sequence[str]], first: int) -> tuple[Member, ...]:
+    passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
+    return tuple(
+        Member(index=index, overrides=(*point, *passed_on))
+        for index, point in enumerate(points, start=first)
+    )
+
+
+def _plan(
+    config: DictConfig,
+    options: Mapping[str, Any],
+    new: Sequence[Member],
+    *,
+    name: str,
+    launcher: str,
+) -> Plan:
+    resolved = check_resources(launcher, options, [_trainer(config)], members=len(new))
+    return Plan(
+        name=name,
+        sweep_id=new_id(),
+        app=_this_app(config),
+        submit=tuple(member.index for member in new),
+        launcher=launcher,
+        resources=resolved.resources,
+        slots=resolved.slots,
+        cut=resolved.cut,
+        options=options,
+    )
+
+
+def _plain(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """The launcher's options without OmegaConf's types."""
+    from omegaconf import OmegaConf
+
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in conf.items()
+    }
+
+
+def _trainer(config: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
+    return {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
+
+
+def _run(plan: Plan, sweep: SweepDir) -> dict[int, Status]:
+    """Run the plan's members to their end: here, or by the scheduler."""
+    if plan.launcher == "trident_local":
+        run_array(sweep, sweep.arrays.add(plan.submit, plan.launcher_record()))
+        return statuses(sweep)
+    resubmit(plan, sweep)
+    return _ended(sweep, plan.submit)
+
+
 def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
-    """Wait until these members have ended; who interrupts ends them."""
+    """Wait until these members have ended; an interrupt cancels them."""
     try:
         watch = Watch(sweep)
         while True:
@@ -131,7 +152,7 @@ def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
     )
     if status.state is State.COMPLETED and status.attempt is not None:
         made.status = JobStatus.COMPLETED
-        made.return_value = (sweep.result(member.index, status.attempt) or {}).get("score")
+        made.return_value = (sweep.attempts.result(member.index, status.attempt) or {}).get("score")
     else:
         made.status = JobStatus.FAILED
         made.return_value = MemberFailed(

@@ -21,12 +21,12 @@ LOOK_S = 1.0
 
 def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -> Path:
     sweep.member(index)
-    number = sweep.last_attempt_number(index) if attempt is None else attempt
+    number = sweep.attempts.last_number(index) if attempt is None else attempt
     if number is None:
         raise UsageError(
             f"member {index} has not started\nhint: `trident-sweep status {sweep.name}` says why"
         )
-    log = sweep.rank_log(index, number, rank)
+    log = sweep.attempts.rank_log(index, number, rank)
     if not log.exists():
         known = sorted(int(path.stem) for path in log.parent.glob("*.log"))
         raise UsageError(
@@ -37,11 +37,11 @@ def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -
 
 def failure(sweep: SweepDir, index: int) -> str | None:
     """The first failing rank's traceback, with a line that says whose it is; None where nothing failed."""
-    attempt = sweep.last_attempt(index)
+    attempt = sweep.attempts.last(index)
     first = None if attempt is None or attempt.completed else attempt.first_failure
     if attempt is None or first is None:
         return None
-    log = sweep.rank_log(index, attempt.number, first["rank"])
+    log = sweep.attempts.rank_log(index, attempt.number, first["rank"])
     traceback = (
         traceback_of(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else None
     )
@@ -53,7 +53,7 @@ def failure(sweep: SweepDir, index: int) -> str | None:
 def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
     """What is in a rank's log, and what comes, over all attempts to come, until the member has ended."""
     watch = Watch(sweep)
-    number = sweep.last_attempt_number(index)
+    number = sweep.attempts.last_number(index)
     file: TextIO | None = None
     looked, ended = 0.0, False
     try:
@@ -62,7 +62,7 @@ def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
                 ended, looked = _status(watch, index).state.ended, time.monotonic()
             if file is not None:
                 yield from iter(file.readline, "")
-            latest = sweep.last_attempt_number(index)
+            latest = sweep.attempts.last_number(index)
             if file is None or latest != number:
                 following = _opened(sweep, index, latest, rank)
                 if following is not None:
@@ -84,7 +84,7 @@ def _opened(sweep: SweepDir, index: int, number: int | None, rank: int) -> TextI
     if number is None:
         return None
     try:
-        return sweep.rank_log(index, number, rank).open(encoding="utf-8", errors="replace")
+        return sweep.attempts.rank_log(index, number, rank).open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 

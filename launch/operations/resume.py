@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.project import CONFIG_NAME
+
+from ..core.members import key_of
 from ..core.states import State, Status
 from ..errors import UsageError
 from ..monitoring.status import statuses
 from ..planning.app import App
-from ..planning.plan import Plan
+from ..planning.plan import Plan, refuse_unknown
 from ..sweepdir.sweep import SweepDir
-from .submit import code_of, refuse_unknown, resubmit, with_options
+from .submit import check_resources, code_of, resubmit
 
 __all__ = ["pasteable", "resume"]
 
@@ -43,7 +46,7 @@ def resume(
                 plan = replace(plan, code=code_of(plan, sweep))
             if fresh:
                 for index in wanted:
-                    sweep.set_resume_aside(index)
+                    sweep.attempts.set_resume_aside(index)
             resubmit(plan, sweep)
         return wanted
 
@@ -52,7 +55,7 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
     known = statuses(sweep)
     asked = indexes or sorted(known)
     if not indexes:
-        refuse_unknown(sweep, known)
+        refuse_unknown(sweep.name, known)
     wanted = tuple(index for index in asked if _left(known[index], named=bool(indexes)))
     cancelled = [index for index in asked if known[index].state is State.CANCELLED]
     if cancelled and not wanted:
@@ -71,29 +74,57 @@ def _left(status: Status, *, named: bool) -> bool:
 
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
-    record: Mapping[str, Any] = (
-        sweep.arrays()[-1].launcher if sweep.arrays() else sweep.record["launcher"]
+    arrays = sweep.arrays.all()
+    launcher = arrays[-1].launcher if arrays else sweep.record.launcher
+    options = _with_overrides(launcher, overrides)
+    resolved = check_resources(
+        launcher["name"], options, [{"accelerator": "cpu"}], members=len(wanted)
     )
-    asked, options = with_options(record, overrides, members=len(wanted))
     return Plan(
         name=sweep.name,
-        sweep_id=sweep.record["id"],
-        app=App.from_record(sweep.record["app"]),
+        sweep_id=sweep.record.id,
+        app=App.from_record(sweep.record.app),
         members=sweep.members(),
         submit=wanted,
-        launcher=record["name"],
-        resources=asked.resources,
-        slots=asked.slots,
-        cut=asked.cut,
-        code=record.get("code"),
+        launcher=launcher["name"],
+        resources=resolved.resources,
+        slots=resolved.slots,
+        cut=resolved.cut,
+        code=launcher.get("code"),
         options=options,
     )
 
 
+def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The options of an earlier array, with `hydra.launcher.KEY=VALUE` on top."""
+    stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
+    if stray:
+        raise UsageError(
+            f"{stray[0]}: a member's overrides are what it is, and stay\n"
+            "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
+        )
+    options = {**launcher["options"], "array_parallelism": launcher["array_parallelism"]}
+    if not overrides:
+        return options
+    from ..planning.compose import launcher_options
+
+    fresh = launcher_options(
+        overrides,
+        launcher=launcher["name"],
+        path="pkg://trident.configs",
+        name=CONFIG_NAME,
+        config_dir=None,
+        directory=Path.cwd(),
+    )
+    keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
+    options |= {key: fresh[key] for key in keys}
+    return {**options, "env": {**launcher["env"], **(options["env"] or {})}}
+
+
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
-    launcher = sweep.record["launcher"]
-    app = App.from_record(sweep.record["app"])
+    launcher = sweep.record.launcher
+    app = App.from_record(sweep.record.app)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))
     directory = (
@@ -101,7 +132,7 @@ def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
         if in_place
         else Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
     )
-    command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record["id"])
+    command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record.id)
     tasks = launcher["resources"]["nodes"] * launcher["resources"]["tasks_per_node"]
     if tasks > 1 and command[0] == sys.executable:
         torchrun = (

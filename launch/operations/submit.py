@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trident.protocol.project import CONFIG_NAME, config_path
 
-from ..core.members import Member, check_name, key_of, members, merge, name_of, refuse_ours
+from ..core.arrays import Array
+from ..core.members import check_name, key_of, name_of, refuse_ours
 from ..core.resources import Resources, parallelism, resolve, throttle
 from ..core.script import refuse_control
-from ..core.states import State, Status
 from ..errors import UsageError
 from ..lib.filesystems import is_memory, kind_of
 from ..monitoring.status import statuses
 from ..planning.app import App, absolute, external, ours, plan_external
-from ..planning.plan import Cut, Plan
+from ..planning.plan import (
+    Composition,
+    ExistingSweep,
+    Plan,
+    ResolvedResources,
+    merged,
+    plan,
+)
 from ..schedulers.base import default_launcher, scheduler_of
 from ..schedulers.local import machine
 from ..schedulers.slurm.flags import sbatch_flags
 from ..schedulers.submission import submit_all
 from ..schedulers.templates import script_of
 from ..sweepdir.find import new_id
-from ..sweepdir.provenance import git, versions
+from ..sweepdir.provenance import Revision, git, versions
+from ..sweepdir.record import SweepRecord
 from ..sweepdir.snapshot import freeze
 from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
-    "ResolvedResources",
     "SubmitRequest",
     "check_resources",
     "code_of",
-    "plan",
+    "prepare",
     "resubmit",
     "script_text",
     "submit",
+    "write_sweep",
 ]
 
 _REFUSED_OPTIONS = {
@@ -48,101 +55,261 @@ _REFUSED_OPTIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class SubmitRequest:
     """What the user typed: overrides, and where the configs are."""
 
-    def __init__(
-        self,
-        overrides: Sequence[str],
-        *,
-        directory: Path,
-        name: str | None = None,
-        app: str | None = None,
-        config_path: str | None = None,
-        config_name: str | None = None,
-        config_dir: str | None = None,
-        after: SweepDir | None = None,
-        canary: bool = False,
-    ) -> None:
-        self.overrides = list(overrides)
-        self.directory = directory
-        self.name = name
-        self.external = app
-        self.after, self.canary = after, canary
-        self.config_path, self.config_name, self.config_dir = config_path, config_name, config_dir
+    overrides: Sequence[str]
+    _: KW_ONLY
+    directory: Path
+    name: str | None = None
+    app: str | None = None
+    """The command that starts an external app; None for trident's engine."""
+    config_path: str | None = None
+    config_name: str | None = None
+    config_dir: str | None = None
+    after: SweepDir | None = None
+    """The sweep that has to end before this one begins."""
+    canary: bool = False
 
     @property
     def path(self) -> str:
-        return (
-            config_path(self.directory)
-            if self.config_path is None
-            else absolute(self.config_path, self.directory)
-        )
+        """Hydra's config path, absolute."""
+        if self.config_path is None:
+            return config_path(self.directory)
+        return absolute(self.config_path, self.directory)
 
 
-def plan(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepDir]:
-    """Everything that can be found wrong is found here; nothing is written."""
-    from ..planning.compose import compose, launcher_options
-
-    if request.external is None:
-        app = ours(
-            config_path_=request.config_path,
-            config_name=request.config_name,
-            config_dir=request.config_dir,
-            directory=request.directory,
-        )
-        composed = compose(
-            request.overrides,
-            path=request.path,
-            name=request.config_name or CONFIG_NAME,
-            config_dir=request.config_dir,
-            directory=request.directory,
-            default=default_launcher(),
-        )
-        points, options, trainers = composed.points, composed.options, composed.trainers
-        launcher = scheduler_of(composed.launcher, options.get("_target_"))
-    else:
-        app = external(request.external, request.directory)
-        for override in request.overrides:
-            refuse_ours(key_of(override), override)
-        chosen = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
-        mine = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
-        points = plan_external(app, [o for o in request.overrides if o not in (*mine, *chosen)])
-        choice, trainers = chosen[-1].partition("=")[2] if chosen else default_launcher(), [{}]
-        options = launcher_options(
-            mine,
-            launcher=choice,
-            path="pkg://trident.configs",
-            name=CONFIG_NAME,
-            config_dir=None,
-            directory=request.directory,
-        )
-        launcher = scheduler_of(choice, options.get("_target_"))
-    asked = check_resources(launcher, options, trainers, members=len(points))
-    sweep = _sweep_of(request, root or request.directory / ROOT, points)
-    if request.name is None:
-        sweep = _unused(sweep)
-    made = Plan(
-        name=sweep.name,
-        sweep_id=sweep.record["id"] if sweep.exists() else new_id(),
-        app=app,
-        points=members(points),
-        named=request.name is not None,
-        launcher=launcher,
-        resources=asked.resources,
-        slots=asked.slots,
-        cut=asked.cut,
-        after=() if request.after is None else _jobs_of(request.after, launcher),
-        canary=request.canary,
-        options=options,
+def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepDir]:
+    """The plan of a request. Everything that can be found wrong is found here; nothing is written."""
+    composition = _composed(request)
+    resolved = check_resources(
+        composition.launcher,
+        composition.options,
+        composition.trainers,
+        members=len(composition.points),
     )
-    made = merged(made, sweep)
-    if launcher == "trident_slurm" and made.submit:
-        from ..schedulers.slurm.client import refuse_script
+    sweep = _directory(request, composition.points[0], root or request.directory / ROOT)
+    after = () if request.after is None else _jobs_of(request.after, composition.launcher)
+    prepared = plan(
+        composition,
+        resolved,
+        name=sweep.name,
+        sweep_id=new_id(),
+        named=request.name is not None,
+        after=after,
+        canary=request.canary,
+        existing=_existing(sweep),
+    )
+    if prepared.launcher == "trident_slurm" and prepared.submit:
+        _check_script(prepared, sweep)
+    return prepared, sweep
 
-        _refuse_unshared(sweep.path)
-        refuse_script(script_text(made, sweep))
-    return made, sweep
+
+# -- what a plan is made from ----------------------------------------------------------------------------------------
+
+
+def _composed(request: SubmitRequest) -> Composition:
+    if request.app is not None:
+        return _composed_by_app(request, external(request.app, request.directory))
+    from ..planning.compose import compose
+
+    app = ours(
+        config_path_=request.config_path,
+        config_name=request.config_name,
+        config_dir=request.config_dir,
+        directory=request.directory,
+    )
+    composed = compose(
+        request.overrides,
+        path=request.path,
+        name=request.config_name or CONFIG_NAME,
+        config_dir=request.config_dir,
+        directory=request.directory,
+        default=default_launcher(),
+    )
+    return Composition(
+        app=app,
+        points=composed.points,
+        launcher=scheduler_of(composed.launcher, composed.options.get("_target_")),
+        options=composed.options,
+        trainers=composed.trainers,
+    )
+
+
+def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
+    """An external app plans its points in a process of its own, and knows nothing of our launchers."""
+    from ..planning.compose import launcher_options
+
+    for override in request.overrides:
+        refuse_ours(key_of(override), override)
+    choices = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
+    launchers = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
+    points = plan_external(app, [o for o in request.overrides if o not in (*launchers, *choices)])
+    choice = choices[-1].partition("=")[2] if choices else default_launcher()
+    options = launcher_options(
+        launchers,
+        launcher=choice,
+        path="pkg://trident.configs",
+        name=CONFIG_NAME,
+        config_dir=None,
+        directory=request.directory,
+    )
+    return Composition(
+        app=app,
+        points=points,
+        launcher=scheduler_of(choice, options.get("_target_")),
+        options=options,
+        trainers=[{}],
+    )
+
+
+def _directory(request: SubmitRequest, point: Sequence[str], root: Path) -> SweepDir:
+    """Where the sweep is, or will be."""
+    sweep = _named(request, point, root)
+    refuse_control("the project's directory", str(request.directory))
+    refuse_control("the sweep's directory", str(sweep.path))
+    return sweep
+
+
+def _named(request: SubmitRequest, point: Sequence[str], root: Path) -> SweepDir:
+    if request.name is None:
+        return _unused(SweepDir(root / name_of(point, time.strftime("%Y%m%d-%H%M%S"))))
+    if request.name not in (path.name for path in root.glob("*") if SweepDir(path).exists()):
+        check_name(request.name)  # an existing sweep may have a name from before there was a rule
+    return SweepDir(root / request.name)
+
+
+def _unused(sweep: SweepDir) -> SweepDir:
+    """The directory, or the first of NAME-2, NAME-3, … that is free: two sweeps may be submitted in one second."""
+    count, candidate = 1, sweep
+    while candidate.path.exists():
+        count += 1
+        candidate = SweepDir(sweep.path.with_name(f"{sweep.name}-{count}"))
+    return candidate
+
+
+def _existing(sweep: SweepDir) -> ExistingSweep | None:
+    """What is on disk of a sweep; None where it is new. Raises UsageError where nothing can be written there."""
+    _check_writable(sweep)
+    if not sweep.exists():
+        return None
+    return ExistingSweep(
+        path=sweep.path,
+        id=sweep.record.id,
+        command_line=sweep.record.command_line,
+        app=App.from_record(sweep.record.app),
+        members=sweep.members(),
+        statuses=statuses(sweep),
+    )
+
+
+def _check_writable(sweep: SweepDir) -> None:
+    if not sweep.exists() and not sweep.is_free():
+        raise UsageError(f"{sweep.path} is there, and is no sweep\nhint: choose another --name")
+    existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write the sweep directory {sweep.path}: {existing} is not writable for you"
+        )
+
+
+def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
+    """The jobs of a sweep of which something still runs or waits."""
+    known = statuses(sweep)
+    live = [
+        array
+        for array in sweep.arrays.all()
+        if not all(known[index].state.ended for index in array.members)
+    ]
+    return tuple(_job_of(sweep.name, array, launcher) for array in live)
+
+
+def _job_of(name: str, array: Array, launcher: str) -> str:
+    if array.launcher["name"] != launcher:
+        raise UsageError(
+            f"--after {name}: it runs by {array.launcher['name']}, and this sweep by {launcher}"
+        )
+    if array.job is None:
+        raise UsageError(
+            f"--after {name}: a part of it is not submitted yet, and has no job to wait for\n"
+            "hint: `trident-sweep status` says what it waits for"
+        )
+    return array.job
+
+
+# -- what is checked before anything is written ----------------------------------------------------------------------
+
+
+def check_resources(
+    launcher: str,
+    options: Mapping[str, Any],
+    trainers: Sequence[Mapping[str, Any]],
+    *,
+    members: int,
+) -> ResolvedResources:
+    """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
+    _refuse_options(options)
+    wanted = options.get("array_parallelism", "auto")
+    if launcher != "trident_local":
+        # how many GPUs other machines have is not known here
+        return _on_slurm(options, _agreed(options, trainers, gpus=0), throttle(wanted), members)
+    here = machine(os.environ)
+    resources = _agreed(options, trainers, gpus=len(here.gpus))
+    return ResolvedResources(resources=resources, slots=parallelism(wanted, resources, here))
+
+
+def _refuse_options(options: Mapping[str, Any]) -> None:
+    for key, why in _REFUSED_OPTIONS.items():
+        if options.get(key) is not None:
+            raise UsageError(
+                f"hydra.launcher.{key}={options[key]}: not an option here\nhint: {why}"
+            )
+    if not options.get("stderr_to_stdout", True):
+        raise UsageError(
+            "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
+        )
+
+
+def _agreed(
+    options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]], *, gpus: int
+) -> Resources:
+    """The resources of every member; they have to be the same, since an array has one script."""
+    different = {resolve(options, trainer, gpus=gpus) for trainer in trainers}
+    if len(different) > 1:
+        ranks = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in different))
+        raise UsageError(
+            f"members ask for different resources: {ranks} ranks\nhint: submit a sweep for each, or set "
+            "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
+        )
+    (resources,) = different
+    return resources
+
+
+def _on_slurm(
+    options: Mapping[str, Any], resources: Resources, slots: int, members: int
+) -> ResolvedResources:
+    from ..schedulers.slurm.client import cut, limits
+    from ..schedulers.slurm.limits import refuse
+
+    sbatch_flags(options, resources)
+    found = limits()
+    refuse(
+        found,
+        partition=options.get("partition"),
+        asked=resources,
+        limit_min=options.get("timeout_min"),
+    )
+    fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
+    return ResolvedResources(resources=resources, slots=slots, cut=fits)
+
+
+def _check_script(plan: Plan, sweep: SweepDir) -> None:
+    """Raises UsageError where SLURM would not take the script, or where other nodes could not see the sweep."""
+    from ..schedulers.slurm.client import refuse_script
+
+    _refuse_unshared(sweep.path)
+    refuse_script(script_text(plan, sweep))
 
 
 def _refuse_unshared(path: Path) -> None:
@@ -157,157 +324,7 @@ def _refuse_unshared(path: Path) -> None:
         )
 
 
-def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
-    """The jobs of a sweep of which something still runs or waits."""
-    known = statuses(sweep)
-    live = [
-        array
-        for array in sweep.arrays()
-        if not all(known[index].state.ended for index in array.members)
-    ]
-    for array in live:
-        if array.launcher["name"] != launcher:
-            raise UsageError(
-                f"--after {sweep.name}: it runs by {array.launcher['name']}, and this sweep by {launcher}"
-            )
-        if array.job is None:
-            raise UsageError(
-                f"--after {sweep.name}: a part of it is not submitted yet, and has no job to wait for\n"
-                "hint: `trident-sweep status` says what it waits for"
-            )
-    return tuple(array.job for array in live if array.job)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedResources:
-    """What a sweep asks for, after it was held against what there is."""
-
-    resources: Resources
-    slots: int
-    """Members that run at once."""
-    cut: Cut = field(default_factory=Cut)
-
-
-def check_resources(
-    launcher: str,
-    options: Mapping[str, Any],
-    trainers: Sequence[Mapping[str, Any]],
-    *,
-    members: int,
-) -> ResolvedResources:
-    """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
-    for key, why in _REFUSED_OPTIONS.items():
-        if options.get(key) is not None:
-            raise UsageError(
-                f"hydra.launcher.{key}={options[key]}: not an option here\nhint: {why}"
-            )
-    if not options.get("stderr_to_stdout", True):
-        raise UsageError(
-            "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
-        )
-    local = launcher == "trident_local"
-    here = machine(os.environ)
-    gpus = len(here.gpus) if local else 0  # those of other machines are not known
-    found = {resolve(options, trainer, gpus=gpus) for trainer in trainers}
-    if len(found) > 1:
-        said = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in found))
-        raise UsageError(
-            f"members ask for different resources: {said} ranks\nhint: submit a sweep for each, or set "
-            "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
-        )
-    (resources,) = found
-    wanted = options.get("array_parallelism", "auto")
-    if local:
-        return ResolvedResources(resources=resources, slots=parallelism(wanted, resources, here))
-    return _on_slurm(options, resources, throttle(wanted), members)
-
-
-def _on_slurm(
-    options: Mapping[str, Any], asked: Resources, slots: int, members: int
-) -> ResolvedResources:
-    from ..schedulers.slurm.client import cut, limits
-    from ..schedulers.slurm.limits import refuse
-
-    sbatch_flags(options, asked)
-    found = limits()
-    refuse(
-        found,
-        partition=options.get("partition"),
-        asked=asked,
-        limit_min=options.get("timeout_min"),
-    )
-    fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
-    return ResolvedResources(resources=asked, slots=slots, cut=fits)
-
-
-def _sweep_of(request: SubmitRequest, root: Path, points: Sequence[tuple[str, ...]]) -> SweepDir:
-    name = request.name
-    if name is None:
-        name = name_of(points[0], time.strftime("%Y%m%d-%H%M%S"))
-    elif name not in (path.name for path in root.glob("*") if SweepDir(path).exists()):
-        check_name(name)  # one that is there, from before there was a rule, goes on
-    sweep = SweepDir(root / name)
-    refuse_control("the project's directory", str(request.directory))
-    refuse_control("the sweep's directory", str(sweep.path))
-    return sweep
-
-
-def _unused(sweep: SweepDir) -> SweepDir:
-    """The directory, or with -2, -3 … behind it: two sweeps of one second are two sweeps."""
-    count, candidate = 1, sweep
-    while candidate.path.exists():
-        count += 1
-        candidate = SweepDir(sweep.path.with_name(f"{sweep.name}-{count}"))
-    return candidate
-
-
-def merged(plan: Plan, sweep: SweepDir) -> Plan:
-    """The plan with all members of the sweep, and with those to run: what is new or unfinished of those asked for."""
-    _check_writable(sweep)
-    new, app = plan.points, plan.app
-    if not sweep.exists():
-        return replace(plan, members=new, submit=tuple(member.index for member in new))
-    old = sweep.members()
-    if App.from_record(sweep.record["app"]) != app or _keys(old) != _keys(new):
-        raise UsageError(
-            f"{sweep.path} belongs to another sweep: `{sweep.record['command_line']}`\n"
-            "hint: choose another --name; the same keys with more values would go on with that one"
-        )
-    everybody, asked = merge(old, new)
-    known = statuses(sweep)
-    refuse_unknown(sweep, {index: known[index] for index in asked if index in known})
-    return replace(
-        plan,
-        sweep_id=sweep.record["id"],
-        members=everybody,
-        submit=tuple(index for index in asked if not _is_done(known.get(index))),
-    )
-
-
-def refuse_unknown(sweep: SweepDir, known: Mapping[int, Status]) -> None:
-    """Raises UsageError for members of which nobody here knows whether they run: none starts beside itself."""
-    unknown = [index for index, status in known.items() if status.state is State.UNKNOWN]
-    if unknown:
-        named = " ".join(map(str, unknown))
-        raise UsageError(
-            f"members {named}: state unknown: {known[unknown[0]].reason}\n"
-            "hint: if that machine is gone for good, name them: "
-            f"`trident-sweep resume {shlex.quote(sweep.name)} {named}`"
-        )
-
-
-def _keys(sweep: Sequence[Member]) -> frozenset[str]:
-    return frozenset(key_of(override) for member in sweep for override in member.overrides)
-
-
-def _check_writable(sweep: SweepDir) -> None:
-    if not sweep.exists() and not sweep.is_free():
-        raise UsageError(f"{sweep.path} is there, and is no sweep\nhint: choose another --name")
-    existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"cannot write the sweep directory {sweep.path}: {existing} is not writable for you"
-        )
+# -- submitting ------------------------------------------------------------------------------------------------------
 
 
 def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepDir]:
@@ -315,26 +332,37 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepD
 
     An unnamed sweep gets a directory of its own; with a name, it goes on with what is there.
     """
+    revision = git(
+        Path(plan.app.directory)
+    )  # before the sweep's own files are new in the work tree
     while not plan.named and not sweep.take():
         sweep = _unused(sweep)
-    directory = Path(plan.app.directory)
-    revision, diff = git(directory)
-    record = {
-        "id": plan.sweep_id,
-        "name": sweep.name,
-        "command_line": command_line,
-        "created": time.time(),
-        "app": plan.app.record(),
-        "git": revision,
-        "versions": versions(),
-    }
     with sweep.locked():
-        left = merged(replace(plan, name=sweep.name), sweep)
+        left = merged(replace(plan, name=sweep.name), _existing(sweep))
         left = replace(left, code=code_of(left, sweep))
-        sweep.create({**record, "launcher": left.launcher_record()}, left.members, diff=diff)
+        write_sweep(left, sweep, command_line, revision)
         if left.submit:
             resubmit(left, sweep)
     return left, sweep
+
+
+def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revision) -> None:
+    """Write a new sweep as planned, or the members that are new in an existing one."""
+    if sweep.exists():
+        sweep.write_members(plan.members)
+        return
+    state, diff = revision
+    record = SweepRecord(
+        id=plan.sweep_id,
+        name=sweep.name,
+        command_line=command_line,
+        created=time.time(),
+        app=plan.app.record(),
+        launcher=plan.launcher_record(),
+        git=state,
+        versions=versions(),
+    )
+    sweep.create(record, plan.members, diff=diff)
 
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
@@ -342,47 +370,14 @@ def code_of(plan: Plan, sweep: SweepDir) -> str | None:
     return freeze(sweep, Path(plan.app.directory)) if plan.options.get("snapshot", True) else None
 
 
-def _is_done(status: Status | None) -> bool:
-    return status is not None and status.state in (State.COMPLETED, State.RUNNING, State.PENDING)
-
-
 def resubmit(plan: Plan, sweep: SweepDir) -> None:
     """More arrays of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
     for index in plan.submit:
-        sweep.unmark_cancelled(index)
+        sweep.attempts.unmark_cancelled(index)
     submit_all(plan, sweep)
 
 
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan, of which nothing is written yet."""
     (offset, some), *_ = plan.pieces()
-    return script_of(plan, sweep, sweep.planned_array(some, plan.launcher_record(), offset=offset))
-
-
-def with_options(
-    record: Mapping[str, Any], overrides: Sequence[str], *, members: int
-) -> tuple[ResolvedResources, dict[str, Any]]:
-    """An earlier array's launcher with `hydra.launcher.KEY=VALUE` on top, checked like any other."""
-    from ..planning.compose import launcher_options
-
-    stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
-    if stray:
-        raise UsageError(
-            f"{stray[0]}: a member's overrides are what it is, and stay\n"
-            "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
-        )
-    given = {**record["options"], "array_parallelism": record["array_parallelism"]}
-    if overrides:
-        fresh = launcher_options(
-            overrides,
-            launcher=record["name"],
-            path="pkg://trident.configs",
-            name=CONFIG_NAME,
-            config_dir=None,
-            directory=Path.cwd(),
-        )
-        keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
-        given.update({key: fresh[key] for key in keys})
-        given["env"] = {**record["env"], **(given["env"] or {})}
-    asked = check_resources(record["name"], given, [{"accelerator": "cpu"}], members=members)
-    return asked, given
+    return script_of(plan, sweep, sweep.arrays.planned(some, plan.launcher_record(), offset=offset))

@@ -1,18 +1,36 @@
-"""A sweep before it is submitted: one object that is printed by --dry-run, or written and submitted."""
+"""A sweep before it is submitted: one object that is printed by --dry-run, or written and submitted.
+
+Values in, values out: what is on disk, what the scheduler allows and what time it is are gathered by the caller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from trident.protocol.text import counted
 
-from ..core.members import Member
+from ..core.members import Member, key_of, members, merge
 from ..core.resources import Resources
+from ..core.states import State, Status
+from ..errors import UsageError
 from .app import App
 
-__all__ = ["Cut", "Plan", "chunks", "ranges"]
+__all__ = [
+    "Composition",
+    "Cut",
+    "ExistingSweep",
+    "Plan",
+    "ResolvedResources",
+    "chunks",
+    "merged",
+    "plan",
+    "ranges",
+    "refuse_unknown",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +52,53 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What a command line means: the program, the points of the sweep, and the launcher with its options."""
+
+    app: App
+    points: Sequence[tuple[str, ...]]
+    launcher: str
+    options: Mapping[str, Any]
+    """The launcher's options as the user gave them, resolved."""
+    trainers: Sequence[Mapping[str, Any]]
+    """The trainer sections that occur among the members."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedResources:
+    """The resources of a member, once they are known to exist on this machine or cluster."""
+
+    resources: Resources
+    slots: int
+    """Members that run at once."""
+    cut: Cut = Cut()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingSweep:
+    """The sweep that is on disk under the name of a plan."""
+
+    path: Path
+    id: str
+    command_line: str
+    app: App
+    members: tuple[Member, ...]
+    statuses: Mapping[int, Status]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     name: str
     sweep_id: str
     app: App
     points: tuple[Member, ...] = ()
-    """What was asked for, numbered by itself."""
+    """The points of this submission, numbered from 0."""
     named: bool = True
     """Whether the user named the sweep: it then goes on with what is there under that name."""
     members: tuple[Member, ...] = ()
     """All members of the sweep."""
     submit: tuple[int, ...] = ()
-    """The indexes that this submission runs: those that are new or unfinished of what was asked for."""
+    """The indexes of the members that this submission runs."""
     launcher: str
     resources: Resources
     slots: int
@@ -109,6 +162,92 @@ class Plan:
                 f"({self.cut.why})"
             )
         return lines
+
+
+def plan(
+    composition: Composition,
+    resolved: ResolvedResources,
+    *,
+    name: str,
+    sweep_id: str,
+    named: bool = True,
+    after: tuple[str, ...] = (),
+    canary: bool = False,
+    existing: ExistingSweep | None = None,
+) -> Plan:
+    """The plan of a new sweep, or of what is new or unfinished of an existing one.
+
+    Args:
+        sweep_id: a new sweep's id; an existing one keeps its own.
+
+    Raises:
+        UsageError: two points are the same, or the existing sweep cannot be continued by these.
+    """
+    new = Plan(
+        name=name,
+        sweep_id=sweep_id,
+        app=composition.app,
+        points=members(composition.points),
+        named=named,
+        launcher=composition.launcher,
+        resources=resolved.resources,
+        slots=resolved.slots,
+        cut=resolved.cut,
+        after=after,
+        canary=canary,
+        options=composition.options,
+    )
+    return merged(new, existing)
+
+
+def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
+    """The plan with all members of its sweep, and with those of its points to submit that are new or unfinished.
+
+    Members that exist keep their indexes: points are matched to them by their overrides.
+
+    Raises:
+        UsageError: the existing sweep is of another program or sweeps over other keys, or the state of a member that
+            is asked for is unknown.
+    """
+    if existing is None:
+        return replace(
+            plan, members=plan.points, submit=tuple(member.index for member in plan.points)
+        )
+    if existing.app != plan.app or _keys(existing.members) != _keys(plan.points):
+        raise UsageError(
+            f"{existing.path} belongs to another sweep: `{existing.command_line}`\n"
+            "hint: choose another --name; the same keys with more values would go on with that one"
+        )
+    everybody, indexes = merge(existing.members, plan.points)
+    statuses = existing.statuses
+    refuse_unknown(plan.name, {index: statuses[index] for index in indexes if index in statuses})
+    return replace(
+        plan,
+        sweep_id=existing.id,
+        members=everybody,
+        submit=tuple(index for index in indexes if not _is_done(statuses.get(index))),
+    )
+
+
+def refuse_unknown(name: str, statuses: Mapping[int, Status]) -> None:
+    """Raises UsageError for members whose state is unknown: one that still runs must not be started again."""
+    unknown = [index for index, status in statuses.items() if status.state is State.UNKNOWN]
+    if unknown:
+        indexes = " ".join(map(str, unknown))
+        raise UsageError(
+            f"members {indexes}: state unknown: {statuses[unknown[0]].reason}\n"
+            "hint: if that machine is gone for good, name them: "
+            f"`trident-sweep resume {shlex.quote(name)} {indexes}`"
+        )
+
+
+def _keys(sweep: Sequence[Member]) -> frozenset[str]:
+    return frozenset(key_of(override) for member in sweep for override in member.overrides)
+
+
+def _is_done(status: Status | None) -> bool:
+    """Whether a member needs no submission: it completed, runs, or waits to run."""
+    return status is not None and status.state in (State.COMPLETED, State.RUNNING, State.PENDING)
 
 
 def _first_few(words: tuple[str, ...]) -> str:

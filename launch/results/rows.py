@@ -49,7 +49,7 @@ def rows(sweep: SweepDir) -> list[Row]:
         values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
         done = status.state is State.COMPLETED and status.attempt is not None
         result = (
-            (sweep.result(index, status.attempt) or {})
+            (sweep.attempts.result(index, status.attempt) or {})
             if done and status.attempt is not None
             else {}
         )

@@ -29,7 +29,7 @@ def submit_all(plan: Plan, sweep: SweepDir) -> None:
     """Write the arrays of a plan, submit those that fit now, and leave the others to them."""
     arrays = _written(plan, sweep)
     for array in arrays:
-        if not array.fed:
+        if not array.deferred:
             _submit(sweep, array, _waits_for(sweep, array))
 
 
@@ -40,16 +40,16 @@ def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
     placed = 0
     for position, (offset, members) in enumerate(plan.pieces()):
         placed += len(members)
-        array = sweep.add_array(
+        array = sweep.arrays.add(
             members,
             plan.launcher_record(),
             offset=offset,
             follows=arrays[-1].index if arrays else None,
             canary=arrays[0].index if plan.canary and arrays else None,
-            fed=room is not None and placed > room,
+            deferred=room is not None and placed > room,
             after=plan.after if position == 0 else (),
         )
-        sweep.write_script(array, script_of(plan, sweep, array))
+        sweep.arrays.write_script(array, script_of(plan, sweep, array))
         arrays.append(array)
     return arrays
 
@@ -58,16 +58,16 @@ def _waits_for(sweep: SweepDir, array: Array) -> list[str]:
     """What sbatch is told that the array waits for."""
     waits = [f"afterany:{job}" for job in array.after]
     if array.canary is not None:
-        waits.append(f"afterok:{sweep.array(array.canary).job}")
+        waits.append(f"afterok:{sweep.arrays.get(array.canary).job}")
     if array.follows is not None and array.follows != array.canary:
-        waits.append(f"afterany:{sweep.array(array.follows).job}")
+        waits.append(f"afterany:{sweep.arrays.get(array.follows).job}")
     return waits
 
 
 def _submit(sweep: SweepDir, array: Array, waits: Sequence[str]) -> None:
     scheduler = select(array.launcher["name"])
-    job = scheduler.submit(array.script, sweep.launcher_log(array), waits)
-    sweep.record_submission(array, job)
+    job = scheduler.submit(array.script, sweep.arrays.log(array), waits)
+    sweep.arrays.record_submission(array, job)
 
 
 def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
@@ -83,7 +83,9 @@ def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> No
             refuse_script(following.script.read_text(encoding="utf-8"))
             _submit(sweep, following, [f"afterany:{array.job}"])
         except BaseException:
-            sweep.release_feeding(following)  # there is no room yet: another task asks again
+            sweep.arrays.release_deferred(
+                following
+            )  # there is no room yet: another task asks again
             raise
         say(f"array {following.index} submitted")
     except (LaunchError, OSError) as error:
@@ -92,11 +94,11 @@ def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> No
 
 def _following(sweep: SweepDir, array: Array) -> Array | None:
     """The next array that nobody has submitted, if it is this one's to submit."""
-    arrays = sweep.arrays()
+    arrays = sweep.arrays.all()
     following = _follower(arrays, array)
-    while following is not None and following.fed and not _is_wanted(sweep, arrays, following):
+    while following is not None and following.deferred and not _is_wanted(sweep, arrays, following):
         following = _follower(arrays, following)
-    return following if following is not None and following.fed and not following.job else None
+    return following if following is not None and following.deferred and not following.job else None
 
 
 def _follower(arrays: Sequence[Array], array: Array) -> Array | None:
@@ -106,21 +108,23 @@ def _follower(arrays: Sequence[Array], array: Array) -> Array | None:
 def _is_wanted(sweep: SweepDir, arrays: Sequence[Array], array: Array) -> bool:
     """Whether an array has a member that still has to run, and that no later submission has."""
     later = {index for other in arrays if other.index > array.index for index in other.members}
-    return any(index not in later and not sweep.is_cancelled(index) for index in array.members)
+    return any(
+        index not in later and not sweep.attempts.is_cancelled(index) for index in array.members
+    )
 
 
 def _is_mine(sweep: SweepDir, array: Array) -> bool:
     """Whether this process is the one that submits it."""
-    if sweep.claim_feeding(array):
+    if sweep.arrays.claim_deferred(array):
         return True
-    claimed = sweep.feeding_since(array)
+    claimed = sweep.arrays.deferred_since(array)
     if claimed is None or time.time() - claimed < STALE_S:
         return False
     if (job := select(array.launcher["name"]).find(array.script, sweep.job_name)) is not None:
-        sweep.record_submission(array, job)
+        sweep.arrays.record_submission(array, job)
         return False
-    sweep.release_feeding(array)
-    return sweep.claim_feeding(array)
+    sweep.arrays.release_deferred(array)
+    return sweep.arrays.claim_deferred(array)
 
 
 def waiting(
@@ -130,7 +134,7 @@ def waiting(
     found: dict[int, SchedulerState] = {}
     by_index = {array.index: array for array in arrays}
     for array in arrays:
-        if array.job or not array.fed or array.follows is None:
+        if array.job or not array.deferred or array.follows is None:
             continue
         before = by_index[array.follows]
         tasks = (native.get(before.task(index) or "") for index in before.members)

@@ -52,7 +52,7 @@ def find(reference: str | None, root: Path, warn: Callable[[str], None] = log.wa
             )
         return known[0]
     for sweep in known:
-        if reference in (sweep.name, sweep.record["id"], str(sweep.path)):
+        if reference in (sweep.name, sweep.record.id, str(sweep.path)):
             return sweep
     if asked.exists():
         _ = asked.record  # raises where it cannot be read
@@ -71,7 +71,7 @@ def _read(root: Path) -> tuple[list[SweepDir], dict[Path, LaunchError]]:
                 known.append(sweep)
         except LaunchError as error:
             sick[sweep.path] = error
-    return sorted(known, key=lambda sweep: sweep.record["created"], reverse=True), sick
+    return sorted(known, key=lambda sweep: sweep.record.created, reverse=True), sick
 
 
 def _skipped(error: LaunchError) -> str:

@@ -12,13 +12,16 @@ from trident.protocol.project import git_state
 
 from ..lib.command import run
 
-__all__ = ["difference", "git", "own_version", "packages", "versions"]
+__all__ = ["Revision", "difference", "git", "own_version", "packages", "versions"]
 
-_TOLD = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
+_MAIN = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "datasets")
 
 
-def git(directory: Path) -> tuple[dict[str, Any] | None, str]:
-    """The revision, whether the work tree differs from it, and by what; (None, "") outside a repository."""
+Revision = tuple[dict[str, Any] | None, str]
+"""A revision with whether the work tree differs from it, and by what; (None, "") outside a repository."""
+
+
+def git(directory: Path) -> Revision:
     state = git_state(directory)
     if state is None or not state["dirty"]:
         return state, ""
@@ -34,17 +37,17 @@ def versions() -> dict[str, str]:
     """The versions that a reader asks for first, and a hash over all of them."""
     everything = packages()
     listing = "\n".join(sorted(f"{name}=={number}" for name, number in everything.items()))
-    told = {name: everything[name] for name in _TOLD if name in everything}
-    return {**told, "packages": hashlib.sha256(listing.encode()).hexdigest()[:16]}
+    main = {name: everything[name] for name in _MAIN if name in everything}
+    return {**main, "packages": hashlib.sha256(listing.encode()).hexdigest()[:16]}
 
 
 def difference(planned: Mapping[str, str], found: Mapping[str, str]) -> str | None:
     """How the packages differ from those that a sweep was planned with, in words; None where they do not."""
     if not planned or planned["packages"] == found["packages"]:
         return None
-    names = [name for name in _TOLD if planned.get(name) != found.get(name)]
-    told = (f"{name} {planned.get(name)} is {found.get(name)}" for name in names)
-    return f"other packages than planned: {', '.join(told) or 'none of the main ones'}"
+    names = [name for name in _MAIN if planned.get(name) != found.get(name)]
+    changes = (f"{name} {planned.get(name)} is {found.get(name)}" for name in names)
+    return f"other packages than planned: {', '.join(changes) or 'none of the main ones'}"
 
 
 def own_version() -> str:

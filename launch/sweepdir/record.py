@@ -1,10 +1,11 @@
-"""sweep.json as it is read: a sweep's record that all can rely on, or an error that names the file."""
+"""sweep.json: what a sweep is, as one value that is written and read here alone."""
 
 from __future__ import annotations
 
 import reprlib
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,50 @@ from trident.protocol.records import read_json
 
 from ..errors import LaunchError, UsageError
 
-__all__ = ["SCHEMA", "read_sweep"]
+__all__ = ["SCHEMA", "SweepRecord", "read_sweep"]
 
 SCHEMA = 1
 """Of sweep.json, as it is written now, and the newest that is read."""
 
-_REQUIRED = ("id", "created")
-_TYPES: Mapping[str, type] = {"app": dict, "launcher": dict, "command_line": str, "versions": dict}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRecord:
+    """What a sweep is. It is written once, when the sweep is first submitted, and does not change."""
+
+    id: str
+    name: str = ""
+    command_line: str
+    """By which it was submitted."""
+    created: float
+    """Seconds since 1970."""
+    app: Mapping[str, Any]
+    """The program whose runs its members are, as `App.record` writes it."""
+    launcher: Mapping[str, Any]
+    """How its first members were to be run, as `Plan.launcher_record` writes it."""
+    git: Mapping[str, Any] | None = None
+    """The revision, and whether the work tree differed from it; None outside a repository."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the packages that it was planned with."""
+
+    def record(self) -> dict[str, Any]:
+        """What sweep.json holds."""
+        return {"schema": SCHEMA, **{key: getattr(self, key) for key in _KEYS}}
 
 
-class _Record(dict[str, Any]):
-    """A record in which a key that is not there is an error with the file's name."""
+_KEYS = tuple(field.name for field in fields(SweepRecord))
+_REQUIRED = ("id", "created", "command_line", "app", "launcher")
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "command_line": str,
+    "app": dict,
+    "launcher": dict,
+    "git": (dict, type(None)),
+    "versions": dict,
+}
 
-    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
-        super().__init__(record)
-        self._path = path
 
-    def __missing__(self, key: str) -> Any:
-        raise _damaged(self._path, f"it has no key {key!r}")
-
-
-def read_sweep(path: Path) -> Mapping[str, Any]:
-    """The record in `path`, which is there. `id` and `created` are in it and can be printed and sorted by.
+def read_sweep(path: Path) -> SweepRecord:
+    """The record in `path`, which is there. Every field is of its type; `id` is printable, `created` no NaN.
 
     Raises:
         UsageError: a newer version of trident wrote it.
@@ -55,11 +78,24 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
     return _checked(path, record)
 
 
-def _checked(path: Path, record: Any) -> Mapping[str, Any]:
+def _checked(path: Path, record: Any) -> SweepRecord:
     if not isinstance(record, dict):
         raise _damaged(path, f"expected an object, got {reprlib.repr(record)}")
-    checked = _Record(path, record)
-    written = checked["schema"]
+    _check_schema(path, record)
+    missing = [key for key in _REQUIRED if key not in record]
+    if missing:
+        raise _damaged(path, f"it has no key {missing[0]!r}")
+    known = {key: record[key] for key in _KEYS if key in record}
+    wrong = next((key for key, value in known.items() if not _fits(key, value)), None)
+    if wrong is not None:
+        raise _damaged(path, f"{wrong!r} cannot be {reprlib.repr(known[wrong])}")
+    return SweepRecord(**known)
+
+
+def _check_schema(path: Path, record: Mapping[str, Any]) -> None:
+    if "schema" not in record:
+        raise _damaged(path, "it has no key 'schema'")
+    written = record["schema"]
     if type(written) is not int or written < 1:
         raise _damaged(path, f"its schema is {reprlib.repr(written)}, expected {SCHEMA}")
     if written > SCHEMA:
@@ -67,10 +103,6 @@ def _checked(path: Path, record: Any) -> Mapping[str, Any]:
             f"{path} was written by a newer trident: schema {written}, known {SCHEMA}\n"
             "hint: update trident, or use the environment that submitted the sweep"
         )
-    wrong = next((key for key in (*_REQUIRED, *checked) if not _fits(key, checked[key])), None)
-    if wrong is not None:
-        raise _damaged(path, f"{wrong!r} cannot be {reprlib.repr(checked[wrong])}")
-    return checked
 
 
 def _fits(key: str, value: Any) -> bool:

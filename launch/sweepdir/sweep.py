@@ -17,32 +17,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.records import (
-    METRICS,
-    RESULT,
-    RESUME,
-    STOPPED,
-    read_json,
-    read_lines,
-    read_metrics,
-    write_atomic,
-    write_exclusive,
-    write_json,
-)
+from trident.protocol.records import read_lines, write_atomic, write_json
 
-from ..core.arrays import Array
 from ..core.members import Member
-from ..core.states import Attempt
-from ..errors import LaunchError, UsageError
-from .record import SCHEMA, read_sweep
+from ..errors import UsageError
+from .arrays import Arrays
+from .attempts import Attempts
+from .record import SweepRecord, read_sweep
 from .removal import remove
 
 __all__ = ["ROOT", "SweepDir"]
@@ -51,29 +38,22 @@ ROOT = Path("logs/sweeps")
 """Where sweeps lie, seen from the directory they are submitted from."""
 
 _SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.diff", ".lock"
-_ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
-    "array.json",
-    "submission.json",
-    "started.json",
-    "launcher.log",
-)
-_BATCH, _LAUNCH = "array.sbatch", "launch.sh"
-_FEEDING = "feeding.json"
-_LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 
 
 class SweepDir:
+    """A sweep on disk: what it is and its members. Its `arrays` and its members' `attempts` are values of their own."""
+
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-
-    # -- the sweep ---------------------------------------------------------------------------------------------
+        self.arrays = Arrays(self.path / "arrays")
+        self.attempts = Attempts(self.path / "members")
 
     @property
     def name(self) -> str:
         return self.path.name
 
     @cached_property
-    def record(self) -> Mapping[str, Any]:
+    def record(self) -> SweepRecord:
         """sweep.json. Raises LaunchError, with the path, where there is none or it is not to be relied on."""
         if not self.exists():
             raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
@@ -82,10 +62,8 @@ class SweepDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One at a time decides what is submitted: two at once would both start what is left."""
-        try:
+        with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
         with (self.path / _LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -93,7 +71,7 @@ class SweepDir:
     @property
     def job_name(self) -> str:
         """By which a scheduler finds what was submitted of this sweep; the same where its directory was renamed."""
-        return f"{self.record.get('name', self.name)}:{self.record['id']}"
+        return f"{self.record.name}:{self.record.id}"
 
     def code_dir(self, digest: str) -> Path:
         """Where frozen code lies; the directory of the sweep's submission, as git knows it."""
@@ -107,19 +85,13 @@ class SweepDir:
             return isinstance(error, PermissionError)
         return True
 
-    def create(
-        self, record: Mapping[str, Any], members: Sequence[Member], *, diff: str = ""
-    ) -> None:
-        """Write the sweep, or what is new of it. sweep.json is written last: a directory that has it is whole."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._write_members(members)
-            if diff and not self.exists():
+    def create(self, record: SweepRecord, members: Sequence[Member], *, diff: str = "") -> None:
+        """Write a new sweep. sweep.json is written last: a directory that has it is whole."""
+        self.write_members(members)
+        with _writing(self.path):
+            if diff:
                 write_atomic(self.path / _DIFF, diff)
-            if not self.exists():
-                write_json(self.path / _SWEEP, {"schema": SCHEMA, **record})
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
+            write_json(self.path / _SWEEP, record.record())
 
     def is_free(self) -> bool:
         """Whether a new sweep may be written here, or is being written, or a crash has left some of one."""
@@ -133,23 +105,19 @@ class SweepDir:
 
     def take(self) -> bool:
         """Make the directory of a new sweep; False when it is there already."""
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
+        with _writing(self.path):
+            try:
+                self.path.mkdir(parents=True)
+            except FileExistsError:
+                return False
         return True
 
-    def _write_members(self, members: Sequence[Member]) -> None:
-        lines = (
-            json.dumps(
-                {"index": m.index, "overrides": m.overrides, "directory": f"members/{m.directory}"},
-                ensure_ascii=False,
-            )
-            for m in members
-        )
-        write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
+    def write_members(self, members: Sequence[Member]) -> None:
+        """All members of the sweep; those that were there keep their indexes."""
+        lines = [json.dumps(_member_record(member), ensure_ascii=False) for member in members]
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
 
     def members(self) -> tuple[Member, ...]:
         return tuple(
@@ -166,7 +134,7 @@ class SweepDir:
         return found
 
     def member_dir(self, index: int) -> Path:
-        return self.path / "members" / f"{index:04d}"
+        return self.attempts.member_dir(index)
 
     def digest(self) -> str:
         """What this machine sees of the sweep and its members, which another one may see differently."""
@@ -175,204 +143,6 @@ class SweepDir:
             seen.update((self.path / name).read_bytes())
         return seen.hexdigest()[:16]
 
-    # -- arrays ------------------------------------------------------------------------------------------------
-
-    def add_array(
-        self,
-        members: Sequence[int],
-        launcher: Mapping[str, Any],
-        *,
-        offset: int = 0,
-        **chained: Any,
-    ) -> Array:
-        """The next array's directory and contents; everything that it needs is on disk before it is submitted.
-
-        `chained` are the fields of `Array` that say what it waits for.
-        """
-        array = replace(self.planned_array(members, launcher, offset=offset), **chained)
-        array.directory.mkdir(parents=True)
-        record = {"index": array.index, "members": list(members), "offset": offset}
-        waits: dict[str, Any] = {"follows": array.follows, "canary": array.canary, "fed": array.fed}
-        waits["after"] = list(array.after)
-        write_json(array.directory / _ARRAY, {**record, **waits, "launcher": dict(launcher)})
-        return array
-
-    def planned_array(
-        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
-    ) -> Array:
-        """What `add_array` would write now."""
-        index = len(list((self.path / "arrays").glob("[0-9]*")))
-        return self._array(index, members, launcher, offset=offset)
-
-    def array(self, index: int) -> Array:
-        directory = self.path / "arrays" / f"{index:04d}"
-        record = read_json(directory / _ARRAY)
-        if record is None:
-            raise LaunchError(f"{directory} holds no array")
-        # Who has started it is its owner, also when that was somebody by hand, later.
-        told = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
-        chained = {key: record[key] for key in ("follows", "canary", "fed")}
-        chained |= {"after": tuple(record["after"]), "offset": record["offset"]}
-        return self._array(index, record["members"], record["launcher"], told.get("job"), **chained)
-
-    def _array(
-        self,
-        index: int,
-        members: Sequence[int],
-        launcher: Mapping[str, Any],
-        job: str | None = None,
-        **chained: Any,
-    ) -> Array:
-        directory = self.path / "arrays" / f"{index:04d}"
-        return Array(
-            index=index,
-            directory=directory,
-            script=directory / (_BATCH if launcher["name"] == "trident_slurm" else _LAUNCH),
-            members=tuple(members),
-            launcher=launcher,
-            job=job,
-            **chained,
-        )
-
-    def arrays(self) -> list[Array]:
-        directories = sorted((self.path / "arrays").glob("[0-9]*"))
-        return [
-            self.array(int(directory.name))
-            for directory in directories
-            if (directory / _ARRAY).is_file()
-        ]
-
-    def write_script(self, array: Array, text: str) -> Path:
-        write_atomic(array.script, text)
-        array.script.chmod(0o755)
-        return array.script
-
-    def launcher_log(self, array: Array) -> Path:
-        return array.directory / _LAUNCHER_LOG
-
-    def record_submission(self, array: Array, job: str) -> None:
-        write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
-
-    def claim_array(self, array: Array, job: str) -> bool:
-        """A job's first act. False when another has it: a script that is started twice runs once."""
-        path = array.directory / _STARTED
-        if write_exclusive(path, {"job": job, "started": time.time()}):
-            return True
-        return (read_json(path) or {}).get("job") == job
-
-    def claim_feeding(self, array: Array) -> bool:
-        """Who may submit an array that others wait to submit as well: whoever comes first."""
-        return write_exclusive(array.directory / _FEEDING, {"since": time.time()})
-
-    def release_feeding(self, array: Array) -> None:
-        (array.directory / _FEEDING).unlink(missing_ok=True)
-
-    def feeding_since(self, array: Array) -> float | None:
-        """When somebody claimed to submit it; None when nobody has, or when it is submitted."""
-        claim = read_json(array.directory / _FEEDING)
-        if claim is None or (array.directory / _SUBMISSION).exists():
-            return None
-        return float(claim["since"])
-
-    # -- members and their attempts ------------------------------------------------------------------------------
-
-    def attempt_dir(self, index: int, number: int) -> Path:
-        return self.member_dir(index) / "attempts" / str(number)
-
-    def lease(self, index: int, **record: Any) -> int:
-        """Take the member's next attempt, exclusively: the number is whose mkdir came first."""
-        attempts = self.member_dir(index) / "attempts"
-        attempts.mkdir(parents=True, exist_ok=True)
-        number = self.last_attempt_number(index)
-        number = 0 if number is None else number + 1
-        while True:
-            try:
-                (attempts / str(number)).mkdir()
-                break
-            except FileExistsError:
-                number += 1
-        (attempts / str(number) / "ranks").mkdir()
-        write_json(
-            attempts / str(number) / _LEASE, {"attempt": number, "started": time.time(), **record}
-        )
-        return number
-
-    def last_attempt_number(self, index: int) -> int | None:
-        try:
-            names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return max((int(name) for name in names if name.isdigit()), default=None)
-
-    def last_attempt(self, index: int) -> Attempt | None:
-        number = self.last_attempt_number(index)
-        return None if number is None else self.attempt(index, number)
-
-    def attempt(self, index: int, number: int) -> Attempt:
-        directory = self.attempt_dir(index, number)
-        ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
-        return Attempt(
-            number=number,
-            lease=read_json(directory / _LEASE) or {},
-            ranks=tuple(rank for rank in ranks if rank is not None),
-            end=read_json(directory / _END),
-            stopped=(directory / STOPPED).exists(),
-        )
-
-    def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
-        write_json(
-            self.attempt_dir(index, number) / "ranks" / f"{record['rank']:04d}.json", dict(record)
-        )
-
-    def write_end(self, index: int, number: int, **record: Any) -> None:
-        write_json(self.attempt_dir(index, number) / _END, {"ended": time.time(), **record})
-
-    def rank_log(self, index: int, number: int, rank: int) -> Path:
-        return self.attempt_dir(index, number) / "ranks" / f"{rank:04d}.log"
-
-    def rank_log_pattern(self, index: int, number: int) -> str:
-        """The same for all ranks, as srun writes it."""
-        directory = str(self.attempt_dir(index, number) / "ranks").replace("%", "%%")
-        return f"{directory}/%4t.log"
-
-    def result(self, index: int, number: int) -> Mapping[str, Any] | None:
-        """The engine's own record of an attempt; None for apps that leave none."""
-        return read_json(self.attempt_dir(index, number) / RESULT)
-
-    def saved_by(self, index: int) -> int | None:
-        """The attempt that left the member's last checkpoint to go on from; None where there is none."""
-        record = read_json(self.member_dir(index) / RESUME)
-        return None if record is None else int(record["attempt"])
-
-    def metric_lines(self, index: int) -> list[dict[str, Any]]:
-        """All that the member's attempts have logged, steps that were run again among them."""
-        return read_lines(self.member_dir(index) / METRICS)
-
-    def last_metrics(self, index: int) -> Mapping[str, Any] | None:
-        lines = read_metrics(self.member_dir(index) / METRICS)
-        return lines[-1] if lines else None
-
-    # -- what may go ---------------------------------------------------------------------------------------------
-
-    def resume_files(self, index: int) -> list[Path]:
-        """Checkpoints that a next attempt would go on from, and the records that name them."""
-        stem = Path(RESUME).stem
-        names = (stem, RESUME, f"{stem}-after-*")
-        return sorted(path for name in names for path in self.member_dir(index).glob(name))
-
-    def set_resume_aside(self, index: int) -> None:
-        """The next attempt begins anew; what this one would have gone on from stays."""
-        record, number = self.member_dir(index) / RESUME, self.last_attempt_number(index)
-        for path in (record, record.with_suffix("")):  # and the checkpoints that it names
-            if path.exists():
-                path.replace(path.with_name(f"{record.stem}-after-{number}{path.suffix}"))
-
-    def checkpoints(self, index: int) -> list[Path]:
-        return sorted((self.member_dir(index) / "checkpoints").glob("*"))
-
-    def rank_logs(self, index: int, number: int) -> list[Path]:
-        return sorted(self.rank_log(index, number, 0).parent.glob("*.log"))
-
     def codes(self) -> list[Path]:
         return sorted((self.path / "code").glob("[!.]*"))
 
@@ -380,20 +150,23 @@ class SweepDir:
         """Delete them. Raises UsageError for what does not lie in the sweep's own directory."""
         remove(self.path, paths)
 
-    # -- cancelling ----------------------------------------------------------------------------------------------
 
-    def mark_cancelled(self, index: int) -> None:
-        self.member_dir(index).mkdir(parents=True, exist_ok=True)
-        write_json(self.member_dir(index) / _CANCELLED, {"cancelled": time.time()})
-
-    def unmark_cancelled(self, index: int) -> None:
-        (self.member_dir(index) / _CANCELLED).unlink(missing_ok=True)
-
-    def is_cancelled(self, index: int) -> bool:
-        return (self.member_dir(index) / _CANCELLED).exists()
+def _member_record(member: Member) -> dict[str, Any]:
+    """A line of members.jsonl."""
+    return {
+        "index": member.index,
+        "overrides": member.overrides,
+        "directory": f"members/{member.directory}",
+    }
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"cannot write the sweep directory {path}: {error.strerror}\nhint: is it yours, and not full?"
-    )
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raises UsageError, with the sweep's directory, where something in it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the sweep directory {path}: {error.strerror}\n"
+            "hint: check its owner and the free space"
+        ) from None

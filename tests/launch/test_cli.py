@@ -20,10 +20,10 @@ from trident.launch.cli.tables import groups_table, rows_table, show
 from trident.launch.core.members import check_name, expand, members, name_of, quote
 from trident.launch.core.states import State
 from trident.launch.errors import UsageError
-from trident.launch.operations.submit import SubmitRequest, plan
-from trident.launch.planning.app import App, foreign
+from trident.launch.operations.submit import SubmitRequest, prepare, write_sweep
+from trident.launch.planning.app import App, external
 from trident.launch.results import Row, group
-from trident.launch.sweepdir.provenance import git
+from trident.launch.sweepdir.record import SweepRecord
 from trident.launch.sweepdir.sweep import SweepDir
 
 DIGITS = "experiment=digits"
@@ -133,18 +133,16 @@ def test_a_generated_name_is_one_that_may_be_given(experiment: str) -> None:
 def test_an_older_sweep_keeps_its_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", DIGITS, "--name", "s", "--dry-run"]) == 0
     older = SweepDir(here / "logs" / "sweeps" / "50% off")
-    made, _ = plan(SubmitRequest([DIGITS], directory=here, name="s"))
-    older.create(
-        {
-            "id": "ab12cd34",
-            "name": older.name,
-            "command_line": "",
-            "created": 0.0,
-            "app": made.app.record(),
-            "launcher": made.launcher_record(),
-        },
-        made.members,
+    made, _ = prepare(SubmitRequest([DIGITS], directory=here, name="s"))
+    record = SweepRecord(
+        id="ab12cd34",
+        name=older.name,
+        command_line="",
+        created=0.0,
+        app=made.app.record(),
+        launcher=made.launcher_record(),
     )
+    older.create(record, made.members)
     assert main(["status", "50% off"]) == 0
     assert "FAILED" in capsys.readouterr().out
     assert main(["submit", DIGITS, "--name", "50% off", "--dry-run"]) == 0
@@ -161,7 +159,7 @@ def test_a_directory_with_a_line_break_is_refused(
     plain = directory.rename(project)
     monkeypatch.chdir(plain)
     with pytest.raises(UsageError, match="the sweep's directory is "):
-        plan(SubmitRequest([DIGITS], directory=plain, name="x"), directory)
+        prepare(SubmitRequest([DIGITS], directory=plain, name="x"), directory)
 
 
 def test_a_dry_run_prints_plan_and_script_and_writes_nothing(
@@ -319,7 +317,7 @@ def test_overrides_pass_through_disk_and_argv_unchanged(texts: list[str]) -> Non
 
 
 def _pass_through(texts: list[str], sweep: SweepDir) -> None:
-    sweep.create({"id": "x"}, members([(f"key={quote(text)}",) for text in texts]))
+    sweep.write_members(members([(f"key={quote(text)}",) for text in texts]))
     app = App(command=("app",), directory="/", source="/", leaves_result=True)
     for text, member in zip(texts, sweep.members(), strict=True):
         command = app.member_command(member, sweep.member_dir(member.index), sweep_id="x")
@@ -339,24 +337,24 @@ def test_a_real_process_gets_the_same_words() -> None:
 
 
 def test_another_python_is_meant_as_it_is(tmp_path: Path) -> None:
-    assert foreign("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
-    assert foreign("python t.py", tmp_path).command[0] == sys.executable
+    assert external("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
+    assert external("python t.py", tmp_path).command[0] == sys.executable
 
 
 def test_members_on_another_machine_are_not_started_beside_themselves(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["submit", DIGITS, "run.seed=1", "--name", "x"]
-    made, sweep = plan(SubmitRequest(words[1:3], directory=here, name="x"))
-    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
-    array = sweep.add_array([0], made.launcher_record())
-    sweep.record_submission(array, "elsewhere:12:34")
+    made, sweep = prepare(SubmitRequest(words[1:3], directory=here, name="x"))
+    write_sweep(made, sweep, "", (None, ""))
+    array = sweep.arrays.add([0], made.launcher_record())
+    sweep.arrays.record_submission(array, "elsewhere:12:34")
     for again in (words, ["resume", "x"]):
         assert main(again) == 2
         told = capsys.readouterr().err
         assert "launched on elsewhere" in told
         assert "trident-sweep resume x 0" in told
-    assert len(sweep.arrays()) == 1
+    assert len(sweep.arrays.all()) == 1
 
 
 def test_brackets_are_shown_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,21 +371,10 @@ def test_a_file_that_may_not_be_written_is_an_error_with_its_name(
         raise PermissionError(13, "Permission denied", "logs/sweeps/x/.lock")
 
     monkeypatch.setattr("trident.launch.operations.resume.resume", refuse)
-    made, sweep = plan(SubmitRequest([DIGITS], directory=here, name="x"))
-    sweep.create({"id": made.sweep_id, "created": 1.0, "app": made.app.record()}, made.members)
+    made, sweep = prepare(SubmitRequest([DIGITS], directory=here, name="x"))
+    write_sweep(made, sweep, "", (None, ""))
     assert main(["resume", "x"]) == 2
     assert "error: logs/sweeps/x/.lock: Permission denied" in capsys.readouterr().err
-
-
-def test_a_diff_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
-    for words in (["init", "-q"], ["config", "user.email", "a@b"], ["config", "user.name", "n"]):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    (tmp_path / "f").write_bytes(b"a")
-    subprocess.run(["git", "add", "f"], cwd=tmp_path, check=True)
-    subprocess.run(["git", "commit", "-qm", "m"], cwd=tmp_path, check=True)
-    (tmp_path / "f").write_bytes(b"caf\xe9")
-    state, diff = git(tmp_path)
-    assert state is not None and state["dirty"] and "caf" in diff
 
 
 def test_a_typo_in_a_file_is_told_with_its_line(

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from written import APP, written
 
-from trident.launch.core.members import Member
 from trident.launch.sweepdir.sweep import SweepDir
 from trident.protocol.records import RESUME, write_json
 
 JOB = {"job": "7", "task": "7_0", "world_size": 1, "hosts": ["n1"]}
-APP = {"command": ["true"], "directory": "/", "source": "/"}
 LAUNCHER = {
     "name": "trident_slurm",
     "resources": {
@@ -54,20 +53,18 @@ def started(sweep: SweepDir, folder: Path) -> bool:
     [(10, None, True, False), (9, None, True, True), (10, 0, True, True), (10, None, False, True)],
 )
 def test_a_member_that_never_gets_anywhere_is_given_up(attempts, saved, ours, starts, tmp_path):
-    sweep = SweepDir(tmp_path / "s")
-    app = {**APP, "leaves_result": ours}
-    sweep.create({"id": "a", "app": app, "created": 0}, [Member(index=0, overrides=())])
-    sweep.add_array([0], LAUNCHER)
-    sweep.lease(0, **{**JOB, "job": "6", "task": "6_0"})  # before it was resumed
-    sweep.write_end(0, 0, cause="timeout")
+    sweep = written(tmp_path / "s", [()], app={**APP, "leaves_result": ours})
+    sweep.arrays.add([0], LAUNCHER)
+    sweep.attempts.lease(0, **{**JOB, "job": "6", "task": "6_0"})  # before it was resumed
+    sweep.attempts.write_end(0, 0, cause="timeout")
     for number in range(1, attempts + 1):
-        sweep.lease(0, **JOB)
+        sweep.attempts.lease(0, **JOB)
         if number < attempts:  # the last one's node has gone
-            sweep.write_end(0, number, cause="preempted", requeued=True)
+            sweep.attempts.write_end(0, number, cause="preempted", requeued=True)
     if saved is not None:
         write_json(sweep.member_dir(0) / RESUME, {"attempt": saved + 1})
     assert started(sweep, tmp_path) == starts
-    end = sweep.attempt(0, attempts + 1).end
+    end = sweep.attempts.get(0, attempts + 1).end
     assert end is not None
     if not starts:
         assert end["cause"] == "node_fail" and "10 attempts in a row ended" in end["detail"]

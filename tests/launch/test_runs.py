@@ -454,6 +454,9 @@ def test_overrides_of_hydra_itself_reach_the_members_of_any_app(cli: Cli) -> Non
 
 
 def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
+    in_git(cli)
+    with (cli.directory / ".gitignore").open("a") as file:
+        file.write("out\n")
     command = [sys.executable, "train.py", "-m", "hydra/launcher=trident_local"]
     command += ["hydra.sweep.dir=out"]
     for word, code in (("a", 0), ("b", 1)):
@@ -467,6 +470,9 @@ def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
         )
         assert done.returncode == code, done.stderr
     assert "holds a sweep already" in done.stderr
+    record = json.loads((cli.directory / "out" / "sweep.json").read_text())
+    assert record["command_line"].endswith("word=a") and record["git"]["dirty"]
+    assert "\n+out\n" in (cli.directory / "out" / "uncommitted.diff").read_text()
 
 
 def in_git(cli: Cli) -> None:

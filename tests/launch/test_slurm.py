@@ -7,16 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from written import written
 
-from trident.launch.core.members import members
 from trident.launch.core.resources import resolve
 from trident.launch.core.states import Cause, State, of_slurm
 from trident.launch.errors import SchedulerError, UsageError
 from trident.launch.lib.environment import for_sbatch
 from trident.launch.planning.app import App
-from trident.launch.planning.plan import Plan, chunks
+from trident.launch.planning.plan import Plan
 from trident.launch.schedulers.slurm.client import SlurmScheduler, Task, is_running, overlap
 from trident.launch.schedulers.slurm.flags import sbatch_flags, srun_flags
 from trident.launch.schedulers.slurm.limits import Partition, minutes, submits
@@ -174,8 +172,7 @@ def test_nothing_is_cancelled_where_nothing_is_ours(fake: Callable[..., Path]) -
 
 def test_all_jobs_of_a_sweep_have_one_name(tmp_path: Path) -> None:
     """Also those that are submitted after its directory was renamed, or by another plan, as an optimizer's next one."""
-    sweep = SweepDir(tmp_path / "s")
-    sweep.create({"id": "ab12cd34", "name": "s"}, members([("x=1",)]))
+    sweep = written(tmp_path / "s", [("x=1",)], id="ab12cd34")
     renamed = SweepDir(sweep.path.rename(tmp_path / "t"))
     plan = Plan(
         name="t",
@@ -187,7 +184,7 @@ def test_all_jobs_of_a_sweep_have_one_name(tmp_path: Path) -> None:
         slots=1,
         options={**OPTIONS, "template": "minimal"},
     )
-    array = renamed.planned_array((0,), plan.launcher_record())
+    array = renamed.arrays.planned((0,), plan.launcher_record())
     assert renamed.job_name == "s:ab12cd34"
     assert "#SBATCH --job-name=s:ab12cd34\n" in script_of(plan, renamed, array)
 
@@ -236,16 +233,6 @@ def test_the_smallest_submit_limit_counts(account, chosen, jobs, why) -> None:
     gpu = Partition(name="gpu", state="UP", is_default=False, nodes=1, max_minutes=None, qos="gpus")
     found = submits(users, qos, account=account, partition=gpu, chosen=chosen)
     assert found is not None and (found.jobs, found.why) == (jobs, why)
-
-
-@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
-def test_arrays_hold_every_member_once_below_the_limit(
-    indexes: set[int], size: int, most: int
-) -> None:
-    cut = chunks(tuple(sorted(indexes)), size, most)
-    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
-    for offset, some in cut:
-        assert all(0 <= index - offset < size for index in some) and len(some) <= most
 
 
 OPTIONS = {

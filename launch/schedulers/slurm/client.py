@@ -266,7 +266,7 @@ def requeue(task: Task) -> None:
 WITHOUT: Mapping[str, str] = {
     "scontrol": "a member that is stopped cannot requeue itself: `trident-sweep resume` goes on with it",
     "squeue": "a member does not see whether an earlier attempt of it still runs",
-    "sbatch": "a sweep beyond the submit limit is not fed on: `trident-sweep resume` submits the rest",
+    "sbatch": "arrays beyond the submit limit stay deferred: `trident-sweep resume` submits them",
 }
 """What array tasks call on compute nodes, and what follows where that does not work."""
 

@@ -8,89 +8,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from damaged import SICK, changed, folder, write
+from written import written
 
 from trident.launch.cli import main
-from trident.launch.core.members import members
+from trident.launch.errors import UsageError
+from trident.launch.sweepdir.find import find, new_id
 from trident.launch.sweepdir.sweep import SweepDir
-
-RECORD = {"schema": 1, "id": "bad0bad", "created": 9e9}
-"""Newer than the sound one: it would be the newest."""
-
-
-def changed(**keys: Any) -> bytes:
-    return json.dumps({**RECORD, **keys}).encode()
-
-
-def without(key: str) -> bytes:
-    return json.dumps({k: v for k, v in RECORD.items() if k != key}).encode()
-
-
-DAMAGED: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not JSON"),
-    "torn": (b'{"schema": 1, "id": "bad0', "not JSON"),
-    "binary": (b"\x80\xff\x00\x01" * 9, "not JSON"),
-    "utf16": (json.dumps(RECORD).encode("utf-16"), "not JSON"),
-    "long number": (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
-    "list": (b"[1, 2]", "expected an object, got [1, 2]"),
-    "number": (b"7", "expected an object, got 7"),
-    "string": (b'"schema"', "expected an object, got 'schema'"),
-    "null": (b"null", "expected an object, got None"),
-    "nested": (b'{"a":' * 100_000, "nested too deeply"),
-    "no schema": (without("schema"), "it has no key 'schema'"),
-    "no id": (without("id"), "it has no key 'id'"),
-    "no created": (without("created"), "it has no key 'created'"),
-    "schema of another type": (changed(schema="1"), "its schema is '1'"),
-    "schema true": (changed(schema=True), "its schema is True"),
-    "schema 0": (changed(schema=0), "its schema is 0"),
-    "id of another type": (changed(id=[1]), "'id' cannot be [1]"),
-    "id of control characters": (changed(id="a\x1b[2J"), "'id' cannot be 'a\\x1b[2J'"),
-    "id of half a character": (changed(id="\ud800"), "'id' cannot be"),
-    "created a string": (changed(created="now"), "'created' cannot be 'now'"),
-    "created NaN": (changed(created=float("nan")), "'created' cannot be nan"),
-    "created infinite": (changed(created=float("inf")), "'created' cannot be inf"),
-    "created too large": (changed(created=10**400), "'created' cannot be 1"),
-    "app a list": (changed(app=[]), "'app' cannot be []"),
-    "newer": (changed(schema=99), "written by a newer trident: schema 99, known 1"),
-    "newer without id": (b'{"schema": 2}', "written by a newer trident: schema 2, known 1"),
-}
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-    (path / "file").touch()
-
-
-def unreadable(path: Path) -> None:
-    path.symlink_to("/proc/self/mem")  # nobody can read its first bytes, root neither
-
-
-ODD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "folder": (folder, "not a regular file"),
-    "pipe": (os.mkfifo, "not a regular file"),
-    "endless": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-    "loop": (lambda path: path.symlink_to(path), "cannot be read"),
-    "dangling": (lambda path: path.symlink_to("nowhere"), "cannot be read: No such file"),
-    "unreadable": (unreadable, "cannot be read: Input/output error"),
-}
-
-
-def write(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)
-
-
-SICK = {name: (write(content), words) for name, (content, words) in DAMAGED.items()} | ODD
 
 
 @pytest.fixture
 def well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepDir:
     """The sweep that is sound, in a project."""
     monkeypatch.chdir(tmp_path)
-    made = SweepDir(tmp_path / "logs" / "sweeps" / "well")
-    made.create({"id": "900d900d", "created": 1.0}, members([("x=1",)]))
-    return made
+    return written(tmp_path / "logs" / "sweeps" / "well", [("x=1",)], id="900d900d")
 
 
 def make_sick(well: SweepDir, how: Callable[[Path], object]) -> Path:
@@ -143,13 +76,6 @@ def test_where_all_are_sick_there_is_no_newest(
     )
 
 
-def test_a_key_that_a_verb_needs_is_an_error_with_the_file(
-    well: SweepDir, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["show", "well", "0"]) == 1
-    assert f"error: {well.path / 'sweep.json'} is damaged: it has no key" in capsys.readouterr().err
-
-
 def test_a_sick_sweep_is_not_written_over(
     well: SweepDir, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,3 +121,16 @@ def _without_rights(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
     command = [*rights, sys.executable, "-m", "trident.launch.cli", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_sweep_is_found_by_name_id_and_directory(tmp_path: Path) -> None:
+    root = tmp_path / "sweeps"
+    sweep = written(root / "s", [("x=1",), ("x=2",)])
+    for reference in ("s", "abc", str(sweep.path), None):
+        assert find(reference, root).path == sweep.path
+    with pytest.raises(UsageError, match=r"no sweep 'ss'(.|\n)*did you mean `s`"):
+        find("ss", root)
+
+
+def test_ids_are_no_numbers() -> None:
+    assert not any(new_id().isdigit() for _ in range(500))

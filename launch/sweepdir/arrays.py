@@ -1,0 +1,147 @@
+"""The arrays of a sweep on disk: what each submission runs, its script, who started it, and what it waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.records import read_json, write_atomic, write_exclusive, write_json
+
+from ..core.arrays import Array
+from ..errors import LaunchError
+
+__all__ = ["Arrays"]
+
+_ARRAY, _SUBMISSION, _STARTED = "array.json", "submission.json", "started.json"
+_BATCH, _LAUNCH, _LOG = "array.sbatch", "launch.sh", "launcher.log"
+_DEFERRED_CLAIM = "feeding.json"
+_DEFERRED_KEY = "fed"
+"""Of array.json: both names are those that released versions write and read."""
+
+
+class Arrays:
+    """The folder ``arrays/`` of a sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(
+        self,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        *,
+        offset: int = 0,
+        **chained: Any,
+    ) -> Array:
+        """The next array's directory and contents; everything that it needs is on disk before it is submitted.
+
+        `chained` are the fields of `Array` that say what it waits for.
+        """
+        array = replace(self.planned(members, launcher, offset=offset), **chained)
+        array.directory.mkdir(parents=True)
+        write_json(array.directory / _ARRAY, _record(array))
+        return array
+
+    def planned(
+        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+    ) -> Array:
+        """What `add` would write now."""
+        index = len(list(self.path.glob("[0-9]*")))
+        return self._array(index, members, launcher, offset=offset)
+
+    def get(self, index: int) -> Array:
+        directory = self._directory(index)
+        record = read_json(directory / _ARRAY)
+        if record is None:
+            raise LaunchError(f"{directory} holds no array")
+        # Whoever started it owns it, also where that was a person by hand, after it was submitted.
+        owner = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
+        return self._array(
+            index,
+            record["members"],
+            record["launcher"],
+            owner.get("job"),
+            offset=record["offset"],
+            follows=record["follows"],
+            canary=record["canary"],
+            deferred=record[_DEFERRED_KEY],
+            after=tuple(record["after"]),
+        )
+
+    def all(self) -> list[Array]:
+        """In the order in which they were added."""
+        directories = sorted(self.path.glob("[0-9]*"))
+        return [self.get(int(path.name)) for path in directories if (path / _ARRAY).is_file()]
+
+    def _directory(self, index: int) -> Path:
+        return self.path / f"{index:04d}"
+
+    def _array(
+        self,
+        index: int,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        job: str | None = None,
+        **chained: Any,
+    ) -> Array:
+        directory = self._directory(index)
+        return Array(
+            index=index,
+            directory=directory,
+            script=directory / (_BATCH if launcher["name"] == "trident_slurm" else _LAUNCH),
+            members=tuple(members),
+            launcher=launcher,
+            job=job,
+            **chained,
+        )
+
+    def write_script(self, array: Array, text: str) -> Path:
+        write_atomic(array.script, text)
+        array.script.chmod(0o755)
+        return array.script
+
+    def log(self, array: Array) -> Path:
+        """What its launcher prints."""
+        return array.directory / _LOG
+
+    def record_submission(self, array: Array, job: str) -> None:
+        write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
+
+    def claim(self, array: Array, job: str) -> bool:
+        """A job's first act. False when another has it: a script that is started twice runs once."""
+        path = array.directory / _STARTED
+        if write_exclusive(path, {"job": job, "started": time.time()}):
+            return True
+        return (read_json(path) or {}).get("job") == job
+
+    def claim_deferred(self, array: Array) -> bool:
+        """Take the submission of a deferred array, which many tasks try at once: the first one has it."""
+        return write_exclusive(array.directory / _DEFERRED_CLAIM, {"since": time.time()})
+
+    def release_deferred(self, array: Array) -> None:
+        """Leave it to another task."""
+        (array.directory / _DEFERRED_CLAIM).unlink(missing_ok=True)
+
+    def deferred_since(self, array: Array) -> float | None:
+        """When a task claimed to submit it; None when none has, or when it is submitted."""
+        claim = read_json(array.directory / _DEFERRED_CLAIM)
+        if claim is None or (array.directory / _SUBMISSION).exists():
+            return None
+        return float(claim["since"])
+
+
+def _record(array: Array) -> dict[str, Any]:
+    """array.json."""
+    return {
+        "index": array.index,
+        "members": list(array.members),
+        "offset": array.offset,
+        "follows": array.follows,
+        "canary": array.canary,
+        _DEFERRED_KEY: array.deferred,
+        "after": list(array.after),
+        "launcher": dict(array.launcher),
+    }

@@ -1,0 +1,144 @@
+"""The attempts of a sweep's members on disk: who runs one, how it ended, and what the next one continues from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.records import (
+    METRICS,
+    RESULT,
+    RESUME,
+    STOPPED,
+    read_json,
+    read_lines,
+    read_metrics,
+    write_json,
+)
+
+from ..core.states import Attempt
+
+__all__ = ["Attempts"]
+
+_LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
+
+
+class Attempts:
+    """The folder ``members/`` of a sweep. A member is named by its index, an attempt by that and its number."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def member_dir(self, index: int) -> Path:
+        """The member's Hydra run directory."""
+        return self.path / f"{index:04d}"
+
+    def directory(self, index: int, number: int) -> Path:
+        return self.member_dir(index) / "attempts" / str(number)
+
+    def lease(self, index: int, **record: Any) -> int:
+        """Take the member's next attempt. Of several processes that try at once, each gets a number of its own."""
+        number = self._take(index)
+        directory = self.directory(index, number)
+        (directory / "ranks").mkdir()
+        write_json(directory / _LEASE, {"attempt": number, "started": time.time(), **record})
+        return number
+
+    def _take(self, index: int) -> int:
+        """The number of a directory that this process has made; the file system lets one of several make it."""
+        last = self.last_number(index)
+        number = 0 if last is None else last + 1
+        while True:
+            directory = self.directory(index, number)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return number
+
+    def last_number(self, index: int) -> int | None:
+        try:
+            names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return max((int(name) for name in names if name.isdigit()), default=None)
+
+    def last(self, index: int) -> Attempt | None:
+        number = self.last_number(index)
+        return None if number is None else self.get(index, number)
+
+    def get(self, index: int, number: int) -> Attempt:
+        directory = self.directory(index, number)
+        ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
+        return Attempt(
+            number=number,
+            lease=read_json(directory / _LEASE) or {},
+            ranks=tuple(rank for rank in ranks if rank is not None),
+            end=read_json(directory / _END),
+            stopped=(directory / STOPPED).exists(),
+        )
+
+    def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
+        path = self.directory(index, number) / "ranks" / f"{record['rank']:04d}.json"
+        write_json(path, dict(record))
+
+    def write_end(self, index: int, number: int, **record: Any) -> None:
+        write_json(self.directory(index, number) / _END, {"ended": time.time(), **record})
+
+    def rank_log(self, index: int, number: int, rank: int) -> Path:
+        return self.directory(index, number) / "ranks" / f"{rank:04d}.log"
+
+    def rank_log_pattern(self, index: int, number: int) -> str:
+        """The logs of all ranks, as srun names them."""
+        directory = str(self.directory(index, number) / "ranks").replace("%", "%%")
+        return f"{directory}/%4t.log"
+
+    def rank_logs(self, index: int, number: int) -> list[Path]:
+        return sorted(self.rank_log(index, number, 0).parent.glob("*.log"))
+
+    def result(self, index: int, number: int) -> Mapping[str, Any] | None:
+        """The engine's own record of an attempt; None for apps that leave none."""
+        return read_json(self.directory(index, number) / RESULT)
+
+    def saved_by(self, index: int) -> int | None:
+        """The attempt that wrote the checkpoint from which the next one continues; None where there is none."""
+        record = read_json(self.member_dir(index) / RESUME)
+        return None if record is None else int(record["attempt"])
+
+    def metric_lines(self, index: int) -> list[dict[str, Any]]:
+        """All that the member's attempts have logged, including steps that ran more than once."""
+        return read_lines(self.member_dir(index) / METRICS)
+
+    def last_metrics(self, index: int) -> Mapping[str, Any] | None:
+        lines = read_metrics(self.member_dir(index) / METRICS)
+        return lines[-1] if lines else None
+
+    def resume_files(self, index: int) -> list[Path]:
+        """Checkpoints that a next attempt would continue from, and the records that name them."""
+        stem = Path(RESUME).stem
+        names = (stem, RESUME, f"{stem}-after-*")
+        return sorted(path for name in names for path in self.member_dir(index).glob(name))
+
+    def set_resume_aside(self, index: int) -> None:
+        """Have the next attempt start from the beginning; what it would have continued from is kept."""
+        record, number = self.member_dir(index) / RESUME, self.last_number(index)
+        for path in (record, record.with_suffix("")):  # and the checkpoints that it names
+            if path.exists():
+                path.replace(path.with_name(f"{record.stem}-after-{number}{path.suffix}"))
+
+    def checkpoints(self, index: int) -> list[Path]:
+        return sorted((self.member_dir(index) / "checkpoints").glob("*"))
+
+    def mark_cancelled(self, index: int) -> None:
+        self.member_dir(index).mkdir(parents=True, exist_ok=True)
+        write_json(self.member_dir(index) / _CANCELLED, {"cancelled": time.time()})
+
+    def unmark_cancelled(self, index: int) -> None:
+        (self.member_dir(index) / _CANCELLED).unlink(missing_ok=True)
+
+    def is_cancelled(self, index: int) -> bool:
+        return (self.member_dir(index) / _CANCELLED).exists()

@@ -1,0 +1,79 @@
+"""Members: points are matched by what their overrides mean, and an index, once given, stays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.launch.core.members import (
+    Member,
+    key_of,
+    members,
+    merge,
+    name_of,
+    refuse_ours,
+    swept_keys,
+)
+from trident.launch.errors import UsageError
+
+POINTS = st.lists(st.tuples(st.integers(0, 30).map(lambda n: f"x={n}")), unique=True, max_size=20)
+
+
+@given(POINTS, POINTS)
+def test_a_merge_keeps_every_index_and_finds_every_point(
+    old: list[tuple[str]], new: list[tuple[str]]
+) -> None:
+    known = members(old)
+    everybody, indexes = merge(known, members(new))
+    assert everybody[: len(known)] == known
+    assert [member.index for member in everybody] == list(range(len(everybody)))
+    assert [everybody[index].overrides for index in indexes] == new
+    assert {member.overrides for member in everybody} == {*old, *new}
+
+
+def test_members_are_matched_by_their_overrides_never_by_index() -> None:
+    old = members([("x=1",), ("x=2",)])
+    everybody, asked = merge(old, members([("x=3",), ("x=2",)]))
+    assert everybody == (*old, Member(index=2, overrides=("x=3",)))
+    assert asked == (2, 1)
+
+
+def test_values_typed_otherwise_are_the_same_member() -> None:
+    old = members([("lr=1e-3", "+x='a'"), ("lr=0.01", "+x=b")])
+    everybody, asked = merge(old, members([("lr=0.001", "+x=a"), ("lr=1e-2", "+x='b c'")]))
+    assert asked == (0, 2)
+    assert len(everybody) == 3
+    with pytest.raises(UsageError, match="are the same"):
+        members([("lr=1e-3",), ("lr=0.001",)])
+    assert len(members([("x=1",), ("x='1'",), ("x=true",), ("x='true'",)])) == 4
+
+
+def test_keys_are_without_their_prefix() -> None:
+    assert [key_of(o) for o in ("a.b=1", "+a=1", "++a=x=y", "~a")] == ["a.b", "a", "a", "a"]
+
+
+def test_swept_keys_are_those_that_differ() -> None:
+    assert swept_keys(members([("a=1", "b=1"), ("a=1", "b=2")])) == ("b",)
+    assert swept_keys(members([("a=1",), ("a=1", "b=2")])) == ("b",)
+    assert swept_keys(members([("a=1", "b=1")])) == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["lr=1"], "sweep-now"),
+        (["experiment=digits"], "digits-now"),
+        (["experiment=a", "experiment=b/c d"], "b-c-d-now"),
+        (["experiment=..."], "sweep-now"),
+        ([f"experiment={'x' * 90}"], f"{'x' * 60}-now"),
+    ],
+)
+def test_a_sweep_is_named_by_its_experiment_and_the_time(overrides: list[str], name: str) -> None:
+    assert name_of(overrides, "now") == name
+
+
+def test_what_a_sweep_sets_by_itself_is_refused() -> None:
+    refuse_ours("run.seed", "run.seed=1")
+    with pytest.raises(UsageError, match=r"hydra\.run\.dir=x: not in a sweep\nhint: "):
+        refuse_ours("hydra.run.dir", "hydra.run.dir=x")

@@ -1,0 +1,177 @@
+"""A plan is a function of values: what it submits is what is new or unfinished, each member once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.launch.core.members import members
+from trident.launch.core.resources import Resources
+from trident.launch.core.states import State, Status
+from trident.launch.errors import UsageError
+from trident.launch.planning.app import App
+from trident.launch.planning.plan import (
+    Composition,
+    Cut,
+    ExistingSweep,
+    Plan,
+    ResolvedResources,
+    chunks,
+    plan,
+    ranges,
+)
+
+APP = App(command=("python", "train.py"), directory="/p", source="/p", leaves_result=True)
+ONE = Resources(
+    nodes=1, tasks_per_node=2, cpus_per_task=3, gpus_per_node=0, mem_gb=None, timeout_min=None
+)
+RESOLVED = ResolvedResources(resources=ONE, slots=4)
+
+POINTS = st.lists(
+    st.tuples(st.integers(0, 12).map(lambda n: f"x={n}")), unique=True, min_size=1, max_size=9
+)
+KNOWN = st.sampled_from([state for state in State if state is not State.UNKNOWN])
+CUTS = st.builds(
+    Cut, size=st.none() | st.integers(1, 12), room=st.none() | st.integers(1, 12), why=st.just("w")
+)
+
+
+def composition(points: list[tuple[str, ...]], **changes: Any) -> Composition:
+    values = {"app": APP, "launcher": "trident_local", "options": {"env": {"A": 1}}}
+    return Composition(**{**values, "points": points, "trainers": [{}], **changes})
+
+
+def planned(points: list[tuple[str, ...]], cut: Cut | None = None, **more: Any) -> Plan:
+    resolved = replace(RESOLVED, cut=cut or Cut())
+    return plan(composition(points), resolved, name="s", sweep_id="new", **more)
+
+
+def existing(points: list[tuple[str, ...]], *states: State) -> ExistingSweep:
+    statuses = {index: Status(state=state) for index, state in enumerate(states)}
+    return ExistingSweep(
+        path=Path("/logs/s"),
+        id="old",
+        command_line="trident-sweep submit x=1",
+        app=APP,
+        members=members(points),
+        statuses=statuses,
+    )
+
+
+@given(POINTS, POINTS, st.data())
+def test_a_merge_keeps_indexes_and_submits_what_is_new_or_unfinished(
+    old: list[tuple[str]], new: list[tuple[str]], data: st.DataObject
+) -> None:
+    states = data.draw(st.lists(KNOWN, min_size=len(old), max_size=len(old)))
+    merged = planned(new, existing=existing(old, *states))
+    assert merged.sweep_id == "old"
+    assert merged.members[: len(old)] == members(old)
+    assert [member.index for member in merged.members] == list(range(len(merged.members)))
+    unfinished = (State.FAILED, State.CANCELLED)
+    left = [p for p in new if p not in old or states[old.index(p)] in unfinished]
+    assert [merged.members[index].overrides for index in merged.submit] == left
+
+
+@given(POINTS)
+def test_a_new_sweep_submits_all_its_points(points: list[tuple[str]]) -> None:
+    made = planned(points)
+    assert made.members == made.points == members(points)
+    assert (made.submit, made.sweep_id) == (tuple(range(len(points))), "new")
+
+
+@given(POINTS, st.none() | POINTS, CUTS, st.booleans())
+def test_two_plans_of_the_same_values_are_equal(
+    points: list[tuple[str]], old: list[tuple[str]] | None, cut: Cut, canary: bool
+) -> None:
+    first, second = (
+        planned(
+            list(points),
+            cut,
+            canary=canary,
+            existing=None if old is None else existing(list(old)),
+        )
+        for _ in range(2)
+    )
+    assert first == second
+    assert first.pieces() == second.pieces()
+
+
+@given(POINTS, POINTS, CUTS, st.booleans())
+def test_pieces_hold_what_is_submitted_exactly_once(
+    old: list[tuple[str]], new: list[tuple[str]], cut: Cut, canary: bool
+) -> None:
+    made = planned(new, cut, canary=canary, existing=existing(old))
+    pieces = made.pieces()
+    assert sorted(index for _, some in pieces for index in some) == sorted(made.submit)
+    for offset, some in pieces:
+        assert cut.size is None or all(0 <= index - offset < cut.size for index in some)
+        assert cut.room is None or len(some) <= cut.room
+    if canary:
+        assert pieces[0][1] == made.submit[:1]
+
+
+def test_a_point_that_stands_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"members 0 and 2 are the same: x=1"):
+        planned([("x=1",), ("x=2",), ("x=1",)])
+
+
+def test_another_sweep_is_not_continued() -> None:
+    with pytest.raises(UsageError, match="belongs to another sweep: `trident-sweep submit x=1`"):
+        planned([("y=1",)], existing=existing([("x=1",)], State.FAILED))
+    other = replace(existing([("x=1",)], State.FAILED), app=replace(APP, directory="/other"))
+    with pytest.raises(UsageError, match="choose another --name"):
+        planned([("x=1",)], existing=other)
+
+
+def test_a_member_that_may_still_run_is_not_submitted_again() -> None:
+    sweep = existing([("x=1",), ("x=2",)], State.UNKNOWN, State.FAILED)
+    with pytest.raises(UsageError, match=r"members 0: state unknown(.|\n)*resume s 0`"):
+        planned([("x=1",), ("x=2",)], existing=sweep)
+    assert planned([("x=2",)], existing=sweep).submit == (1,), "the other one is not asked for"
+
+
+def test_the_launchers_record_is_all_that_an_array_needs() -> None:
+    made = planned([("x=1",)])
+    assert made.launcher_record() == {
+        "name": "trident_local",
+        "resources": ONE.record(),
+        "array_parallelism": 4,
+        "code": None,
+        "options": {"env": {"A": 1}, "tasks_per_node": 2, "gpus_per_node": 0},
+        "env": {"A": "1"},
+    }
+    assert made.describe_resources() == "1 x 2 ranks, 3 cores a rank; 4 at once"
+
+
+def test_what_waits_for_what_is_described() -> None:
+    assert planned([("x=1",)]).describe_order() == []
+    points = [(f"x={n}",) for n in range(6)]
+    made = planned(points, Cut(room=4, why="yours"), canary=True, after=tuple("1234567"))
+    after, canary, room = made.describe_order()
+    assert after == "waits for the jobs 1, 2, 3, 4, 5 …"
+    assert canary == "member 0 first, the others if it completes"
+    assert room.startswith(f"{len(made.pieces())} arrays, ") and room.endswith("4 jobs (yours)")
+
+
+@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
+def test_arrays_hold_every_member_once_below_the_limit(
+    indexes: set[int], size: int, most: int
+) -> None:
+    cut = chunks(tuple(sorted(indexes)), size, most)
+    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
+    for offset, some in cut:
+        assert all(0 <= index - offset < size for index in some) and len(some) <= most
+
+
+@given(st.sets(st.integers(0, 50)))
+def test_ranges_name_every_index_once(indexes: set[int]) -> None:
+    parts = [part.split("-") for part in ranges(tuple(indexes)).split(",") if part]
+    read = [n for part in parts for n in range(int(part[0]), int(part[-1]) + 1)]
+    assert read == sorted(indexes)
+    assert all(int(b[0]) > int(a[-1]) + 1 for a, b in pairwise(parts))

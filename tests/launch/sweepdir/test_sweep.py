@@ -1,0 +1,93 @@
+"""The sweep directory: what is written is whole, and nobody writes over what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from written import LOCAL, record, written
+
+from trident.launch.core.members import members
+from trident.launch.errors import UsageError
+from trident.launch.sweepdir.sweep import SweepDir
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepDir:
+    return written(tmp_path / "s", [("x=1",), ("x=2",)])
+
+
+def test_files_at_submission_do_not_grow_with_the_members(tmp_path: Path) -> None:
+    counts = []
+    for size in (1, 300):
+        made = written(tmp_path / str(size), [(f"x={n}",) for n in range(size)])
+        made.arrays.add(range(size), LOCAL)
+        counts.append(sum(path.is_file() for path in made.path.rglob("*")))
+    assert counts[0] == counts[1] == 3
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_with_its_name() -> None:
+    sweep = SweepDir(Path("/proc/nowhere"))
+    for write in (
+        lambda: sweep.create(record(), members([("x=1",)])),
+        lambda: sweep.write_members([]),
+        sweep.take,
+        lambda: sweep.locked().__enter__(),
+    ):
+        with pytest.raises(UsageError, match=r"cannot write the sweep directory /proc/nowhere"):
+            write()
+
+
+def test_what_a_crash_left_of_a_sweep_may_be_written_anew(tmp_path: Path) -> None:
+    """So may what another submission is writing: code is frozen before there is a sweep.json."""
+    left, others = SweepDir(tmp_path / "left"), SweepDir(tmp_path / "others")
+    assert left.take() and not left.take()
+    assert left.is_free()
+    with left.locked():
+        (left.path / "code").mkdir()
+        (left.path / "members.jsonl").touch()
+        assert left.is_free()
+    others.path.mkdir()
+    (others.path / "members.jsonl").touch()
+    assert not others.is_free()
+
+
+def test_a_sweep_is_read_as_it_was_written(sweep: SweepDir) -> None:
+    again = SweepDir(sweep.path)
+    assert again.exists() and again.record == record(name="s")
+    assert again.members() == members([("x=1",), ("x=2",)])
+    assert again.member(1).overrides == ("x=2",)
+    assert again.job_name == "s:abc"
+    lines = [json.loads(line) for line in (sweep.path / "members.jsonl").read_text().splitlines()]
+    assert [line["directory"] for line in lines] == ["members/0000", "members/0001"]
+    assert sweep.path / lines[1]["directory"] == sweep.member_dir(1)
+
+
+def test_a_member_that_is_not_there_is_an_error(sweep: SweepDir) -> None:
+    with pytest.raises(UsageError, match="has no member 2; it has 2"):
+        sweep.member(2)
+    with pytest.raises(UsageError, match=r"holds no sweep: there is no sweep\.json"):
+        _ = SweepDir(sweep.path / "members").record
+
+
+def test_new_members_leave_the_record_as_it_is(sweep: SweepDir) -> None:
+    before, digest = (sweep.path / "sweep.json").read_bytes(), sweep.digest()
+    sweep.write_members(members([("x=1",), ("x=2",), ("x=3 ☃\u2028",)]))
+    assert sweep.member(2).overrides == ("x=3 ☃\u2028",)
+    assert (sweep.path / "sweep.json").read_bytes() == before
+    assert sweep.digest() != digest
+
+
+def test_a_crash_before_the_last_file_leaves_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trident.launch.sweepdir.sweep.write_json", crash)
+    sweep = SweepDir(tmp_path / "s")
+    with pytest.raises(KeyboardInterrupt):
+        sweep.create(record(), members([("x=1",)]), diff="-a\n+b\n")
+    assert not sweep.exists()
+    assert {path.name for path in sweep.path.iterdir()} == {"members.jsonl", "uncommitted.diff"}
