@@ -73,13 +73,20 @@ def _element(value: Any) -> str:
     Hydra's own way of writing a sweep's values leaves the quotes of `choice('1')` out, and 1 is no string; nor can it
     read back all that it writes.
     """
-    from hydra.core.override_parser.types import Override, Quote, QuotedString
+    from hydra.core.override_parser.types import (
+        Override,
+        OverrideType,
+        Quote,
+        QuotedString,
+        ValueType,
+    )
 
     if isinstance(value, str) and not _is_word(value):
         value = QuotedString(
             text=value, quote=Quote.single
         )  # interpolations in it stay interpolations
-    return Override._get_value_element_as_str(value)
+    written = Override(OverrideType.CHANGE, "key", ValueType.ELEMENT, value)
+    return written.get_value_element_as_str()
 
 
 def _is_word(text: str) -> bool:

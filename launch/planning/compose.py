@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError
 
 from trident.config.locate import locate
 from trident.config.schema import found
 from trident.protocol.ranks import VARIABLES
 
-from ..core.members import expand, refuse_ours
-from ..errors import UsageError, nearest
-from .app import absolute
+from ..core.members import expand, key_of, refuse_ours
+from ..errors import UsageError
+from .explain import explained
+from .hydra_session import Session, session
 
 __all__ = ["Composed", "Point", "compose", "launcher_options"]
 
@@ -73,26 +63,16 @@ def compose(
 
     Raises UsageError for whatever would keep a member from starting, in words that name the culprit.
     """
-    with _session(path, config_dir, directory) as hydra, _explained(hydra, name, overrides):
-        parser = OverridesParser.create(config_loader=hydra.config_loader)
-        parsed = parser.parse_overrides(list(overrides))
-        mine, theirs = _split(parsed)
-        first = _first(theirs)
-        base = _load(hydra, name, [*first, *_for_any_launcher(mine)])
+    with session(path, config_dir, directory) as hydra, explained(hydra, name, overrides):
+        mine, theirs = _split(hydra.parse(overrides))
+        base = hydra.compose(name, [*expand(theirs)[0], *_of_one_launcher(mine, False)])
         _check_sweeper(base)
-        params = parser.parse_overrides(
-            [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
-        )
-        points = expand([*params, *theirs])
-        chosen = base.hydra.runtime.choices["hydra/launcher"]
-        launcher = default if chosen == "basic" else str(chosen)
-        options = [
-            f"hydra/launcher={launcher}",
-            *(o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.l")),
-        ]
+        points = expand([*hydra.parse(_sweeper_params(base)), *theirs])
+        launcher = _launcher(base, default)
+        options = [f"hydra/launcher={launcher}", *_of_one_launcher(mine, True)]
         configs = [
-            _load(hydra, name, [*point, "hydra.job.num=0", "hydra.job.id=plan", *options])
-            for point in _representatives(points, hydra.config_loader)
+            hydra.compose(name, [*point, "hydra.job.num=0", "hydra.job.id=plan", *options])
+            for point in _representatives(points, _group_test(hydra, name, overrides))
         ]
         trainers = [_check(config) for config in configs]
         return Composed(
@@ -110,32 +90,8 @@ def launcher_options(
     directory: Path,
 ) -> dict[str, Any]:
     """A launcher's options alone: schema, presets and `overrides`, without a task's config."""
-    with _session(path, config_dir, directory) as hydra, _explained(hydra, None, overrides):
-        return _options(_load(hydra, None, [f"hydra/launcher={launcher}", *overrides]))
-
-
-@contextmanager
-def _session(path: str, config_dir: str | None, directory: Path) -> Iterator[Hydra]:
-    version.setbase("1.3")
-    main = path if "://" in path else f"file://{path}"
-    search_path = create_config_search_path(main)
-    if config_dir is not None:
-        extra = Path(absolute(config_dir, directory))
-        if not extra.is_dir():
-            raise UsageError(f"--config-dir {config_dir}: no such directory")
-        before_schema = SearchPathQuery(provider="schema")
-        search_path.prepend("command-line", f"file://{extra}", anchor=before_schema)
-    GlobalHydra.instance().clear()
-    try:
-        yield Hydra.create_main_hydra2(task_name="run", config_search_path=search_path)
-    finally:
-        GlobalHydra.instance().clear()
-
-
-def _load(hydra: Hydra, name: str | None, overrides: Sequence[str]) -> DictConfig:
-    return hydra.compose_config(
-        config_name=name, overrides=list(overrides), run_mode=RunMode.RUN, from_shell=False
-    )
+    with session(path, config_dir, directory) as hydra, explained(hydra, None, overrides):
+        return _options(hydra.compose(None, [f"hydra/launcher={launcher}", *overrides]))
 
 
 def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:
@@ -155,15 +111,21 @@ def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override
     return mine, theirs
 
 
-def _first(overrides: Sequence[Override]) -> Point:
-    """A point of the sweep, to ask the configs for `hydra.sweeper.params` and the launcher."""
-    points = expand(overrides)
-    return points[0]
+def _of_one_launcher(mine: Sequence[Override], wanted: bool) -> list[str]:
+    """Those of the launcher's overrides that only one launcher may know, or the others, its choice among them."""
+    return [
+        o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.launcher") == wanted
+    ]
 
 
-def _for_any_launcher(mine: Sequence[Override]) -> list[str]:
-    """Those of the launcher's overrides that hold for any launcher."""
-    return [o.input_line or "" for o in mine if not o.key_or_group.startswith("hydra.launcher")]
+def _launcher(base: DictConfig, default: str) -> str:
+    chosen = base.hydra.runtime.choices["hydra/launcher"]
+    return default if chosen == "basic" else str(chosen)
+
+
+def _sweeper_params(base: DictConfig) -> list[str]:
+    """`hydra.sweeper.params` of the configs, as overrides."""
+    return [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
 
 
 def _check_sweeper(base: DictConfig) -> None:
@@ -175,9 +137,19 @@ def _check_sweeper(base: DictConfig) -> None:
         )
 
 
-def _representatives(points: Sequence[Point], loader: ConfigLoader) -> list[Point]:
+def _group_test(hydra: Session, name: str, overrides: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a key is a config group, those on ``hydra.searchpath`` included."""
+    searchpath = [o for o in overrides if key_of(o) == "hydra.searchpath"]
+
+    @cache
+    def is_group(key: str) -> bool:
+        return bool(hydra.loader.get_group_options(key, None, name, searchpath))
+
+    return is_group
+
+
+def _representatives(points: Sequence[Point], is_group: Callable[[str], bool]) -> list[Point]:
     """One point for each set of members that can differ only in plain values of the same keys."""
-    is_group = cache(lambda key: bool(loader.get_group_options(key) or loader.list_groups(key)))
     found: dict[Point, Point] = {}
     for point in points:
         found.setdefault(tuple(_signature(override, is_group) for override in point), point)
@@ -246,81 +218,3 @@ def _with_task_environment(check: Callable[[], dict[str, Any]]) -> dict[str, Any
     finally:
         for name in borrowed:
             del os.environ[name]
-
-
-# -- errors, in words that name the culprit --------------------------------------------------------------------------
-
-
-@contextmanager
-def _explained(hydra: Hydra, name: str | None, overrides: Sequence[str]) -> Iterator[None]:
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        text = _text(error)
-        raise UsageError(text + _hint(text, hydra, name, overrides)) from error
-    except (
-        ValueError
-    ) as error:  # what Hydra raises for a value that its grammar parses and cannot use
-        raise UsageError(str(error)) from error
-
-
-def _text(error: BaseException) -> str:
-    lines = [str(error)]
-    cause = error.__cause__
-    if cause is not None and str(cause) not in lines[0]:
-        lines.append(str(cause))
-    return "\n".join(
-        line.rstrip() for part in lines for line in part.splitlines() if _telling(line)
-    )
-
-
-def _telling(line: str) -> bool:
-    noise = ("object_type=", "reference_type=", "Set the environment variable HYDRA_FULL_ERROR")
-    return bool(line.strip()) and not line.strip().startswith(noise)
-
-
-def _hint(text: str, hydra: Hydra, name: str | None, overrides: Sequence[str]) -> str:
-    loader = hydra.config_loader
-    if found := re.search(r"Could not find '([^']+)'", text):
-        group, _, option = found[1].rpartition("/")
-        return nearest(option, loader.get_group_options(group, ObjectType.CONFIG))
-    if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return nearest(found[1], _known_keys(hydra, name, overrides))
-    if found := re.search(r"Could not override '([^'@]+)", text) or re.search(
-        r"full_key: (\S+)", text
-    ):
-        return nearest(found[1], [*_known_keys(hydra, name, overrides), *_groups(loader)])
-    return ""
-
-
-def _known_keys(hydra: Hydra, name: str | None, overrides: Sequence[str]) -> list[str]:
-    """The dotted keys of the config, composed with what of the overrides chooses groups and can be chosen."""
-    groups = [
-        o
-        for o in overrides
-        if o.partition("=")[0].partition("@")[0] in _groups(hydra.config_loader)
-    ]
-    for chosen in ([*groups], []):
-        try:
-            config = _load(
-                hydra, name, [*(o for o in chosen if "," not in o), "hydra/launcher=trident_local"]
-            )
-        except (HydraException, OmegaConfBaseException):
-            continue
-        return list(_keys(OmegaConf.to_container(config, resolve=False), ""))
-    return []
-
-
-def _keys(node: Any, prefix: str) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
-
-
-def _groups(loader: ConfigLoader, parent: str = "") -> list[str]:
-    found = []
-    for group in loader.list_groups(parent):
-        path = f"{parent}/{group}" if parent else group
-        found += [path, *_groups(loader, path)]
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,22 @@ def locate(path: str) -> str | None:
         return None
     keys = path.replace("[", ".").replace("]", "").split(".")
     overrides = _typed(HydraConfig.get().overrides.task)
-    for override in reversed(overrides):
-        name = override.partition("=")[0].lstrip("+~")
-        if (
-            name.split(".") == keys[: name.count(".") + 1]
-            and name not in HydraConfig.get().runtime.choices
-        ):
-            return f"the override {override}"
+    if (override := _setter(keys, overrides)) is not None:
+        return f"the override {override}"
     with contextlib.suppress(Exception):  # a help, never one more thing that goes wrong
         found = [f"{name}:{line}" for name, line in _holders(keys, overrides)]
         return found[-1] if found else None
+    return None
+
+
+def _setter(keys: Sequence[str], overrides: Sequence[str]) -> str | None:
+    """The last override that gives the key, or a mapping around it, its value; choices of groups give none."""
+    groups = HydraConfig.get().runtime.choices
+    for override in reversed(overrides):
+        name = override.partition("=")[0].lstrip("+~")
+        parts = name.split(".")
+        if parts == list(keys[: len(parts)]) and name not in groups:
+            return override
     return None
 
 
@@ -49,15 +56,18 @@ def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, i
         run_mode=RunMode.RUN,
     )
     for default in defaults.defaults:
-        package = [
-            part for part in (default.package or "").split(".") if part not in ("", "_global_")
-        ]
+        package = _package(default.package)
         if default.config_path is None or list(keys[: len(package)]) != package:
             continue
         for name, text in _texts(default.config_path):
             line = _line(yaml.compose(text), keys[len(package) :])
             if line is not None:
                 yield name, line
+
+
+def _package(dotted: str | None) -> list[str]:
+    """Where a config's keys go, as keys: none for the top, which Hydra calls ``_global_``."""
+    return [part for part in (dotted or "").split(".") if part not in ("", "_global_")]
 
 
 def _typed(overrides: Any) -> list[str]:
@@ -69,17 +79,19 @@ def _typed(overrides: Any) -> list[str]:
 def _texts(config: str) -> Iterator[tuple[str, str]]:
     """A config's file as Hydra finds it: the first on the search path."""
     for source in HydraConfig.get().runtime.config_sources:
-        if source.schema == "pkg":
-            file = files(source.path.partition("/")[0]).joinpath(f"{config}.yaml")
-            shown = f"{source.path.replace('.', '/')}/{config}.yaml"
-        elif source.schema == "file":
-            file = Path(source.path) / f"{config}.yaml"
-            shown = _short(file)
-        else:
-            continue
-        if file.is_file():
+        file, shown = _file(source.schema, source.path, f"{config}.yaml")
+        if file is not None and file.is_file():
             yield shown, file.read_text(encoding="utf-8")
             return
+
+
+def _file(schema: str, path: str, name: str) -> tuple[Traversable | None, str]:
+    """A file of one source, and its name for messages; None of a source that has no files."""
+    if schema == "pkg":
+        return files(path.partition("/")[0]).joinpath(name), f"{path.replace('.', '/')}/{name}"
+    if schema == "file":
+        return Path(path) / name, _short(Path(path) / name)
+    return None, ""
 
 
 def _short(file: Path) -> str:

@@ -7,7 +7,7 @@ in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
@@ -22,6 +22,15 @@ __all__ = ["METRIC_SOURCES", "Problem", "check", "found", "problems"]
 
 SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
 """What a run reads whole; a value that is missing elsewhere may never be needed."""
+
+BUILT = ("callbacks", "logger")
+"""Sections of objects by name, which the Trainer gets."""
+
+RUN_TYPES: Mapping[str, tuple[type, str]] = {
+    "seed": (int, "a whole number"),
+    "ckpt_path": (str, "text"),
+    "optimized_metric": (str, "text"),
+}
 
 SPEC = "datamodule.SPLIT.NAME"
 SPLITS = ("train", "val", "test", "predict")
@@ -100,25 +109,35 @@ def found(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
 
 def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _near_misses("", cfg, below(""))
-    if isinstance(run := cfg.get("run"), Mapping):
-        yield from _near_misses("run", run, below("run"))
-        for key, kinds in (("seed", int), ("ckpt_path", str), ("optimized_metric", str)):
-            value = run.get(key)
-            if value is not None and not isinstance(value, kinds) and not _is_interpolated(value):
-                what = "a whole number" if kinds is int else "text"
-                yield Problem(f"run.{key}", f"{value!r} is not {what}")
-    if isinstance(trainer := cfg.get("trainer"), Mapping):
-        for key, section in (("callbacks", "callbacks"), ("logger", "logger")):
-            if trainer.get(key) is not None:
-                yield Problem(
-                    f"trainer.{key}", "is made of another section", f"write it below `{section}`"
-                )
-    for section in ("callbacks", "logger"):
-        if isinstance(nodes := cfg.get(section), Mapping):
-            for name, node in nodes.items():
-                built = isinstance(node, Mapping) and "_target_" in node
-                if node is not None and not built and not _is_interpolated(node):
-                    yield Problem(f"{section}.{name}", "has no `_target_`", "or null for none")
+    yield from _run(_mapping(cfg.get("run")))
+    trainer = _mapping(cfg.get("trainer"))
+    for section in BUILT:
+        if trainer.get(section) is not None:
+            what, hint = "is made of another section", f"write it below `{section}`"
+            yield Problem(f"trainer.{section}", what, hint)
+    for section in BUILT:
+        yield from _built(section, _mapping(cfg.get(section)))
+
+
+def _mapping(node: Any) -> Mapping[str, Any]:
+    """`node`, or an empty mapping in the place of what is none."""
+    return node if isinstance(node, Mapping) else {}
+
+
+def _run(run: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _near_misses("run", run, below("run"))
+    for key, (kind, what) in RUN_TYPES.items():
+        value = run.get(key)
+        if value is not None and not isinstance(value, kind) and not _is_interpolated(value):
+            yield Problem(f"run.{key}", f"{value!r} is not {what}")
+
+
+def _built(section: str, nodes: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of objects by name: what could not be built."""
+    for name, node in nodes.items():
+        built = isinstance(node, Mapping) and "_target_" in node
+        if node is not None and not built and not _is_interpolated(node):
+            yield Problem(f"{section}.{name}", "has no `_target_`", "or null for none")
 
 
 def _near_misses(place: str, node: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
@@ -153,13 +172,18 @@ def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator
     except OmegaConfBaseException:
         return
     else:
-        if isinstance(value, DictConfig) and not OmegaConf.is_interpolation(node, key):
-            names: list[Any] = list(value)
-            for name in names:
-                yield from _unresolved(value, name, f"{place}.{name}")
-        elif isinstance(value, ListConfig) and not OmegaConf.is_interpolation(node, key):
-            for at in range(len(value)):
-                yield from _unresolved(value, at, f"{place}[{at}]")
+        if not OmegaConf.is_interpolation(node, key):  # what it leads to is looked at where it is
+            for child in _children(value, place):
+                yield from _unresolved(*child)
+
+
+def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
+    """A mapping or list with each of its keys or indexes, and the place of that."""
+    if isinstance(value, DictConfig):
+        keys: list[Any] = list(value)
+        yield from ((value, key, f"{place}.{key}") for key in keys)
+    elif isinstance(value, ListConfig):
+        yield from ((value, at, f"{place}[{at}]") for at in range(len(value)))
 
 
 # -- targets -------------------------------------------------------------------------------------
@@ -186,9 +210,9 @@ def _target(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         nearest = ", ".join(f"`{name}`" for name in error.nearest)
         hint = f"did you mean {nearest}?" if nearest else ""
         yield Problem(place, f"_target_: {target}: {error}", hint, "_target_")
-    else:
-        if known is not None:
-            yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
+        return
+    if known is not None:
+        yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
 
 
 # -- module --------------------------------------------------------------------------------------
@@ -223,10 +247,9 @@ def _datamodule(node: Mapping[str, Any]) -> Iterator[Problem]:
             if node.get(key) is not None:
                 yield from _not_one_of(f"datamodule.{key}", node[key], choices)
     for split in SPLITS:
-        if isinstance(specs := node.get(split), Mapping):
-            for name, spec in specs.items():
-                if isinstance(spec, Mapping) and (ours or spec.keys() >= set(REQUIRED)):
-                    yield from _dataspec(f"datamodule.{split}.{name}", spec)
+        for name, spec in _mapping(node.get(split)).items():
+            if isinstance(spec, Mapping) and (ours or spec.keys() >= set(REQUIRED)):
+                yield from _dataspec(f"datamodule.{split}.{name}", spec)
 
 
 def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
@@ -234,26 +257,26 @@ def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
     for key in REQUIRED:
         if spec.get(key) is None:
             yield Problem(place, f"`{key}` is missing")
-    preprocessing, evaluation = spec.get("preprocessing"), spec.get("evaluation")
-    if isinstance(preprocessing, Mapping):
-        known = below(f"{SPEC}.preprocessing")
-        for problem in _unknown(f"{place}.preprocessing", preprocessing, known):
-            steps = "steps stand below `method`, if they are the data set's, or `apply`"
-            yield Problem(problem.place, problem.what, f"{steps}; {problem.hint}", problem.key)
-    if isinstance(evaluation, Mapping) and "_target_" not in evaluation:
+    yield from _preprocessing(f"{place}.preprocessing", _mapping(spec.get("preprocessing")))
+    evaluation = _mapping(spec.get("evaluation"))
+    if "_target_" not in evaluation:
         yield from _evaluation(f"{place}.evaluation", evaluation)
+
+
+def _preprocessing(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    steps = "steps stand below `method`, if they are the data set's, or `apply`"
+    for problem in _unknown(place, node, below(f"{SPEC}.preprocessing")):
+        yield replace(problem, hint=f"{steps}; {problem.hint}")
 
 
 def _evaluation(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
     path = f"{SPEC}.evaluation"
     yield from _unknown(place, node, below(path))
     for key in ("prepare", "step_outputs"):
-        if isinstance(part := node.get(key), Mapping):
-            yield from _unknown(f"{place}.{key}", part, below(f"{path}.{key}"))
-    if isinstance(metrics := node.get("metrics"), Mapping):
-        for name, metric in metrics.items():
-            if isinstance(metric, Mapping):
-                yield from _metric(f"{place}.metrics.{name}", metric)
+        yield from _unknown(f"{place}.{key}", _mapping(node.get(key)), below(f"{path}.{key}"))
+    for name, metric in _mapping(node.get("metrics")).items():
+        if isinstance(metric, Mapping):
+            yield from _metric(f"{place}.metrics.{name}", metric)
 
 
 def _metric(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
@@ -262,10 +285,9 @@ def _metric(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(place, "`metric` is missing")
     compute_on = node.get("compute_on") or "epoch_end"
     yield from _not_one_of(f"{place}.compute_on", compute_on, COMPUTE_ON)
-    if isinstance(kwargs := node.get("kwargs"), Mapping):
-        for name, path in kwargs.items():
-            if name not in DIRECTIVES and path is not None:
-                yield from _source(f"{place}.kwargs.{name}", path, compute_on)
+    for name, path in _mapping(node.get("kwargs")).items():
+        if name not in DIRECTIVES and path is not None:
+            yield from _source(f"{place}.kwargs.{name}", path, compute_on)
 
 
 def _source(place: str, path: Any, compute_on: Any) -> Iterator[Problem]:

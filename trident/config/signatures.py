@@ -49,6 +49,10 @@ class _Source:
         return ".".join([*parts, *filter(None, [module])])
 
 
+_Definition = tuple[_Source, Scope]
+"""A function or class, and the file that it is in."""
+
+
 def parameters(target: str) -> frozenset[str] | None:
     """The names of the parameters of a function or class; None where they cannot be seen.
 
@@ -67,36 +71,54 @@ def _parameters_of(target: str, depth: int, project: str) -> frozenset[str] | No
         return None
     found = _find(source, rest[0], depth)
     for name in rest[1:]:
-        found = _member(found, name, depth)
+        found = _member(found, name)
     return None if found is None else _signature(*found, depth)
+
+
+# -- from a dotted name to a file ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A module on disk."""
+
+    file: Path | None
+    """Its source; None where there is none to read: a folder without `__init__.py`, or C code."""
+    folders: tuple[Path, ...] = ()
+    """Where its submodules are."""
 
 
 def _module(target: str) -> tuple[_Source | None, list[str]]:
     """The file of the longest part of `target` that is a module, and what is left of it."""
-    parts = target.split(".")
-    spec = _top(parts[0])
+    names = target.split(".")
+    place, taken = _top_place(names[0]), 1
+    while taken < len(names) and (inner := _submodule(place.folders, names[taken])) is not None:
+        place, taken = inner, taken + 1
+    if place.file is None:
+        return None, names[taken:]
+    return _parsed(place.file, ".".join(names[:taken])), names[taken:]
+
+
+def _top_place(name: str) -> _Place:
+    spec = _top(name)
     if spec is None:
-        raise NotThere(f"there is no module {parts[0]!r}")
-    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
-    origin = Path(spec.origin) if spec.origin and spec.has_location else None
-    taken = 1
-    while folders and taken < len(parts):
-        name = parts[taken]
-        package = next((f / name for f in folders if (f / name).is_dir()), None)
-        file = next((f / f"{name}.py" for f in folders if (f / f"{name}.py").is_file()), None)
-        if package is not None and (file is None or (package / "__init__.py").is_file()):
-            init = package / "__init__.py"
-            folders, origin = [package], init if init.is_file() else None
-        elif file is not None:
-            folders, origin = [], file
-        elif any((f / f"{name}{end}").is_file() for f in folders for end in EXTENSION_SUFFIXES):
-            return None, parts[taken + 1 :]  # compiled: it cannot be seen what it takes
-        else:
-            break
-        taken += 1
-    if origin is None or origin.suffix != ".py":
-        return None, parts[taken:]
-    return _parsed(origin, ".".join(parts[:taken])), parts[taken:]
+        raise NotThere(f"there is no module {name!r}")
+    file = Path(spec.origin) if spec.origin and spec.has_location else None
+    folders = tuple(map(Path, spec.submodule_search_locations or ()))
+    return _Place(file if file is not None and file.suffix == ".py" else None, folders)
+
+
+def _submodule(folders: Sequence[Path], name: str) -> _Place | None:
+    """The module of that name in one of the folders, by Python's order: package, file, C code, plain folder."""
+    package = next((f / name for f in folders if (f / name).is_dir()), None)
+    if package is not None and (init := package / "__init__.py").is_file():
+        return _Place(init, (package,))
+    for folder in folders:
+        if (file := folder / f"{name}.py").is_file():
+            return _Place(file)
+    if any((f / f"{name}{end}").is_file() for f in folders for end in EXTENSION_SUFFIXES):
+        return _Place(None)
+    return None if package is None else _Place(None, (package,))
 
 
 def _top(name: str) -> ModuleSpec | None:
@@ -119,20 +141,21 @@ def _parsed(file: Path, name: str) -> _Source | None:
     return _Source(tree, name, file.name == "__init__.py")
 
 
-def _find(source: _Source, name: str, depth: int) -> tuple[_Source, Scope] | None:
-    """Where a name of a module is defined; None where that cannot be seen."""
+# -- from a name to its definition ---------------------------------------------------------------
+
+
+def _find(source: _Source, name: str, depth: int) -> _Definition | None:
+    """Where a name of a module is defined; None where that cannot be seen.
+
+    Raises:
+        NotThere: the module has no such name, and makes none in ways that cannot be seen.
+    """
     bound = [node for node in _statements(source.tree.body) if name in _binds(node)]
-    if not bound:
-        names = {n for node in _statements(source.tree.body) for n in _binds(node)}
-        if _makes_names(source.tree):
-            return None
-        raise NotThere(
-            f"{source.name} has no {name!r}",
-            [f"{source.name}.{near}" for near in get_close_matches(name, names)],
-        )
-    last = bound[-1]
-    if len({type(node) for node in bound}) > 1 or depth <= 0:
+    if not bound and not _makes_names(source.tree):
+        raise _no_such_name(source, name)
+    if depth <= 0 or len({type(node) for node in bound}) != 1:
         return None
+    last = bound[-1]
     if isinstance(last, Scope):
         return (source, last) if len(bound) == 1 else None
     if isinstance(last, ast.ImportFrom):
@@ -141,7 +164,14 @@ def _find(source: _Source, name: str, depth: int) -> tuple[_Source, Scope] | Non
     return None
 
 
-def _follow(target: str, depth: int) -> tuple[_Source, Scope] | None:
+def _no_such_name(source: _Source, name: str) -> NotThere:
+    names = {n for node in _statements(source.tree.body) for n in _binds(node)}
+    nearest = [f"{source.name}.{near}" for near in get_close_matches(name, names)]
+    return NotThere(f"{source.name} has no {name!r}", nearest)
+
+
+def _follow(target: str, depth: int) -> _Definition | None:
+    """The same for a name that another module imports."""
     try:
         source, rest = _module(target)
         if source is None or len(rest) != 1:
@@ -151,9 +181,8 @@ def _follow(target: str, depth: int) -> tuple[_Source, Scope] | None:
         return None
 
 
-def _member(
-    found: tuple[_Source, Scope] | None, name: str, depth: int
-) -> tuple[_Source, Scope] | None:
+def _member(found: _Definition | None, name: str) -> _Definition | None:
+    """A method or class inside of a class."""
     if found is None or not isinstance(found[1], ast.ClassDef):
         return None
     source, scope = found
@@ -161,26 +190,34 @@ def _member(
     return (source, own[0]) if len(own) == 1 else None
 
 
+# -- from a definition to its parameters ---------------------------------------------------------
+
+
 def _signature(source: _Source, scope: Scope, depth: int) -> frozenset[str] | None:
-    if not isinstance(scope, ast.ClassDef):
-        return None if _is_wrapped(scope) else _names(scope.args)
+    if isinstance(scope, ast.ClassDef):
+        return _of_class(source, scope, depth)
+    return None if _is_wrapped(scope) else _names(scope.args)
+
+
+def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> frozenset[str] | None:
     methods = {node.name: node for node in scope.body if isinstance(node, ast.FunctionDef)}
     if scope.decorator_list or scope.keywords or "__new__" in methods:
         return None  # a dataclass, a metaclass: made by somebody else
-    if "__init__" in methods:
-        names = _names(methods["__init__"].args)
-        return None if names is None else names - {methods["__init__"].args.args[0].arg}
+    if (init := methods.get("__init__")) is not None:
+        names = _names(init.args)
+        return None if names is None else names - {init.args.args[0].arg}
     if not scope.bases:
         return frozenset()
-    base = _find_base(source, scope.bases[0], depth) if len(scope.bases) == 1 else None
+    base = _find_base(source, scope.bases, depth)
     return None if base is None else _signature(*base, depth - 1)
 
 
-def _find_base(source: _Source, base: ast.expr, depth: int) -> tuple[_Source, Scope] | None:
-    if depth <= 0 or not isinstance(base, ast.Name):
+def _find_base(source: _Source, bases: Sequence[ast.expr], depth: int) -> _Definition | None:
+    """The only base class; None where there are several, or it cannot be seen."""
+    if depth <= 0 or len(bases) != 1 or not isinstance(bases[0], ast.Name):
         return None
     try:
-        return _find(source, base.id, depth - 1)
+        return _find(source, bases[0].id, depth - 1)
     except NotThere:
         return None
 
@@ -197,6 +234,9 @@ def _names(args: ast.arguments) -> frozenset[str] | None:
     return frozenset(arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs))
 
 
+# -- what a file's statements bind ---------------------------------------------------------------
+
+
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a module, also in its ``if``, ``try`` and ``with``."""
     for node in body:
@@ -209,27 +249,37 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _binds(node: ast.stmt) -> set[str]:
-    if isinstance(node, Scope):
-        return {node.name}
-    if isinstance(node, ast.ImportFrom):
-        return {alias.asname or alias.name for alias in node.names}
-    if isinstance(node, ast.Import):
-        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    targets = node.targets if isinstance(node, ast.Assign) else []
-    if isinstance(node, ast.AnnAssign | ast.AugAssign):
-        targets = [node.target]
-    flat = [e for t in targets for e in (t.elts if isinstance(t, ast.Tuple | ast.List) else [t])]
-    return {target.id for target in flat if isinstance(target, ast.Name)}
+    """The names that a statement gives to the module."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.ImportFrom(names=aliases):
+            return {alias.asname or alias.name for alias in aliases}
+        case ast.Import(names=aliases):
+            return {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+        case ast.Assign(targets=targets):
+            return {name for target in targets for name in _assigned(target)}
+        case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+            return _assigned(target)
+    return set()
+
+
+def _assigned(target: ast.expr) -> set[str]:
+    several = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    return {one.id for one in several if isinstance(one, ast.Name)}
 
 
 @cache
 def _makes_names(tree: ast.Module) -> bool:
     """Whether a module makes names in a way that its statements do not show."""
-    if any("*" in _binds(node) or "__getattr__" in _binds(node) for node in _statements(tree.body)):
-        return True
-    made_by = {"globals", "exec", "setattr", "vars", "locals"}
-    return any(
-        (isinstance(node, ast.Name) and node.id in made_by)
-        or (isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules")
-        for node in ast.walk(tree)
-    )
+    bound = {name for node in _statements(tree.body) for name in _binds(node)}
+    return not bound.isdisjoint({"*", "__getattr__"}) or any(map(_makes_name, ast.walk(tree)))
+
+
+def _makes_name(node: ast.AST) -> bool:
+    match node:
+        case ast.Name(id="globals" | "exec" | "setattr" | "vars" | "locals"):
+            return True
+        case ast.Attribute(value=ast.Name(id="sys"), attr="modules"):
+            return True
+    return False

@@ -173,22 +173,32 @@ class TridentDataspec:
         if part.world_size > 1 and not self.split and not is_hf_iterable(self.dataset):
             raise ConfigError(self._unseen(part))
         if train:
-            own = part.world_size == 1 or self.split
-            return factory(dataset=self.dataset if own else split_by_rank(self.dataset, part))
-        given = factory.keywords
-        dataset = self.dataset
-        if isinstance(limit, int) and is_hf_iterable(dataset) and not self.split:
-            self.limited = True
-            dataset = dataset.take(limit * (given.get("batch_size", 1) or 1))
-        is_other = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
-        if part.world_size > 1 and not is_other:
-            dataset = self.evaluated = split_to_evaluate(dataset, part)
-        if isinstance(factory.func, type) and issubclass(factory.func, DataLoader):
-            given = _without(given, ("drop_last",))
+            return factory(dataset=self._to_train(part))
+        given = _without(factory.keywords, ("drop_last",) if _makes_dataloader(factory) else ())
+        dataset = self._to_evaluate(part, limit, given.get("batch_size") or 1)
         loader = factory.func(*factory.args, dataset=dataset, **given)
         if isinstance(dataset, RankStride):
             dataset.block = getattr(loader, "batch_size", None) or 1
         return loader
+
+    def _to_train(self, part: Part) -> Any:
+        own = part.world_size == 1 or self.split
+        return self.dataset if own else split_by_rank(self.dataset, part)
+
+    def _to_evaluate(self, part: Part, limit: float | None, batch_size: int) -> Any:
+        """The rank's part, which can be brought back into order; a stream that splits itself stays as it is."""
+        dataset = self._limit_stream(limit, batch_size)
+        splits_itself = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
+        if part.world_size > 1 and not splits_itself:
+            dataset = self.evaluated = split_to_evaluate(dataset, part)
+        return dataset
+
+    def _limit_stream(self, limit: float | None, batch_size: int) -> Any:
+        """The stream, limited before it is split: by batches of one process, if trident is to split it."""
+        if not isinstance(limit, int) or self.split or not is_hf_iterable(self.dataset):
+            return self.dataset
+        self.limited = True
+        return self.dataset.take(limit * batch_size)
 
     def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> list[Any]:
         """The training dataloaders of all ranks of a stream, if there were `world_size`.
@@ -205,7 +215,7 @@ class TridentDataspec:
         if self.sampler is not None or not known or is_rebuilt or len(self.splits) > 1:
             raise self.cannot_be_told(world_size, batching)
         factory = instantiate(self.cfg.dataloader, _partial_=True)
-        if not (isinstance(factory.func, type) and issubclass(factory.func, DataLoader)):
+        if not _makes_dataloader(factory):
             batching = {}  # its arguments are its own
         parts = [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
         given = {**factory.keywords, **batching}
@@ -298,12 +308,16 @@ def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, A
     return {key: value for key, value in keywords.items() if key not in names}
 
 
+def _makes_dataloader(factory: Any) -> bool:
+    """Whether what the config names is torch's DataLoader, or a subclass."""
+    return isinstance(factory.func, type) and issubclass(factory.func, DataLoader)
+
+
 def _samples_itself(factory: Any) -> bool:
     """Whether what the config names is a DataLoader that would make its own sampler."""
-    kind, keywords = factory.func, factory.keywords
+    keywords = factory.keywords
     return (
-        isinstance(kind, type)
-        and issubclass(kind, DataLoader)
+        _makes_dataloader(factory)
         and keywords.get("sampler") is None
         and keywords.get("batch_sampler") is None
         and keywords.get("batch_size", 1) is not None

@@ -90,39 +90,64 @@ def describe(
     """
     stream = hf.is_iterable(dataset)
     stages = list(hf.stages(dataset)) if stream else []
-    sampler = _sampler(loader)
-    found = [*splits, *_visible(dataset, splits), *_of_sampler(sampler)]
-    read = getattr(loader, "dataset", None)
-    own = read.part if isinstance(read, RankShards | RankStride) else hf.node(read)
-    if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
-        found.append(Split(by="trident", rank=own.rank, world_size=own.world_size))
-    known = stream or (not is_iterable(dataset) and hasattr(loader, "batch_sampler"))
-    behind = [type(stage).__name__ for stage in stages if hf.is_behind_split(stage)]
-    states = [state for stage in stages if (state := hf.generator_state(stage)) is not None]
     shards = hf.shards(dataset) if stream else None
+    sampler, read = _sampler(loader), getattr(loader, "dataset", None)
     own_shards = _own_shards(read, shards)
     return Description(
         name=name,
         part=part,
-        kind="stream" if stream else "map" if known else "other",
+        kind=_kind(dataset, loader),
         length=len(dataset) if hasattr(dataset, "__len__") and not is_iterable(dataset) else None,
         fingerprint=str(getattr(dataset, "_fingerprint", "")),
         probe=_probe(dataset),
         stages=tuple(type(stage).__name__ for stage in stages),
-        splits=tuple(found),
-        seeds=(*_seeds_of(sampler), *map(_digest, states)),
-        after=(
-            *after,
-            *(word for word in ("skip", "take") for one in behind if word in one.lower()),
+        splits=(
+            *splits,
+            *_visible(dataset, splits),
+            *_of_sampler(sampler),
+            *_of_loader(dataset, read),
         ),
+        seeds=(*_seeds_of(sampler), *_generators(stages)),
+        after=(*after, *_limits_after_split(stages)),
         shards=shards,
         own_shards=own_shards,
-        reads_all=own is not None and not own_shards,
+        reads_all=_part_of(read) is not None and not own_shards,
         block=read.block if isinstance(read, RankStride) else 1,
         counts=stream and hf.counts(dataset),
         workers=int(getattr(loader, "num_workers", 0)),
         repeated=_repeated(sampler),
     )
+
+
+def _kind(dataset: Any, loader: Any) -> Literal["map", "stream", "other"]:
+    if hf.is_iterable(dataset):
+        return "stream"
+    return "map" if not is_iterable(dataset) and hasattr(loader, "batch_sampler") else "other"
+
+
+def _part_of(read: Any) -> Part | hf.Node | None:
+    """The part that a stream was cut to; None of one that is whole, and of anything else."""
+    return read.part if isinstance(read, RankShards | RankStride) else hf.node(read)
+
+
+def _of_loader(dataset: Any, read: Any) -> Iterator[Split]:
+    """The cut of what the dataloader reads, where the data set has none: it is trident's own."""
+    own = _part_of(read)
+    if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
+        yield Split(by="trident", rank=own.rank, world_size=own.world_size)
+
+
+def _generators(stages: Sequence[Any]) -> Iterator[str]:
+    """Of each step of a stream that draws: what its generator would draw."""
+    for stage in stages:
+        if (state := hf.generator_state(stage)) is not None:
+            yield _digest(state)
+
+
+def _limits_after_split(stages: Sequence[Any]) -> Iterator[str]:
+    """``skip`` and ``take``, for each step of that kind after a split."""
+    names = [type(stage).__name__.lower() for stage in stages if hf.is_behind_split(stage)]
+    return (word for word in ("skip", "take") for name in names if word in name)
 
 
 def _own_shards(stream: Any, count: int | None) -> tuple[int, ...]:

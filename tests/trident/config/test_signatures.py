@@ -6,6 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Any
 
 import pytest
@@ -103,3 +104,70 @@ def test_nothing_is_imported():
     code += "p('lightning.Trainer'); print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+CASES = {
+    "own.whole.f": {"a", "b", "c"},
+    "own.renamed": {"x"},
+    "own.both.f": {"from_file"},  # a folder without `__init__.py` hides no file of its name
+    "own.inner.f": {"from_package"},  # a package does
+    "own.plain.module.f": {"deep"},
+    "own.whole.Outer.Inner": {"w"},
+    "own.whole.Outer.make": {"self", "kind"},
+    "own.whole.twice": None,
+    "own.whole.either": None,
+    "own.whole.Made": None,
+    "own.whole.kept": None,
+    "own.compiled.f": None,
+    "own.globals.anything": None,
+    "own.broken.f": None,
+    "own": None,
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    files = {
+        "__init__.py": "from .whole import f as renamed_before\nfrom own.both import g as renamed\n",
+        "whole.py": (
+            "import dataclasses\n"
+            "def f(a, /, b, *, c=1): pass\n"
+            "class Outer:\n"
+            "    class Inner:\n        def __init__(self, w): pass\n"
+            "    @classmethod\n    def make(self, kind): pass\n"
+            "def twice(a): pass\ndef twice(b): pass\n"
+            "try:\n    from json import loads as either\nexcept ImportError:\n    def either(): pass\n"
+            "@dataclasses.dataclass\nclass Made:\n    a: int\n"
+            "kept, (also) = 1, 2\n"
+        ),
+        "both.py": "def f(from_file): pass\ndef g(x): pass\n",
+        "both/data.txt": "",
+        "inner.py": "def f(from_file): pass\n",
+        "inner/__init__.py": "def f(from_package): pass\n",
+        "plain/module.py": "def f(deep): pass\n",
+        f"compiled{EXTENSION_SUFFIXES[0]}": "",
+        "globals.py": "globals().update(anything=1)\n",
+        "broken.py": "def f(:\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("target", CASES)
+def test_a_name_is_followed_to_its_definition_or_not_at_all(target):
+    assert parameters(target) == CASES[target]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("target", "nearest"), [("own.whole.keptt", ["own.whole.kept"]), ("own.nothing", [])]
+)
+def test_what_a_module_does_not_have_is_named(target, nearest):
+    module, _, name = target.rpartition(".")
+    with pytest.raises(NotThere, match=f"{module} has no '{name}'") as error:
+        parameters(target)
+    assert error.value.nearest == nearest

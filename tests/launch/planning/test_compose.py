@@ -1,0 +1,171 @@
+"""What a command line means: points, the launcher with its options, and what is refused. Nothing runs, no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trident.launch.errors import UsageError
+from trident.launch.planning.compose import Composed, compose, launcher_options
+
+Composes = Callable[..., Composed]
+
+CONFIG = """
+x: 1
+nested: {value: 1}
+trainer: {devices: 1}
+defaults: [{group: first}, _self_]
+"""
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Composes:
+    """`compose` over a small project of its own."""
+    group = tmp_path / "configs" / "group"
+    group.mkdir(parents=True)
+    (tmp_path / "configs" / "config.yaml").write_text(CONFIG)
+    (group / "first.yaml").write_text("# @package _global_\nname: first\n")
+    (group / "second.yaml").write_text("# @package _global_\ntrainer: {accelerator: gpu}\n")
+
+    def call(*overrides: str, name: str = "config") -> Composed:
+        return compose(
+            overrides,
+            path=str(tmp_path / "configs"),
+            name=name,
+            config_dir=None,
+            directory=tmp_path,
+            default="trident_local",
+        )
+
+    return call
+
+
+def refused(composed: Composes, *overrides: str) -> str:
+    with pytest.raises(UsageError) as error:
+        composed(*overrides)
+    return str(error.value)
+
+
+def test_points_come_in_hydras_order(composed: Composes) -> None:
+    assert composed("x=1,2", "nested.value=choice(a,b)").points == [
+        ("x=1", "nested.value=a"),
+        ("x=1", "nested.value=b"),
+        ("x=2", "nested.value=a"),
+        ("x=2", "nested.value=b"),
+    ]
+    assert composed().points == [()]
+    assert composed("group=glob(*)").points == [("group=first",), ("group=second",)]
+
+
+def test_the_launcher_is_the_default_unless_one_is_chosen(composed: Composes) -> None:
+    by_default = composed("hydra.launcher.array_parallelism=3")
+    assert by_default.launcher == "trident_local"
+    assert by_default.options["array_parallelism"] == 3
+    chosen = composed("hydra/launcher=trident_slurm", "hydra.launcher.partition=big")
+    assert (chosen.launcher, chosen.options["partition"]) == ("trident_slurm", "big")
+    assert chosen.points == [()]
+
+
+def test_the_configs_may_choose_the_launcher(composed: Composes, tmp_path: Path) -> None:
+    (tmp_path / "configs" / "mine.yaml").write_text(
+        "defaults: [config, {override /hydra/launcher: trident_slurm}]\n"
+    )
+    assert composed(name="mine").launcher == "trident_slurm"
+
+
+def test_a_launchers_options_can_be_asked_for_without_a_task(tmp_path: Path) -> None:
+    def options(*overrides: str) -> dict[str, object]:
+        return launcher_options(
+            overrides,
+            launcher="trident_slurm",
+            path="pkg://trident.configs",
+            name="config",
+            config_dir=None,
+            directory=tmp_path,
+        )
+
+    assert options("hydra.launcher.nodes=2")["nodes"] == 2
+    with pytest.raises(UsageError, match="nodez") as error:
+        options("hydra.launcher.nodez=2")
+    assert "hint: did you mean `hydra.launcher.nodes`" in str(error.value)
+
+
+def test_members_that_differ_in_plain_values_are_composed_once(composed: Composes) -> None:
+    assert len(composed("x=range(0,500)").trainers) == 1
+    assert composed("trainer.devices=1,2").trainers == [{"devices": 1}, {"devices": 2}]
+    assert composed("group=first,second").trainers == [
+        {"devices": 1},
+        {"accelerator": "gpu", "devices": 1},
+    ]
+    assert len(composed("+y=1,${x}").trainers) == 2
+    assert len(composed("~nested.value", "x=1,2").trainers) == 1
+
+
+def test_groups_on_the_search_path_count_as_groups(composed: Composes, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "machine"
+    elsewhere.mkdir(parents=True)
+    for devices in (4, 8):
+        text = f"# @package _global_\ntrainer: {{devices: {devices}}}\n"
+        (elsewhere / f"of_{devices}.yaml").write_text(text)
+    searched = f"hydra.searchpath=['file://{tmp_path}/elsewhere']"
+    both = composed(searched, "+machine=of_4,of_8").trainers
+    assert [trainer["devices"] for trainer in both] == [4, 8]
+    (tmp_path / "configs" / "own.yaml").write_text(
+        "defaults: [config, _self_]\n"
+        f"hydra: {{searchpath: ['file://{tmp_path}/elsewhere']}}\ntrainer: {{devices: 1}}\n"
+    )
+    assert len(composed("+machine=of_4,of_8", name="own").trainers) == 2
+
+
+def test_the_configs_may_hold_what_is_swept(composed: Composes, tmp_path: Path) -> None:
+    (tmp_path / "configs" / "swept.yaml").write_text(
+        "defaults: [config, _self_]\nhydra: {sweeper: {params: {x: '4,5'}}}\n"
+    )
+    assert composed("nested.value=2", name="swept").points == [
+        ("x=4", "nested.value=2"),
+        ("x=5", "nested.value=2"),
+    ]
+
+
+def test_variables_of_a_task_count_as_set_for_as_long_as_it_is_checked(composed: Composes) -> None:
+    before = dict(os.environ)
+    composed("+r=${oc.env:RANK}", "+s=${oc.env:SLURM_JOB_ID}")
+    assert "'NOT_SET' not found" in refused(composed, "+r=${oc.env:RANK}", "+n=${oc.env:NOT_SET}")
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("hydra.launcher.nodes=1,2", "a sweep asks for one set of resources\nhint: submit a sweep"),
+        ("hydra.run.dir=here", "hydra.run.dir=here: not in a sweep\nhint: "),
+        ("hydra.job.num=1", "hydra.job.num=1: not in a sweep\nhint: members are numbered"),
+        ("x=range(2,2)", "an empty sweep: 'x' has no values\nhint: "),
+        ("x=interval(0,1)", "is no list of values, and a sweep is finite\nhint: "),
+        ("x=[1", "[1"),
+        ("x=???", "x: no value (`???`)\nhint: give one: `x=…`"),
+        ("group=secnd", "hint: did you mean `second`?"),
+        ("nestd.value=1", "hint: did you mean `nested.value`?"),
+        ("+y=${nested.valu}", "hint: did you mean `nested.value`?"),
+        ("hydra/launcher=trident_slrm", "hint: did you mean `trident_slurm` or"),
+        ("+callbacs=1", "unknown key 'callbacs'"),
+    ],
+)
+def test_what_would_keep_a_member_from_starting_is_refused(
+    override: str, message: str, composed: Composes
+) -> None:
+    assert message in refused(composed, override)
+
+
+def test_a_wrong_key_is_named_with_its_place(composed: Composes) -> None:
+    assert "unknown key 'callbacs' (the override +callbacs=1)" in refused(composed, "+callbacs=1")
+
+
+def test_a_sweeper_that_waits_for_results_is_refused(composed: Composes) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    told = refused(composed, "hydra/sweeper=optuna")
+    assert "hydra/sweeper=optuna decides as results come" in told
+    assert "hint: `python -m trident.run -m hydra/sweeper=optuna" in told
