@@ -101,7 +101,8 @@ def test_steps_that_a_later_attempt_ran_again_are_dropped(tmp_path: Path) -> Non
     steps = [(0, 10), (0, 20), (0, 30), (1, 20), (1, 30), (2, 30)]
     for attempt, step in steps:
         append_line(path, {"attempt": attempt, "step": step})
-    append_line(path, {"another": "program's line"})
+    append_line(path, {"another": "program's line", "word": "a\u2028b"})
+    assert len(read_lines(path)) == 7, "what looks like a line break within a text is none"
     found = [(line["attempt"], line["step"]) for line in read_metrics(path)]
     assert found == [(0, 10), (1, 20), (2, 30)]
 
