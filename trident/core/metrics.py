@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -96,10 +98,10 @@ def scalars(name: str, value: Any) -> Scalars:
     if isinstance(value, Mapping):
         flat = {str(key): scalars(f"{name}.{key}", item) for key, item in value.items()}
         return {key: item for key, item in flat.items() if isinstance(item, float)}
-    if isinstance(value, Tensor) and value.numel() == 1:
+    if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
         return float(value.item())
-    if isinstance(value, Number) or (hasattr(value, "item") and getattr(value, "size", 0) == 1):
-        return float(value)
+    if isinstance(value, Number):
+        return float(value)  # type: ignore[arg-type]  # complex numbers are refused by `float`
     what = (
         f"a tensor of shape {tuple(value.shape)}"
         if isinstance(value, Tensor)
