@@ -19,6 +19,7 @@ from .text import counts_by_state, counts_text, say, to_json
 from .words import find, members_of, one_member, root
 
 if TYPE_CHECKING:
+    from ..monitoring.status import Report
     from ..planning.plan import Plan
     from ..sweepdir.sweep import SweepDir
 
@@ -205,10 +206,9 @@ def _wait(sweep: SweepDir) -> int:
 @as_json
 def list_(as_json: bool) -> int:
     """List the sweeps under logs/sweeps, newest first."""
-    from ..monitoring.status import report
     from ..sweepdir.find import sweeps
 
-    found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(root(), say)]
+    found = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
     if as_json:
         records = [
             {**_identity(s), "members": len(reports), "counts": counts_by_state(reports)}
@@ -221,6 +221,12 @@ def list_(as_json: bool) -> int:
     if not found:
         say(f"no sweep under {root()}")
     return 0
+
+
+def _reports(sweep: SweepDir) -> Sequence[Report]:
+    from ..monitoring.status import report
+
+    return report(sweep, progress=False)
 
 
 def _identity(sweep: SweepDir) -> dict[str, str]:
@@ -316,13 +322,12 @@ def cancel(words: Sequence[str]) -> int:
 @wait
 def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
     """Run members again that failed, are missing or were lost."""
-    from ..monitoring.status import report
     from ..operations.resume import resume
 
     sweep, indexes, overrides = members_of(words)
     submitted = resume(sweep, indexes, overrides, current_code=code == "current", fresh=fresh)
     if not submitted:
-        say(f"sweep {sweep.name}: nothing to resume: {counts_text(report(sweep, progress=False))}")
+        say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
         return _wait(sweep) if wait else 0
     go_on = counted(len(submitted), "member") + " will go on"
     say(f"sweep {sweep.name}: {go_on}: {', '.join(map(str, submitted))}")

@@ -20,7 +20,7 @@ from trident.launch.cli.tables import groups_table, rows_table, show
 from trident.launch.core.members import expand, members, quote
 from trident.launch.core.states import State
 from trident.launch.operations.submit import SubmitRequest, plan
-from trident.launch.planning.app import App, foreign
+from trident.launch.planning.app import App, external
 from trident.launch.results import Row, group
 from trident.launch.sweepdir.provenance import git
 from trident.launch.sweepdir.sweep import SweepDir
@@ -273,8 +273,8 @@ def test_a_real_process_gets_the_same_words() -> None:
 
 
 def test_another_python_is_meant_as_it_is(tmp_path: Path) -> None:
-    assert foreign("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
-    assert foreign("python t.py", tmp_path).command[0] == sys.executable
+    assert external("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
+    assert external("python t.py", tmp_path).command[0] == sys.executable
 
 
 def test_members_on_another_machine_are_not_started_beside_themselves(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +66,8 @@ def _refuse_a_word(args: Sequence[str]) -> None:
     word = args[0] if args else "="
     if "=" in word or word.startswith(("-", "~")):
         return
+    import difflib
+
     near = difflib.get_close_matches(word, trident.commands, n=1)
     hint = (
         f"did you mean `trident {near[0]}`?"
@@ -122,7 +123,7 @@ def check(context: click.Context) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def shards(context: click.Context, ranks: str | None, as_json: bool) -> int:
-    """Show which rank would read which part of the data, without training."""
+    """Show which rank would read which part of the data."""
     from trident.cli import shards as verb
 
     return verb.start(context.args, ranks, as_json=as_json)
