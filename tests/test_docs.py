@@ -46,8 +46,8 @@ def parse(argv: list[str]) -> None:
     """Read a command line as `trident-sweep` does, and run nothing."""
     with trident_sweep.make_context("trident-sweep", argv) as context:
         # What a group has not read itself is a verb and its words.
-        verb, *words = [*getattr(context, "_protected_args", []), *context.args]
-        _, command, _ = trident_sweep.resolve_command(context, [verb])
+        typed: list[str] = [*getattr(context, "_protected_args", []), *context.args]
+        verb, command, words = trident_sweep.resolve_command(context, typed)
         assert command is not None
         with command.make_context(verb, words, parent=context):
             pass

@@ -16,7 +16,7 @@ HELP = ("-h", "--help")
 
 EPILOG = """\b
 Flags of Hydra, among others:
-  -m, --multirun           Run a sweep: one run for each combination of values.
+  -m, --multirun           Run a sweep: a run for each combination of values.
   --cfg job, --info        Print the composed config, or how it was composed.
   -cp, --config-path DIR   The primary config directory, instead of ./configs.
   -cn, --config-name NAME  The primary config's name, instead of config.

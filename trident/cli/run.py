@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -36,6 +37,9 @@ __all__ = ["fail", "start", "task"]
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
 """What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
 
+PRINTS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
+"""Flags with which Hydra prints something, and runs nothing."""
+
 USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
 
 
@@ -53,6 +57,10 @@ def start(words: Sequence[str], answer: Callable[[DictConfig], int | None] | Non
         sys.argv[1:] = arguments(words, Path.cwd(), os.environ)
     except (ConfigError, RanksError) as error:
         return fail(error, sys.stderr)
+    if PRINTS & {word.partition("=")[0] for word in words}:
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # end quietly when the reader of a pipe has left
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
     if answer is None:

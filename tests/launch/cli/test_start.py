@@ -8,12 +8,13 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PROGRAM = Path(sys.executable).parent / "trident-sweep"
 HEAVY = {"hydra", "omegaconf", "rich", "submitit", "numpy", "torch", "yaml"}
-UNUSED = HEAVY | {"importlib.metadata", "logging", "difflib", "secrets", "shutil", "tempfile"}
+UNUSED = HEAVY | {"importlib.metadata", "logging", "difflib", "secrets", "tempfile"}
 RUN = """
 import json, sys
 from trident.launch.cli import main
@@ -25,7 +26,7 @@ print(json.dumps([code, *sys.modules]))
 def loaded(*words: str) -> set[str]:
     """The modules that are loaded when a command has run, less those that Python loads itself."""
 
-    def modules(code: str, *words: str) -> list[str]:
+    def modules(code: str, *words: str) -> list[Any]:
         done = subprocess.run(
             [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
         )

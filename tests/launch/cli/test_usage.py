@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from trident.launch.cli import main
+from trident.launch.cli.commands import trident_sweep
 
-VERBS = "submit list status logs cancel resume attach clean results show doctor".split()
+VERBS = [*trident_sweep.commands]
 
 
 def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +41,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 MISTYPED = [
-    (["stauts"], "error: no such command: stauts\nhint: did you mean `status`?\n"),
+    (["stauts"], "error: no such command: stauts\nhint: did you mean `status` or `results`?\n"),
     (["submit", "--dryrun"], "error: no such option: --dryrun\nhint: did you mean `--dry-run`?\n"),
     (["status", "--wacth"], "error: no such option: --wacth\nhint: did you mean `--watch`?\n"),
     (["--jsn", "list"], "error: no such option: --jsn\nhint: `trident-sweep --help`\n"),
@@ -79,10 +80,10 @@ def test_words_and_options_come_in_any_order(
 ) -> None:
     monkeypatch.chdir(project)
     words = ["experiment=digits", "--name", "x", "run.seed=1,2", "-cn=config", "--dry-run"]
-    assert main(["submit", *words, "~callbacks.early_stopping", "+run.a='--name y'"]) == 0
+    assert main(["submit", *words, "~trainer.max_epochs", "+run.a='--name y'"]) == 0
     out = capsys.readouterr().out
     assert "/logs/sweeps/x\n" in out and "members    2 of 2" in out
-    assert "~callbacks.early_stopping" in out and "+run.a='--name y'" in out
+    assert "~trainer.max_epochs" in out and "+run.a='--name y'" in out
 
 
 def test_the_command_line_of_an_attached_command_is_its_own(
