@@ -7,7 +7,6 @@ LaunchError             a thing that was asked for failed; exit code 1
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["LaunchError", "SchedulerError", "UsageError", "nearest"]
@@ -31,6 +30,8 @@ class SchedulerError(LaunchError):
 
 def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> str:
     """``\\nhint: did you mean `lr`?``, or nothing where no known name is near."""
+    import difflib  # here, as a command that works needs none of it
+
     known = list(known)
     last = _last(wrong)
     # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember, and mistype

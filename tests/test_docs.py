@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
-from trident.launch.cli import parser as cli
+from trident.launch.cli.commands import trident_sweep
+from trident.launch.errors import LaunchError
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -38,10 +39,18 @@ def commands(path: Path, program: str) -> list[str]:
 
 def verbs() -> set[str]:
     """The verbs that the command line knows."""
-    (subparsers,) = (
-        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    return set(subparsers.choices)
+    return set(trident_sweep.commands)
+
+
+def parse(argv: list[str]) -> None:
+    """Read a command line as `trident-sweep` does, and run nothing."""
+    with trident_sweep.make_context("trident-sweep", argv) as context:
+        # What a group has not read itself is a verb and its words.
+        typed: list[str] = [*getattr(context, "_protected_args", []), *context.args]
+        verb, command, words = trident_sweep.resolve_command(context, typed)
+        assert command is not None
+        with command.make_context(verb, words, parent=context):
+            pass
 
 
 def test_the_readme_lists_the_verbs() -> None:
@@ -55,9 +64,9 @@ def test_command_lines_are_understood(path: Path) -> None:
     for line in commands(path, "trident-sweep"):
         _, *argv = shlex.split(line, comments=True)
         try:
-            cli.parser().parse_args(argv)
-        except SystemExit as end:
-            pytest.fail(f"{name(path)}: {line!r} is refused with exit code {end.code}")
+            parse(argv)
+        except (click.ClickException, LaunchError) as error:
+            pytest.fail(f"{name(path)}: {line!r} is refused: {error}")
 
 
 @pytest.mark.parametrize("path", DOCS, ids=name)

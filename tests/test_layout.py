@@ -29,7 +29,7 @@ STDLIB_ONLY = tuple(
 SHARED = {*STDLIB_ONLY, "trident.config.schema", "trident.config.locate"}
 """What the launcher imports of the engine."""
 
-THIRD_PARTIES_OF_LAUNCH = {"hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}
+THIRD_PARTIES_OF_LAUNCH = {"click", "hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}
 
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput"}

@@ -1,127 +1,194 @@
-"""``trident-sweep``: parse, call, print, exit code. Data goes to stdout, talk to stderr."""
+"""The verbs of ``trident-sweep``, one thin function each: results go to stdout, messages to stderr."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from trident.protocol.text import counted
 
-from ..errors import LaunchError, UsageError
-from .parser import parse, parser
+from ..core.clean_rules import RULES
+from ..errors import UsageError
+from .group import Attach, Verbs
+from .text import counts_by_state, counts_text, say, to_json
+from .words import find, members_of, one_member, root
 
-__all__ = ["main", "parser"]
+if TYPE_CHECKING:
+    from ..monitoring.status import Report
+    from ..planning.plan import Plan
+    from ..sweepdir.sweep import SweepDir
+
+__all__ = ["PROGRAM", "trident_sweep"]
 
 # Every verb imports what it needs when it runs: `trident-sweep list` must not pay for Hydra, and none for torch.
 
+PROGRAM = "trident-sweep"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    top = parser()
-    args = parse(top, argv)
-    if args.verb is None:
-        top.print_help()
-        return 0
-    args.argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _VERBS[args.verb](args)
-    except LaunchError as error:
-        say(f"error: {error}")
-        return error.exit_code
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        say(
-            f"error: {error.filename or 'the system'}: {error.strerror}\nhint: is it yours, and not full?"
-        )
-        return 2
-    except KeyboardInterrupt:
-        say("")
-        return 130
+EPILOG = """\b
+Completion of commands, options, sweeps and config groups in your shell:
+  bash  eval "$(_TRIDENT_SWEEP_COMPLETE=bash_source trident-sweep)"
+  zsh   eval "$(_TRIDENT_SWEEP_COMPLETE=zsh_source trident-sweep)"
+  fish  _TRIDENT_SWEEP_COMPLETE=fish_source trident-sweep | source
+Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish to keep it.
+"""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _sweeps(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from .completion import sweep_names
+
+    return sweep_names(root(), incomplete)
 
 
-def as_json(value: Any) -> str:
-    """One line of JSON, which has no NaN: a loss that is none is null."""
-    return json.dumps(_finite(value), allow_nan=False)
+def _choices(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from .completion import group_choices
+
+    return group_choices(context.params, Path.cwd(), incomplete)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+def _directories(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]  # which the shell itself completes
 
 
-def _root() -> Path:
-    from ..sweepdir.sweep import ROOT
-
-    return Path.cwd() / ROOT
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+wait = click.option("--wait", is_flag=True, help="Show progress until all members have ended.")
 
 
-def _find(reference: str | None) -> Any:
-    from ..sweepdir.find import find
-
-    return find(reference, _root(), say)
-
-
-# -- the verbs -------------------------------------------------------------------------------------------------------
-
-
-def _submit(args: argparse.Namespace) -> int:
-    from ..operations.submit import SubmitRequest, prepare, script_text, submit
-    from .tables import plan_text
-
-    request = SubmitRequest(
-        args.overrides,
-        directory=Path.cwd(),
-        name=args.name,
-        app=args.app,
-        config_path=args.config_path,
-        config_name=args.config_name,
-        config_dir=args.config_dir,
-        after=None if args.after is None else _find(args.after),
-        canary=args.canary,
+def one_sweep(function: _Function) -> _Function:
+    """The argument of verbs that are about a whole sweep."""
+    return click.argument("sweep", required=False, metavar="[SWEEP]", shell_complete=_sweeps)(
+        function
     )
-    made, sweep = prepare(request)
-    if args.dry_run:
-        print(plan_text(made, sweep))
-        if made.submit:
-            print(f"\n# the script\n{script_text(made, sweep)}", end="")
-        return 0
-    made, sweep = submit(made, sweep, shlex.join(["trident-sweep", *args.argv]))
-    if not made.submit:
-        say(
-            f"sweep {made.name}: nothing left to run\nhint: `trident-sweep results {shlex.quote(made.name)}`"
-        )
-        return _wait(sweep) if args.wait else 0
-    say(
-        f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on "
-        f"{'this machine' if made.launcher == 'trident_local' else 'SLURM'} "
-        f"({made.launcher}), each {made.describe_resources()}"
+
+
+def words(metavar: str, *, required: bool = False) -> Callable[[_Function], _Function]:
+    """The arguments of verbs that are about members."""
+    return click.argument(
+        "words", nargs=-1, required=required, metavar=metavar, shell_complete=_sweeps
     )
-    for line in made.describe_order():
-        say(line)
-    if args.wait:
+
+
+def rules(function: _Function) -> _Function:
+    """An option for each rule of `clean`."""
+    for rule, what in reversed(list(RULES.items())):
+        text = f"Free {what}."
+        function = click.option(f"--{rule}", rule.replace("-", "_"), is_flag=True, help=text)(
+            function
+        )
+    return function
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    subcommand_metavar="COMMAND ...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="trident-sweep", message="%(prog)s %(version)s")
+@click.pass_context
+def trident_sweep(context: click.Context) -> int:
+    """Run a Hydra multirun sweep as SLURM arrays or on this machine, and see it through.
+
+    SWEEP is a sweep's name, id or directory; if you leave it out, the newest sweep is meant. INDEX
+    is a member's number in the table of `trident-sweep status`.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    return 0
+
+
+@trident_sweep.command()
+@click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...", shell_complete=_choices)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="The sweep's name; by default made from the experiment and the time.",
+)
+@click.option(
+    "--config-path",
+    "-cp",
+    metavar="DIR",
+    shell_complete=_directories,
+    help="The primary config directory, instead of ./configs.",
+)
+@click.option(
+    "--config-name", "-cn", metavar="NAME", help="The primary config's name, instead of config."
+)
+@click.option(
+    "--config-dir",
+    "-cd",
+    metavar="DIR",
+    shell_complete=_directories,
+    help="One more directory to find configs in.",
+)
+@click.option("--app", metavar="COMMAND", help="Sweep another Hydra app: --app 'python train.py'.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and the script, and submit nothing.")
+@wait
+@click.option("--canary", is_flag=True, help="Run the first member, the others if it completes.")
+@click.option(
+    "--after",
+    metavar="SWEEP",
+    shell_complete=_sweeps,
+    help="Begin when all members of that sweep have ended.",
+)
+@click.pass_obj
+def submit(
+    typed: Sequence[str], /, after: str | None, dry_run: bool, wait: bool, **options: Any
+) -> int:
+    """Plan a sweep, start it, and return at once.
+
+    OVERRIDE is anything that Hydra's multirun grammar takes: key=1,2 'key=range(1,4)' +key=x ~key.
+    """
+    from ..operations import submit as operation
+
+    request = operation.SubmitRequest(
+        directory=Path.cwd(), after=None if after is None else find(after), **options
+    )
+    plan, sweep = operation.prepare(request)
+    if dry_run:
+        return _print_plan(plan, sweep)
+    plan, sweep = operation.submit(plan, sweep, shlex.join([PROGRAM, *typed]))
+    name = shlex.quote(plan.name)
+    if not plan.submit:
+        say(f"sweep {plan.name}: nothing left to run\nhint: `trident-sweep results {name}`")
+        return _wait(sweep) if wait else 0
+    _describe(plan)
+    if wait:
         return _wait(sweep)
-    name = shlex.quote(made.name)
     say(f"next: trident-sweep status {name} --watch\n      trident-sweep results {name}")
     return 0
 
 
-def _wait(sweep: Any) -> int:
+def _print_plan(plan: Plan, sweep: SweepDir) -> int:
+    from ..operations.submit import script_text
+    from .tables import plan_text
+
+    print(plan_text(plan, sweep))
+    if plan.submit:
+        print(f"\n# the script\n{script_text(plan, sweep)}", end="")
+    return 0
+
+
+def _describe(plan: Plan) -> None:
+    where = "this machine" if plan.launcher == "trident_local" else "SLURM"
+    say(
+        f"sweep {plan.name}: {len(plan.submit)} of {len(plan.members)} members on "
+        f"{where} ({plan.launcher}), each {plan.describe_resources()}"
+    )
+    for line in plan.describe_order():
+        say(line)
+
+
+def _wait(sweep: SweepDir) -> int:
     from ..core.states import State
     from .tables import live, show, status_table
 
@@ -135,144 +202,176 @@ def _wait(sweep: Any) -> int:
     return 0 if all(r.status.state is State.COMPLETED for r in reports) else 1
 
 
-def _list(args: argparse.Namespace) -> int:
-    from ..monitoring.status import report
+@trident_sweep.command("list")
+@as_json
+def list_(as_json: bool) -> int:
+    """List the sweeps under logs/sweeps, newest first."""
     from ..sweepdir.find import sweeps
-    from .tables import counts
 
-    found = [(sweep, report(sweep, progress=False)) for sweep in sweeps(_root(), say)]
-    if args.json:
+    found = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
+    if as_json:
         records = [
-            {
-                "sweep": s.name,
-                "id": s.record.id,
-                "directory": str(s.path),
-                "members": len(r),
-                "counts": _counts(r),
-            }
-            for s, r in found
+            {**_identity(s), "members": len(reports), "counts": counts_by_state(reports)}
+            for s, reports in found
         ]
-        print(as_json(records))
+        print(to_json(records))
         return 0
     for sweep, reports in found:
-        print(f"{sweep.name}  {sweep.record.id}  {counts(reports)}")
+        print(f"{sweep.name}  {sweep.record.id}  {counts_text(reports)}")
     if not found:
-        say(f"no sweep under {_root()}")
+        say(f"no sweep under {root()}")
     return 0
 
 
-def _counts(reports: Sequence[Any]) -> dict[str, int]:
-    from ..core.states import State
+def _reports(sweep: SweepDir) -> Sequence[Report]:
+    from ..monitoring.status import report
 
-    return {str(state): sum(r.status.state is state for r in reports) for state in State}
+    return report(sweep, progress=False)
 
 
-def _status(args: argparse.Namespace) -> int:
+def _identity(sweep: SweepDir) -> dict[str, str]:
+    return {"sweep": sweep.name, "id": sweep.record.id, "directory": str(sweep.path)}
+
+
+@trident_sweep.command()
+@one_sweep
+@click.option("--watch", is_flag=True, help="Keep the table up to date until all members end.")
+@click.option("--verbose", is_flag=True, help="Also say how often the scheduler was asked.")
+@as_json
+def status(sweep: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
+    """Show the state of each member, and why it failed or waits."""
     from ..lib.command import calls
     from ..monitoring.status import report
+    from .tables import show, status_table
+
+    found = find(sweep)
+    if watch and not as_json:
+        return _watch(found)
+    reports = report(found)
+    if verbose:
+        say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'not at all'}")
+    if as_json:
+        members = [r.record() for r in reports]
+        print(to_json({**_identity(found), "counts": counts_by_state(reports), "members": members}))
+    else:
+        show(status_table(found, reports))
+    return 0
+
+
+def _watch(sweep: SweepDir) -> int:
     from .tables import live, show, status_table
 
-    sweep = _find(args.sweep)
-    if args.watch and not args.json:
-        try:
-            reports = live(sweep)
-        except KeyboardInterrupt:
-            return 0
-        if not sys.stdout.isatty():
-            show(status_table(sweep, reports))
+    try:
+        reports = live(sweep)
+    except KeyboardInterrupt:
         return 0
-    reports = report(sweep)
-    if args.verbose:
-        say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'not at all'}")
-    if args.json:
-        record = {
-            "sweep": sweep.name,
-            "id": sweep.record.id,
-            "directory": str(sweep.path),
-            "counts": _counts(reports),
-            "members": [r.record() for r in reports],
-        }
-        print(as_json(record))
-    else:
+    if not sys.stdout.isatty():
         show(status_table(sweep, reports))
     return 0
 
 
-def _logs(args: argparse.Namespace) -> int:
-    from ..operations.logs import failure, follow, log_of
+@trident_sweep.command()
+@words("[SWEEP] INDEX", required=True)
+@click.option("--rank", type=int, default=0, help="The rank whose log is shown; by default 0.")
+@click.option("--attempt", type=int, help="An earlier attempt, instead of the last one.")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing while the member runs.")
+def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> int:
+    """Print a member's log; if it failed, its traceback first."""
+    from ..operations.logs import failure, log_of
+    from ..operations.logs import follow as lines_of
 
-    sweep, index = _one_member(args.words)
-    if args.follow:
+    sweep, index = one_member(words)
+    if follow:
         try:
-            for line in follow(sweep, index, args.rank):
+            for line in lines_of(sweep, index, rank):
                 print(line, end="", flush=True)
         except KeyboardInterrupt:
             say("")
         return 0
-    log = log_of(sweep, index, args.rank, args.attempt)
-    if args.attempt is None and (first := failure(sweep, index)):
-        print(f"{first}\n--- log of rank {args.rank}: {log}")
+    log = log_of(sweep, index, rank, attempt)
+    if attempt is None and (first := failure(sweep, index)):
+        print(f"{first}\n--- log of rank {rank}: {log}")
     print(log.read_text(encoding="utf-8", errors="replace"), end="")
     return 0
 
 
-def _cancel(args: argparse.Namespace) -> int:
+@trident_sweep.command()
+@words("[SWEEP] [INDEX]...")
+def cancel(words: Sequence[str]) -> int:
+    """End a sweep, or some of its members."""
     from ..operations.cancel import cancel
 
-    sweep, indexes, rest = _members_of(args.words)
+    sweep, indexes, rest = members_of(words)
     if rest:
         raise UsageError(f"cancel takes no overrides: {rest[0]}")
     ended = cancel(sweep, indexes)
-    asked = len(indexes or sweep.members())
-    say(
-        f"sweep {sweep.name}: {counted(len(ended), 'member')} cancelled, {asked - len(ended)} had ended"
-    )
+    had_ended = len(indexes or sweep.members()) - len(ended)
+    say(f"sweep {sweep.name}: {counted(len(ended), 'member')} cancelled, {had_ended} had ended")
     return 0
 
 
-def _resume(args: argparse.Namespace) -> int:
-    from ..monitoring.status import report
+@trident_sweep.command()
+@words("[SWEEP] [INDEX]... [hydra.launcher.KEY=VALUE]...")
+@click.option(
+    "--code",
+    type=click.Choice(["frozen", "current"]),
+    default="frozen",
+    help="Run the code that the sweep was submitted with (the default), or today's.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew, not from the last checkpoint.")
+@wait
+def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
+    """Run members again that failed, are missing or were lost."""
     from ..operations.resume import resume
-    from .tables import counts
 
-    sweep, indexes, overrides = _members_of(args.words)
-    submitted = resume(
-        sweep, indexes, overrides, current_code=args.code == "current", fresh=args.fresh
-    )
+    sweep, indexes, overrides = members_of(words)
+    submitted = resume(sweep, indexes, overrides, current_code=code == "current", fresh=fresh)
     if not submitted:
-        say(f"sweep {sweep.name}: nothing to resume: {counts(report(sweep, progress=False))}")
-        return _wait(sweep) if args.wait else 0
+        say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
+        return _wait(sweep) if wait else 0
     go_on = counted(len(submitted), "member") + " will go on"
     say(f"sweep {sweep.name}: {go_on}: {', '.join(map(str, submitted))}")
-    return _wait(sweep) if args.wait else 0
+    return _wait(sweep) if wait else 0
 
 
-def _attach(args: argparse.Namespace) -> int:
+@trident_sweep.command(cls=Attach)
+@words("[SWEEP] INDEX [-- COMMAND...]", required=True)
+@click.option("--rank", type=int, default=0, help="On the node of this rank; by default 0.")
+def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
+    """Open a shell beside a running member, or run a command there."""
     from ..operations.attach import attach
 
-    sweep, index = _one_member(args.words)
-    return attach(sweep, index, args.command, rank=args.rank, terminal=sys.stdin.isatty())
+    sweep, index = one_member(words)
+    return attach(sweep, index, command, rank=rank, terminal=sys.stdin.isatty())
 
 
-def _clean(args: argparse.Namespace) -> int:
-    from ..operations.clean import RULES, clean, found
+@trident_sweep.command()
+@one_sweep
+@rules
+@click.option("--yes", is_flag=True, help="Do not ask before anything is freed.")
+@as_json
+def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
+    """Show what a sweep no longer needs, and free it by rule.
+
+    Without a rule nothing is freed. Records always stay, except under --all.
+    """
+    from ..operations.clean import clean, found
     from .tables import freed_table, left_lines, show
 
-    sweep = _find(args.sweep)
-    rules = args.rules or []
-    freed = found(sweep, rules or [rule for rule in RULES if rule != "all"])
-    if args.json:
-        print(as_json([f.record() for f in freed]))
+    target = find(sweep)
+    rules = [rule for rule in RULES if chosen[rule.replace("-", "_")]]
+    freed = found(target, rules or [rule for rule in RULES if rule != "all"])
+    if as_json:
+        print(to_json([f.record() for f in freed]))
     else:
-        show(freed_table(sweep, freed))
+        show(freed_table(target, freed))
     for line in left_lines(freed):
         say(line)
     if not rules:
-        say(
-            "nothing is freed\nhint: name what is to go: " + " ".join(f"--{rule}" for rule in RULES)
-        )
-    elif args.yes or _agrees(f"free {sum(f.bytes for f in freed) / 2**20:.1f} MB of {sweep.name}"):
-        done = clean(sweep, rules)
+        options = " ".join(f"--{rule}" for rule in RULES)
+        say(f"nothing is freed\nhint: name what is to go: {options}")
+    elif yes or _agrees(f"free {sum(f.bytes for f in freed) / 2**20:.1f} MB of {target.name}"):
+        done = clean(target, rules)
         files = counted(sum(f.files for f in done), "file")
         say(f"freed {files}" if any(f.paths for f in done) else "nothing is freed")
     else:
@@ -287,101 +386,97 @@ def _agrees(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _results(args: argparse.Namespace) -> int:
+@trident_sweep.command()
+@one_sweep
+@click.option("--grouped", is_flag=True, help="Mean, std, 95% interval, n and best over seeds.")
+@click.option("--over", multiple=True, metavar="KEY", help="Group over KEY, not over run.seed.")
+@click.option(
+    "--metric", multiple=True, metavar="GLOB", help="Only these, not all test metrics; repeatable."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "min", "max"]),
+    default="auto",
+    help="Whether the lowest or the highest value is best.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    help="How to print them; by default as a table.",
+)
+@as_json
+def results(
+    sweep: str | None,
+    grouped: bool,
+    over: Sequence[str],
+    metric: Sequence[str],
+    mode: str,
+    form: str,
+    as_json: bool,
+) -> int:
+    """Print the metrics of each member, or grouped over seeds."""
     from .. import results as r
     from .tables import groups_table, rows_table, show
 
-    rows = r.rows(_find(args.sweep))
-    metrics = r.select_metrics(rows, args.metric)
-    form = "json" if args.json else args.format
-    over = args.over or ["run.seed"]
-    groups = r.group(rows, over, mode=args.mode) if args.grouped or args.over else None
-    if form == "json":
-        print(as_json(r.as_records(rows if groups is None else groups)))
+    rows = r.rows(find(sweep))
+    metrics = r.select_metrics(rows, metric)
+    keys = list(over) or ["run.seed"]
+    groups = r.group(rows, keys, mode=mode) if grouped or over else None
+    if as_json or form == "json":
+        print(to_json(r.as_records(rows if groups is None else groups)))
     elif form == "csv":
-        print(
-            r.rows_csv(rows, metrics) if groups is None else r.groups_csv(groups, metrics), end=""
-        )
+        text = r.rows_csv(rows, metrics) if groups is None else r.groups_csv(groups, metrics)
+        print(text, end="")
     else:
-        show(rows_table(rows, metrics) if groups is None else groups_table(groups, metrics, over))
+        show(rows_table(rows, metrics) if groups is None else groups_table(groups, metrics, keys))
     missing = [row.index for row in rows if row.state != "COMPLETED"]
     if missing:
         say(f"{len(missing)} of {len(rows)} members are not COMPLETED and count nowhere: {missing}")
     for line in r.mixtures(rows):
         say(f"warning: {line}")
-    if groups is None and form == "table" and any("run.seed" in row.params for row in rows):
+    if groups is None and form == "table" and not as_json and _have_seeds(rows):
         say("hint: `--grouped` gives mean and interval over run.seed")
     return 0
 
 
-def _show(args: argparse.Namespace) -> int:
+def _have_seeds(rows: Sequence[Any]) -> bool:
+    return any("run.seed" in row.params for row in rows)
+
+
+@trident_sweep.command()
+@words("[SWEEP] INDEX", required=True)
+@click.option("--in-place", is_flag=True, help="With the run directory inside the sweep.")
+def show(words: Sequence[str], in_place: bool) -> int:
+    """Print a member's exact command line, to paste into a shell."""
     from ..operations.resume import pasteable
 
-    sweep, index = _one_member(args.words)
-    print(pasteable(sweep, index, in_place=args.in_place))
+    sweep, index = one_member(words)
+    print(pasteable(sweep, index, in_place=in_place))
     return 0
 
 
-def _doctor(args: argparse.Namespace) -> int:
+@trident_sweep.command()
+@click.argument("words", nargs=-1, metavar="[hydra.launcher.KEY=VALUE]...")
+@click.option("--allocate", is_flag=True, help="Also run a short job on two nodes, and ask them.")
+@as_json
+def doctor(words: Sequence[str], allocate: bool, as_json: bool) -> int:
+    """Check whether this machine, or this cluster, is fit for sweeps."""
     from ..operations.doctor import checks
 
-    if args.words and not args.allocate:
-        raise UsageError(f"{args.words[0]}: is for the job of `doctor --allocate`")
+    if words and not allocate:
+        raise UsageError(f"{words[0]}: is for the job of `doctor --allocate`")
     found = checks(Path.cwd())
-    if args.allocate:
+    if allocate:
         from ..operations.node_checks import node_checks
 
-        found += node_checks(Path.cwd(), args.words, say)
-    if args.json:
-        print(
-            as_json(
-                [{"check": c.name, "ok": c.ok, "found": c.found, "means": c.means} for c in found]
-            )
-        )
+        found += node_checks(Path.cwd(), words, say)
+    if as_json:
+        records = [{"check": c.name, "ok": c.ok, "found": c.found, "means": c.means} for c in found]
+        print(to_json(records))
     else:
-        for check in found:
-            print(
-                f"{'ok ' if check.ok else 'BAD'}  {check.name}: {check.found}"
-                + (f"; {check.means}" if check.means else "")
-            )
+        for c in found:
+            means = f"; {c.means}" if c.means else ""
+            print(f"{'ok ' if c.ok else 'BAD'}  {c.name}: {c.found}{means}")
     return 0 if all(check.ok for check in found) else 1
-
-
-# -- words of the command line ---------------------------------------------------------------------------------------
-
-
-def _members_of(words: Sequence[str]) -> tuple[Any, list[int], list[str]]:
-    """``[SWEEP] [INDEX…] [KEY=VALUE…]``: numbers are members, words with `=` overrides, what else a sweep."""
-    indexes = [int(word) for word in words if word.isdigit()]
-    overrides = [word for word in words if "=" in word and not Path(word).is_dir()]
-    names = [word for word in words if not word.isdigit() and word not in overrides]
-    if len(names) > 1:
-        raise UsageError(f"one sweep at a time, got {', '.join(names)}")
-    sweep = _find(names[0] if names else None)
-    for index in indexes:
-        sweep.member(index)
-    return sweep, indexes, overrides
-
-
-def _one_member(words: Sequence[str]) -> tuple[Any, int]:
-    sweep, indexes, rest = _members_of(words)
-    if len(indexes) != 1 or rest:
-        raise UsageError(
-            f"expected one member's index, got {' '.join(words)!r}\nhint: `trident-sweep status {sweep.name}`"
-        )
-    return sweep, indexes[0]
-
-
-_VERBS = {
-    "submit": _submit,
-    "list": _list,
-    "status": _status,
-    "logs": _logs,
-    "cancel": _cancel,
-    "resume": _resume,
-    "attach": _attach,
-    "clean": _clean,
-    "results": _results,
-    "show": _show,
-    "doctor": _doctor,
-}

@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.clean_rules import RULES
 from ..core.members import key_of, swept_keys
 from ..core.states import State
 from ..monitoring.attempts import summary
 from ..monitoring.status import Report, Watch
-from ..operations.clean import RULES, Freed
+from ..operations.clean import Freed
 from ..planning.plan import Plan, ranges
 from ..results import Group, Row
 from ..sweepdir.sweep import SweepDir
+from .text import counts_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,15 +47,13 @@ def show(item: RenderableType) -> None:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=200, soft_wrap=True)  # a pipe has no width: cut nothing
-    console.print(item)
-
-
-def counts(reports: Sequence[Report]) -> str:
-    """``4 COMPLETED, 2 RUNNING``"""
-    number = {state: sum(r.status.state is state for r in reports) for state in State}
-    return ", ".join(f"{n} {state}" for state, n in number.items() if n) or "no members"
+    if console.is_terminal:
+        console.print(item)
+        return
+    console = Console(width=200, soft_wrap=True)  # a pipe has no width: cut nothing
+    with console.capture() as capture:
+        console.print(item)
+    print(capture.get(), end="")  # rich would end the process when the reader has left
 
 
 def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
@@ -62,7 +62,7 @@ def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
 
     keys = swept_keys(r.member for r in reports)
     table = Table(
-        title=escape(f"{sweep.name}: {counts(reports)}"),
+        title=escape(f"{sweep.name}: {counts_text(reports)}"),
         title_justify="left",
         box=None,
         header_style="bold",
@@ -239,17 +239,14 @@ def _ended(reports: Sequence[Report]) -> bool:
 
 
 def _live_lines(sweep: SweepDir) -> list[Report]:
-    from rich.console import Console
-
     told: dict[int, str] = {}
     watch = Watch(sweep)
-    console = Console(soft_wrap=True, markup=False, highlight=False)
     while True:
         reports = watch.look()
         for index, line in status_lines(reports).items():
             if told.get(index) != line:
                 told[index] = line
-                console.print(line)
+                print(line, flush=True)
         if _ended(reports):
             return reports
         time.sleep(POLL_S)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import SchedulerError
-
-log = logging.getLogger(__name__)
 
 calls: list[str] = []
 """The programs that were asked by this process, in order."""
@@ -24,7 +21,9 @@ def run(
     stdin: str | None = None,
 ) -> str:
     """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
-    log.debug("$ %s", shlex.join(command))
+    import logging  # here, as many commands ask nobody
+
+    logging.getLogger(__name__).debug("$ %s", shlex.join(command))
     calls.append(command[0])
     try:
         done = subprocess.run(

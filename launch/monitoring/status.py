@@ -12,7 +12,6 @@ from ..core.members import Member
 from ..core.states import Attempt, Cause, SchedulerState, State, Status, derive
 from ..errors import SchedulerError
 from ..schedulers.base import select
-from ..schedulers.submission import waiting
 from ..sweepdir.sweep import SweepDir
 from .attempts import Past, earlier
 
@@ -98,7 +97,7 @@ def report(
             if known is None or known.state.ended:
                 # Ended, maybe since its records were read: those that lie there now are the last ones.
                 attempts[index] = sweep.attempts.last(index)
-    deferred = waiting(sweep.arrays.all(), native)
+    deferred = _not_submitted(sweep.arrays.all(), native)
     reports = []
     for member in sweep.members():
         owner, said = owning.get(member.index), None
@@ -106,6 +105,18 @@ def report(
             said = native.get(owner.task(member.index) or "") or deferred.get(owner.index)
         reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
     return [_behind_canary(sweep, item, owning, reports) for item in reports]
+
+
+def _not_submitted(
+    arrays: Sequence[Array], native: Mapping[str, SchedulerState]
+) -> dict[int, SchedulerState]:
+    """What to report of arrays that others will submit, by index."""
+    if not any(array.deferred for array in arrays):
+        return {}
+    # Loads all that submits, which few sweeps need here: `trident-sweep list` has to be quick.
+    from ..schedulers.submission import waiting
+
+    return waiting(arrays, native)
 
 
 def _behind_canary(

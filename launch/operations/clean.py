@@ -14,16 +14,7 @@ from ..monitoring.status import statuses
 from ..sweepdir.removal import all_but, link_above, real
 from ..sweepdir.sweep import SweepDir
 
-__all__ = ["RULES", "Freed", "Left", "clean", "found"]
-
-RULES: Mapping[str, str] = {
-    "resume-files": "checkpoints to go on from, of members that are COMPLETED",
-    "checkpoints": "checkpoints of COMPLETED members, but for the best of each",
-    "logs": "logs of the attempts of COMPLETED members that came before the last one",
-    "code": "frozen code, when all members are COMPLETED",
-    "all": "the sweep's directory, when nothing of it runs or waits",
-}
-"""What each rule frees; only `all` frees what results are made from."""
+__all__ = ["Freed", "Left", "clean", "found"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,17 +11,21 @@ from .sweep import SweepDir
 
 __all__ = ["find", "new_id", "sweeps"]
 
-log = logging.getLogger(__name__)
+
+def _log(line: str) -> None:
+    import logging  # here, as the command line prints these lines itself
+
+    logging.getLogger(__name__).warning(line)
 
 
 def new_id() -> str:
     """A sweep's id. Never a number: those are members."""
-    while (candidate := secrets.token_hex(4)).isdigit():
+    while (candidate := os.urandom(4).hex()).isdigit():
         pass
     return candidate
 
 
-def sweeps(root: Path, warn: Callable[[str], None] = log.warning) -> list[SweepDir]:
+def sweeps(root: Path, warn: Callable[[str], None] = _log) -> list[SweepDir]:
     """The sweeps under `root`, newest first. One that cannot be read is left out, with a line to `warn`."""
     known, sick = _read(root)
     for error in sick.values():
@@ -30,7 +33,7 @@ def sweeps(root: Path, warn: Callable[[str], None] = log.warning) -> list[SweepD
     return known
 
 
-def find(reference: str | None, root: Path, warn: Callable[[str], None] = log.warning) -> SweepDir:
+def find(reference: str | None, root: Path, warn: Callable[[str], None] = _log) -> SweepDir:
     """A sweep by name, id or directory; the newest when left out.
 
     Other sweeps that cannot be read are passed over, with a line to `warn`.

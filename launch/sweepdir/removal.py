@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -51,6 +50,8 @@ def remove(root: Path, paths: Iterable[Path]) -> None:
         _check(root, path)
     for path in paths:
         if path.is_dir() and not path.is_symlink():
+            import shutil  # here, as it loads every kind of archive
+
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ two writers, and nothing grows with the number of members before they start, but
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -138,6 +137,8 @@ class SweepDir:
 
     def digest(self) -> str:
         """What this machine sees of the sweep and its members, which another one may see differently."""
+        import hashlib
+
         seen = hashlib.sha256()
         for name in (_SWEEP, _MEMBERS):
             seen.update((self.path / name).read_bytes())

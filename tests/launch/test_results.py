@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trident.launch.cli.commands import as_json
+from trident.launch.cli.text import to_json
 from trident.launch.core.states import State
 from trident.launch.errors import UsageError
 from trident.launch.results import (
@@ -120,4 +120,4 @@ def test_a_run_that_diverged_is_counted_and_never_the_best() -> None:
     summary = second.metrics["d/test/acc"]
     assert (summary.n, summary.best, summary.best_index) == (2, 0.5, 1)
     assert math.isnan(summary.mean) and summary.std is not None and math.isnan(summary.std)
-    assert json.loads(as_json(second.record()))["metrics"]["d/test/acc"]["mean"] is None
+    assert json.loads(to_json(second.record()))["metrics"]["d/test/acc"]["mean"] is None

@@ -29,7 +29,8 @@ print("imported:", *[name for name in {HEAVY} if name in sys.modules])
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--help"], "Powered by Hydra"),
+        (["--help"], "Usage: trident"),
+        (["run.seed=1", "--help"], "Powered by Hydra"),
         (["--cfg", "job"], "_target_: trident.TridentModule"),
         (["hydra.run.dir=x", "no.such.key=1"], "ended with 1"),
     ],

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trident.cli import run
 from trident.config.locate import locate
 from trident.config.schema import SPLITS, Problem, found
 from trident.errors import ConfigError
 
-__all__ = ["OVERRIDES", "task"]
+__all__ = ["OVERRIDES", "start", "task"]
 
 OVERRIDES = (
     "hydra.run.dir=.",
@@ -25,6 +26,11 @@ OVERRIDES = (
 
 FILES = ("csv", "json", "parquet", "text")
 """Builders of `datasets` that read files."""
+
+
+def start(words: Sequence[str]) -> int:
+    """Compose a config and check it. Returns the exit code: 2 for a config with mistakes."""
+    return run.start([*words, *OVERRIDES], task)
 
 
 def task(cfg: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""The entry point: ``trident OVERRIDES`` and ``python -m trident.run OVERRIDES``.
+"""``trident run OVERRIDES``: Hydra composes a config, and it is run.
 
 Loads neither torch nor lightning before a config is composed and checked, so that help, ``--cfg
 job`` and errors are fast, and ``-m`` can be typed on a login node.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -23,8 +24,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from trident.cli import check as checking
-from trident.cli import shards
 from trident.config.locate import locate
 from trident.config.schema import check
 from trident.errors import ConfigError
@@ -33,45 +32,46 @@ from trident.protocol.project import CONFIG_NAME, config_path
 from trident.protocol.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
 from trident.utils.signals import STOP
 
-__all__ = ["leave", "main", "task"]
+__all__ = ["fail", "start", "task"]
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
 """What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
 
+PRINTS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
+"""Flags with which Hydra prints something, and runs nothing."""
+
 USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
 
 
-def main() -> None:
-    """Compose a config from the command line and run it, or a sweep of it with ``-m``.
+def start(words: Sequence[str], answer: Callable[[DictConfig], int | None] | None = None) -> int:
+    """Compose a config from Hydra's flags and overrides, and run it, or a sweep of it with ``-m``.
 
-    ``trident check OVERRIDES`` composes and checks it, and runs nothing; ``trident shards OVERRIDES
-    --ranks 2x4`` prints which rank would read which part of the data.
+    Args:
+        words: the command line without the verb.
+        answer: what is done with the config in place of a run; returns an exit code.
     """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not see the project's `src`; `python -m` does.
         sys.path.insert(0, str(Path.cwd()))
-    answer = None
     try:
-        if sys.argv[1:2] == ["check"]:
-            answer, sys.argv[1:] = checking.task, [*sys.argv[2:], *checking.OVERRIDES]
-        elif sys.argv[1:2] == ["shards"]:
-            answer, rest = shards.parse(sys.argv[2:])
-            sys.argv[1:] = [*rest, *checking.OVERRIDES]
-        sys.argv[1:] = arguments(sys.argv[1:], Path.cwd(), os.environ)
+        sys.argv[1:] = arguments(words, Path.cwd(), os.environ)
     except (ConfigError, RanksError) as error:
-        sys.exit(fail(error, sys.stderr))
+        return fail(error, sys.stderr)
+    if PRINTS & {word.partition("=")[0] for word in words}:
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # end quietly when the reader of a pipe has left
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
     if answer is None:
         run_(task)()
-        return
+        return 0
     code: list[int | None] = []
     try:
         run_(lambda cfg: code.append(_answered(answer, cfg)))()
     except SystemExit as end:  # Hydra's own, for what it could not compose
         sys.exit(2 if end.code == 1 else end.code)
-    if code and code[0]:
-        sys.exit(code[0])
+    return (code and code[0]) or 0
 
 
 def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
@@ -221,17 +221,3 @@ def _import_module_of(target: str) -> None:
             for part in parts[end:]:
                 value = getattr(value, part)  # `transformers` loads a class's module on access
             return
-
-
-def leave() -> None:
-    """End a member's process that has done its work, without torch's teardown; does nothing in other processes.
-
-    Its threads can abort a process of several ranks on the way out ("terminate called without an active exception"),
-    after the result is written, and the member would count as failed.
-    """
-    if "TRIDENT_MEMBER_DIR" not in os.environ:
-        return
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)

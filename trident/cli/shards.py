@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from trident.cli import run
+from trident.cli.check import OVERRIDES
 from trident.config.locate import locate
 from trident.config.schema import SPLITS, check
 from trident.errors import ConfigError
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from trident.data.coverage import Finding
     from trident.data.descriptions import Description
 
-__all__ = ["parse"]
+__all__ = ["start"]
 
 MOST = 1024
 """Ranks that are emulated; a table of more is read by nobody."""
@@ -57,23 +59,13 @@ class Layout:
         ]
 
 
-def parse(argv: Sequence[str]) -> tuple[Any, list[str]]:
-    """What to do with a config, returning an exit code, and the arguments that are Hydra's.
-
-    Raises:
-        ConfigError: there are no numbers of nodes and ranks, or they are none.
-    """
-    rest, ranks, as_json = [], None, False
-    words = iter(argv)
-    for word in words:
-        option, _, value = word.partition("=")
-        if option == "--ranks":
-            ranks = value or next(words, "")
-        elif word == "--json":
-            as_json = True
-        else:
-            rest.append(word)
-    return partial(task, layout=_layout(ranks), as_json=as_json), rest
+def start(words: Sequence[str], ranks: str | None, *, as_json: bool) -> int:
+    """Compose a config and print what each rank would read. Returns the exit code: 1 if a run would be refused."""
+    try:
+        layout = _layout(ranks)
+    except ConfigError as error:
+        return run.fail(error, sys.stderr)
+    return run.start([*words, *OVERRIDES], partial(task, layout=layout, as_json=as_json))
 
 
 def _layout(text: str | None) -> Layout:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +90,7 @@ def _beside(
 ) -> Iterator[Path]:
     """The content in a file of its own in the same directory, on disk, for as long as it is needed."""
     # Host and random part: two hosts of a shared file system can have the same pid.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.urandom(4).hex()}")
     try:
         with temporary.open("wb") as file:
             if callable(content):

@@ -1,0 +1,93 @@
+"""What a shell completes: sweeps and the choices of config groups, by listing directories. Hydra is not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    shell_complete,
+)
+
+__all__ = ["complete", "group_choices", "sweep_names"]
+
+REGISTERED = {"hydra/launcher": ("trident_local", "trident_slurm")}
+"""Choices that are in no file: Hydra's plugins register them."""
+
+
+def complete(command: click.Command, program: str, variable: str, request: str) -> int:
+    """Answer a shell: its completion script, or the completions of a line that was begun."""
+    add_completion_class(SplitWords)
+    # A directory that cannot be read has no completions; the others are a request that no shell makes.
+    with suppress(OSError, KeyError, ValueError):
+        return shell_complete(command, {}, program, variable, request)
+    return 1
+
+
+def sweep_names(root: Path, begun: str) -> list[str]:
+    """The names of the sweeps in a directory that begin like this."""
+    from ..sweepdir.sweep import SweepDir
+
+    paths = sorted(root.iterdir()) if root.is_dir() else []
+    names = [path.name for path in paths if SweepDir(path).exists()]
+    return [name for name in names if name.startswith(begun) and not name.startswith(".")]
+
+
+def group_choices(options: Mapping[str, Any], directory: Path, begun: str) -> list[str]:
+    """``experiment=di`` -> ``experiment=digits``, also for the last one of several choices.
+
+    Args:
+        options: those of `submit`; they say where configs are.
+        directory: the working directory.
+        begun: an override, as far as it is typed.
+    """
+    override, equals, value = begun.partition("=")
+    if not equals:
+        return []
+    earlier, comma, last = value.rpartition(",")
+    group = override.lstrip("+").partition("@")[0]
+    names = {*REGISTERED.get(group, ())}
+    for configs in _config_directories(options, directory):
+        names |= {path.stem for path in (configs / group).glob("*.yaml")}
+    start = f"{override}={earlier}{comma}"
+    return [f"{start}{name}" for name in sorted(names) if name.startswith(last)]
+
+
+def _config_directories(options: Mapping[str, Any], directory: Path) -> Iterator[Path]:
+    yield directory / (options.get("config_path") or "configs")
+    if options.get("config_dir"):
+        yield directory / options["config_dir"]
+    shipped = find_spec("trident.configs")
+    yield from map(Path, (shipped and shipped.submodule_search_locations) or ())
+
+
+class SplitWords(BashComplete):
+    """bash, which splits ``experiment=di`` into three words, and completes only the last one of them."""
+
+    name = "bash"
+    _prefix = ""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the cursor, and the one at it, joined where bash has split them at `=`."""
+        words, last = super().get_completion_args()
+        joined: list[str] = []
+        for word in [*words, last]:
+            is_value = bool(joined) and joined[-1].endswith("=")
+            if joined and (word == "=" or (is_value and self._prefix)):
+                joined[-1] += word
+            else:
+                joined.append(word)
+            self._prefix = joined[-1] if word == "=" else self._prefix if is_value else ""
+        return joined[:-1], joined[-1]
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Leaves out what bash takes for earlier words."""
+        item.value = item.value.removeprefix(self._prefix)
+        return super().format_completion(item)

@@ -1,0 +1,16 @@
+"""The rules of `trident-sweep clean`, by name. Values only: the command line lists them without loading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["RULES"]
+
+RULES: Mapping[str, str] = {
+    "resume-files": "the checkpoints from which COMPLETED members would have gone on",
+    "checkpoints": "checkpoints of COMPLETED members, except the best one of each",
+    "logs": "logs of earlier attempts of COMPLETED members",
+    "code": "the frozen code, once all members are COMPLETED",
+    "all": "the sweep's directory, once nothing of it runs or waits",
+}
+"""What each rule frees; only `all` frees what results are made from."""
