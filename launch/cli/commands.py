@@ -81,7 +81,7 @@ def _find(reference: str | None) -> Any:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from ..operations.submit import SubmitRequest, plan, script_text, submit
+    from ..operations.submit import SubmitRequest, place_of, plan, script_text, submit
     from .tables import plan_text
 
     request = SubmitRequest(
@@ -109,8 +109,7 @@ def _submit(args: argparse.Namespace) -> int:
         return _wait(sweep) if args.wait else 0
     say(
         f"sweep {made.name}: {len(made.submit)} of {len(made.members)} members on "
-        f"{'this machine' if made.launcher == 'trident_local' else 'SLURM'} "
-        f"({made.launcher}), each {made.describe_resources()}"
+        f"{place_of(made)} ({made.launcher}), each {made.describe_resources()}"
     )
     for line in made.describe_order():
         say(line)

@@ -1,10 +1,11 @@
-"""The launchers behind ``-m hydra/launcher=trident_local`` and ``trident_slurm``.
+"""What ``python -m trident.run -m hydra/launcher=…`` does with a launcher of ours.
 
-They stay until all members have ended, return real values and raise failures.
+It waits until all members have ended, returns real values and raises failures.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -12,18 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agents.local_array import run_array
 from ..core.members import Member
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
-from ..monitoring.status import Watch, statuses
+from ..monitoring.status import Watch
 from ..planning.app import App
 from ..planning.plan import Plan
+from ..schedulers.base import select
+from ..schedulers.submission import submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.provenance import versions
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_resources, resubmit
+from .submit import check_resources
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["MemberFailed", "launch"]
 
 
-POLL_S = 2.0
+log = logging.getLogger(__name__)
+
+SHORTEST_S, LONGEST_S = 0.1, 2.0
+"""How long to wait between two looks at the members' files."""
 
 
 class MemberFailed(LaunchError):
@@ -92,24 +97,25 @@ def launch(
             )
         old = [member for member in sweep.members() if member.index < first]
         sweep.create(record, (*old, *new))
-    if launcher == "trident_local":
-        run_array(sweep, sweep.add_array(plan.submit, plan.launcher_record()))
-        known = statuses(sweep)
-    else:
-        resubmit(plan, sweep)
-        known = _ended(sweep, plan.submit)
+    submit_all(plan, sweep, attached=True)
+    pause = min(LONGEST_S, max(SHORTEST_S, select(launcher).poll_s))
+    known = _ended(sweep, plan.submit, pause)
     return [_job_return(sweep, member, known[member.index]) for member in new]
 
 
-def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
-    """Wait until these members have ended; who interrupts ends them."""
+def _ended(sweep: SweepDir, indexes: Sequence[int], pause: float) -> dict[int, Status]:
+    """Wait until these members have ended; an interrupt cancels them."""
     try:
-        watch = Watch(sweep)
+        watch, states = Watch(sweep), dict[int, State]()
         while True:
             known = {item.member.index: item.status for item in watch.look()}
-            if all(known[index].state.ended for index in indexes):
+            for index in indexes:
+                if states.get(index) is not (state := known[index].state):
+                    log.info("member %d is %s", index, state)
+                    states[index] = state
+            if all(state.ended for state in states.values()):
                 return known
-            time.sleep(POLL_S)
+            time.sleep(pause)
     except KeyboardInterrupt:
         cancel(sweep, indexes)
         raise

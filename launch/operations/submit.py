@@ -6,36 +6,32 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.members import Member, check_name, key_of, members, merge, name_of, refuse_ours
-from ..core.resources import Resources, parallelism, resolve, throttle
+from ..core.resources import resolve
 from ..core.script import refuse_control
 from ..core.states import State, Status
 from ..errors import UsageError
-from ..lib.filesystems import is_memory, kind_of
 from ..monitoring.status import statuses
 from ..planning.app import App, absolute, external, ours, plan_external
-from ..planning.plan import Cut, Plan
-from ..schedulers.base import default_launcher, scheduler_of
-from ..schedulers.local import machine
-from ..schedulers.slurm.flags import sbatch_flags
-from ..schedulers.submission import submit_all
-from ..schedulers.templates import script_of
+from ..planning.plan import Plan, ResolvedResources
+from ..schedulers.base import default_launcher, scheduler_of, select
+from ..schedulers.submission import script_of, submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.provenance import git, versions
 from ..sweepdir.snapshot import freeze
 from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
-    "ResolvedResources",
     "SubmitRequest",
     "check_resources",
     "code_of",
+    "place_of",
     "plan",
     "resubmit",
     "script_text",
@@ -137,24 +133,16 @@ def plan(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepD
         options=options,
     )
     made = merged(made, sweep)
-    if launcher == "trident_slurm" and made.submit:
-        from ..schedulers.slurm.client import refuse_script
-
-        _refuse_unshared(sweep.path)
-        refuse_script(script_text(made, sweep))
+    if made.submit:
+        scheduler = select(launcher)
+        scheduler.check_directory(sweep.path)
+        scheduler.check_script(script_text(made, sweep))
     return made, sweep
 
 
-def _refuse_unshared(path: Path) -> None:
-    """Raises UsageError where a directory is in this machine's memory, and the members are to run on others."""
-    from ..schedulers.slurm.client import is_alone
-
-    kind = kind_of(path)
-    if is_memory(kind) and not is_alone():
-        raise UsageError(
-            f"the sweep directory {path} is on {kind}, in this machine's memory: no other node sees it\n"
-            "hint: submit from a directory that all nodes share; `trident-sweep doctor --allocate` finds out"
-        )
+def place_of(plan: Plan) -> str:
+    """Where the members of a plan run, in words."""
+    return select(plan.launcher).place
 
 
 def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
@@ -178,16 +166,6 @@ def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
     return tuple(array.job for array in live if array.job)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedResources:
-    """What a sweep asks for, after it was held against what there is."""
-
-    resources: Resources
-    slots: int
-    """Members that run at once."""
-    cut: Cut = field(default_factory=Cut)
-
-
 def check_resources(
     launcher: str,
     options: Mapping[str, Any],
@@ -205,9 +183,8 @@ def check_resources(
         raise UsageError(
             "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
         )
-    local = launcher == "trident_local"
-    here = machine(os.environ)
-    gpus = len(here.gpus) if local else 0  # those of other machines are not known
+    scheduler = select(launcher)
+    gpus = scheduler.gpus_per_node()
     found = {resolve(options, trainer, gpus=gpus) for trainer in trainers}
     if len(found) > 1:
         said = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in found))
@@ -216,28 +193,7 @@ def check_resources(
             "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
         )
     (resources,) = found
-    wanted = options.get("array_parallelism", "auto")
-    if local:
-        return ResolvedResources(resources=resources, slots=parallelism(wanted, resources, here))
-    return _on_slurm(options, resources, throttle(wanted), members)
-
-
-def _on_slurm(
-    options: Mapping[str, Any], asked: Resources, slots: int, members: int
-) -> ResolvedResources:
-    from ..schedulers.slurm.client import cut, limits
-    from ..schedulers.slurm.limits import refuse
-
-    sbatch_flags(options, asked)
-    found = limits()
-    refuse(
-        found,
-        partition=options.get("partition"),
-        asked=asked,
-        limit_min=options.get("timeout_min"),
-    )
-    fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
-    return ResolvedResources(resources=asked, slots=slots, cut=fits)
+    return scheduler.check(options, resources, members=members)
 
 
 def _sweep_of(request: SubmitRequest, root: Path, points: Sequence[tuple[str, ...]]) -> SweepDir:
@@ -356,7 +312,10 @@ def resubmit(plan: Plan, sweep: SweepDir) -> None:
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan, of which nothing is written yet."""
     (offset, some), *_ = plan.pieces()
-    return script_of(plan, sweep, sweep.planned_array(some, plan.launcher_record(), offset=offset))
+    array = sweep.planned_array(
+        some, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset
+    )
+    return script_of(plan, sweep, array)
 
 
 def with_options(

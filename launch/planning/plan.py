@@ -12,7 +12,7 @@ from ..core.members import Member
 from ..core.resources import Resources
 from .app import App
 
-__all__ = ["Cut", "Plan", "chunks", "ranges"]
+__all__ = ["Cut", "Plan", "ResolvedResources", "chunks", "ranges"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,16 @@ class Cut:
         if self.room is None or members <= self.room:
             return members
         return max(1, self.room // 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedResources:
+    """The resources of a member, once they are known to exist on this machine or cluster."""
+
+    resources: Resources
+    slots: int
+    """Members that run at once."""
+    cut: Cut = Cut()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

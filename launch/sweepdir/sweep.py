@@ -4,7 +4,7 @@
       sweep.json            what was asked for, by whom, of which code; schema version
       members.jsonl         one line a member: index, overrides, directory
       code/1f2e…/           the code that members run, as it was when it was frozen
-      arrays/0000/          array.json, array.sbatch or launch.sh (the script), submission.json, started.json, its log
+      arrays/0000/          array.json, the script, submission.json, started.json, its log
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
@@ -57,7 +57,7 @@ _ARRAY, _SUBMISSION, _STARTED, _LAUNCHER_LOG = (
     "started.json",
     "launcher.log",
 )
-_BATCH, _LAUNCH = "array.sbatch", "launch.sh"
+_SCRIPT = "launch.sh"
 _FEEDING = "feeding.json"
 _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 
@@ -182,27 +182,35 @@ class SweepDir:
         members: Sequence[int],
         launcher: Mapping[str, Any],
         *,
+        script: str = _SCRIPT,
         offset: int = 0,
         **chained: Any,
     ) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted.
 
-        `chained` are the fields of `Array` that say what it waits for.
+        `script` is the file name of its script. `chained` are the fields of `Array` that say what it waits for.
         """
-        array = replace(self.planned_array(members, launcher, offset=offset), **chained)
+        planned = self.planned_array(members, launcher, script=script, offset=offset)
+        array = replace(planned, **chained)
         array.directory.mkdir(parents=True)
         record = {"index": array.index, "members": list(members), "offset": offset}
+        record["script"] = script
         waits: dict[str, Any] = {"follows": array.follows, "canary": array.canary, "fed": array.fed}
         waits["after"] = list(array.after)
         write_json(array.directory / _ARRAY, {**record, **waits, "launcher": dict(launcher)})
         return array
 
     def planned_array(
-        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+        self,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        *,
+        script: str = _SCRIPT,
+        offset: int = 0,
     ) -> Array:
         """What `add_array` would write now."""
         index = len(list((self.path / "arrays").glob("[0-9]*")))
-        return self._array(index, members, launcher, offset=offset)
+        return self._array(index, members, launcher, script, offset=offset)
 
     def array(self, index: int) -> Array:
         directory = self.path / "arrays" / f"{index:04d}"
@@ -212,14 +220,18 @@ class SweepDir:
         # Who has started it is its owner, also when that was somebody by hand, later.
         told = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
         chained = {key: record[key] for key in ("follows", "canary", "fed")}
+        script = record.get("script") or _script_of_0_1(directory)
         chained |= {"after": tuple(record["after"]), "offset": record["offset"]}
-        return self._array(index, record["members"], record["launcher"], told.get("job"), **chained)
+        return self._array(
+            index, record["members"], record["launcher"], script, told.get("job"), **chained
+        )
 
     def _array(
         self,
         index: int,
         members: Sequence[int],
         launcher: Mapping[str, Any],
+        script: str,
         job: str | None = None,
         **chained: Any,
     ) -> Array:
@@ -227,7 +239,7 @@ class SweepDir:
         return Array(
             index=index,
             directory=directory,
-            script=directory / (_BATCH if launcher["name"] == "trident_slurm" else _LAUNCH),
+            script=directory / script,
             members=tuple(members),
             launcher=launcher,
             job=job,
@@ -391,6 +403,12 @@ class SweepDir:
 
     def is_cancelled(self, index: int) -> bool:
         return (self.member_dir(index) / _CANCELLED).exists()
+
+
+def _script_of_0_1(directory: Path) -> str:
+    """The script of an array that 0.1 wrote, which did not record its name."""
+    batch = [path.name for path in directory.glob("*.sbatch")]
+    return batch[0] if batch else _SCRIPT
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:
