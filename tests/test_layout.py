@@ -38,7 +38,6 @@ SCHEDULER_COMMANDS = {"sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo
 SWEEP_FILES = {
     "members.jsonl",
     "array.json",
-    "array.sbatch",
     "submission.json",
     "started.json",
     "lease.json",
@@ -183,8 +182,9 @@ def test_the_engine_knows_no_scheduler() -> None:
     assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "srun"}))
 
 
-def test_one_module_talks_to_the_scheduler() -> None:
-    assert holders(LAUNCH, any_of(SCHEDULER_COMMANDS)) == {"launch/schedulers/slurm/client.py"}
+def test_one_folder_talks_to_slurm() -> None:
+    found = holders(LAUNCH, any_of(SCHEDULER_COMMANDS))
+    assert found and all(path.startswith("launch/schedulers/slurm/") for path in found)
     assert holders(LAUNCH, "srun") == {"launch/core/script.py"}
 
 
@@ -196,3 +196,55 @@ def test_one_folder_knows_the_sweep_directory() -> None:
 @pytest.mark.parametrize("file", sorted(SWEEP_FILES))
 def test_a_file_of_the_sweep_directory_has_one_owner(file: str) -> None:
     assert len(holders(ALL, any_of({file}))) == 1
+
+
+SCHEDULERS = r"trident_(slurm|local)"
+OF_ONE_SCHEDULER = {
+    "launch/agents/slurm_task.py",
+    "launch/agents/probe.py",
+    "launch/agents/local_array.py",
+}
+NAMES_IN_HINTS = {"launch/planning/compose.py", "launch/planning/explain.py"}
+"""A hint shows a launcher that is always there, and suggestions of keys are made with its options."""
+
+
+def code_strings(path: Path) -> Iterator[str]:
+    """The strings of a file that are not docstrings."""
+    parsed = tree(path)
+    bare = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr)}
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.value
+
+
+def test_nothing_asks_for_the_name_of_a_scheduler() -> None:
+    found = {
+        name(path)
+        for path in LAUNCH
+        if any(re.search(SCHEDULERS, string) for string in code_strings(path))
+    }
+    assert found - NAMES_IN_HINTS == {"launch/schedulers/base.py"}
+
+
+def test_a_scheduler_is_imported_by_its_own_parts_alone() -> None:
+    found = {
+        name(path)
+        for path in LAUNCH
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom)
+        for imported in [f"{node.module}.{alias.name}" for alias in node.names]
+        if re.match(r"(.*\.)?schedulers\.(slurm|local)\b", imported)
+    }
+    assert found == OF_ONE_SCHEDULER
+
+
+def test_schedulers_know_no_other_scheduler() -> None:
+    shared = ROOT / "launch" / "schedulers"
+    for path in (shared / "base.py", shared / "submission.py"):
+        imported = {
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not [module for module in imported if re.match(r"(None\.)?(slurm|local)\b", module)]

@@ -23,10 +23,10 @@ from trident.protocol.records import read_tail
 
 from ..core.causes import cause_of, detail_of
 from ..errors import LaunchError
+from ..lib.environment import node_name
 from ..lib.ports import free_port
 from ..lib.processes import die_with_parent, identity, kill_group, oom_kills
 from ..planning.app import App
-from ..schedulers.slurm.client import node_name
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir
 from .rendezvous import meet

@@ -28,8 +28,8 @@ from ..errors import LaunchError
 from ..lib.processes import identity
 from ..monitoring.attempts import attempts_without_progress
 from ..planning.app import App
-from ..schedulers.base import select
-from ..schedulers.slurm.client import Task, is_running, requeue, unreachable_nodes
+from ..schedulers.slurm import client
+from ..schedulers.slurm.job import Task, is_running, requeue, unreachable_nodes
 from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
 from .rendezvous import Rendezvous, RendezvousError
@@ -140,7 +140,7 @@ class ArrayTask:
         owner = attempt.lease.get("task")
         if attempt.end is not None or owner in (None, self.task.name):
             return False
-        native = select("trident_slurm").states([owner], self.sweep.job_name).get(owner)
+        native = client.states([owner], self.sweep.job_name).get(owner)
         return native is not None and not native.state.ended
 
     def _start(

@@ -179,10 +179,11 @@ def _print_plan(plan: Plan, sweep: SweepDir) -> int:
 
 
 def _describe(plan: Plan) -> None:
-    where = "this machine" if plan.launcher == "trident_local" else "SLURM"
+    from ..operations.submit import place_of
+
     say(
         f"sweep {plan.name}: {len(plan.submit)} of {len(plan.members)} members on "
-        f"{where} ({plan.launcher}), each {plan.describe_resources()}"
+        f"{place_of(plan)} ({plan.launcher}), each {plan.describe_resources()}"
     )
     for line in plan.describe_order():
         say(line)

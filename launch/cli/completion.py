@@ -18,9 +18,6 @@ from click.shell_completion import (
 
 __all__ = ["complete", "group_choices", "sweep_names"]
 
-REGISTERED = {"hydra/launcher": ("trident_local", "trident_slurm")}
-"""Choices that are in no file: Hydra's plugins register them."""
-
 
 def complete(command: click.Command, program: str, variable: str, request: str) -> int:
     """Answer a shell: its completion script, or the completions of a line that was begun."""
@@ -53,7 +50,7 @@ def group_choices(options: Mapping[str, Any], directory: Path, begun: str) -> li
         return []
     earlier, comma, last = value.rpartition(",")
     group = override.lstrip("+").partition("@")[0]
-    names = {*REGISTERED.get(group, ())}
+    names = {*_registered(group)}
     for configs in _config_directories(options, directory):
         names |= {path.stem for path in (configs / group).glob("*.yaml")}
     start = f"{override}={earlier}{comma}"
@@ -91,3 +88,12 @@ class SplitWords(BashComplete):
         """Leaves out what bash takes for earlier words."""
         item.value = item.value.removeprefix(self._prefix)
         return super().format_completion(item)
+
+
+def _registered(group: str) -> list[str]:
+    """Choices that are in no file: plugins register them with Hydra."""
+    if group != "hydra/launcher":
+        return []
+    from ..schedulers.base import known
+
+    return known()

@@ -1,13 +1,14 @@
-"""What a new run inherits of the environment that it is started from. Values in, values out."""
+"""What a new run inherits of the environment that it is started from, and what it is told there."""
 
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 
 from trident.protocol.ranks import VARIABLES
 
-__all__ = ["clean", "for_sbatch"]
+__all__ = ["clean", "for_sbatch", "node_name"]
 
 _OURS = (
     "TRIDENT_SWEEP_DIR",
@@ -36,6 +37,11 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name not in VARIABLES and not name.startswith((*_OURS, "TORCHELASTIC_"))
     }
+
+
+def node_name(environ: Mapping[str, str]) -> str:
+    """This machine, as SLURM's node lists name it where SLURM has started this process."""
+    return environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:

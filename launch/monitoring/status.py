@@ -15,7 +15,7 @@ from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 from .attempts import Past, earlier
 
-__all__ = ["ASK_S", "Report", "Watch", "owners", "report", "statuses"]
+__all__ = ["Report", "Watch", "owners", "report", "statuses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,6 @@ def statuses(sweep: SweepDir) -> dict[int, Status]:
     return {report.member.index: report.status for report in report(sweep, progress=False)}
 
 
-ASK_S = {"trident_local": 0.0, "trident_slurm": 10.0}
-"""How old a scheduler's word may be for who watches: SLURM's controller serves everybody."""
-
-
 class Watch:
     """A sweep that is looked at again and again: its files each time, its schedulers now and then."""
 
@@ -72,10 +68,14 @@ class Watch:
         self._asked_at = 0.0
 
     def look(self) -> list[Report]:
-        slowest = max((ASK_S[a.launcher["name"]] for a in self.sweep.arrays.all()), default=0.0)
+        slowest = max(map(_poll_s, self.sweep.arrays.all()), default=0.0)
         if self._known is None or time.monotonic() - self._asked_at >= slowest:
             self._known, self._asked_at = asked(self.sweep), time.monotonic()
         return report(self.sweep, native=self._known)
+
+
+def _poll_s(array: Array) -> float:
+    return select(array.launcher["name"]).poll_s
 
 
 def asked(sweep: SweepDir) -> dict[str, SchedulerState]:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
+from ..core.scheduling import RunningRank
 from ..core.states import State
 from ..errors import UsageError
-from ..lib.environment import for_sbatch
-from ..lib.processes import environment_of
 from ..monitoring.status import owners, statuses
-from ..schedulers.slurm import client as slurm
+from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 
 __all__ = ["attach"]
-
-_TAKEN = ("TRIDENT_", "CUDA_VISIBLE_DEVICES")
 
 
 def attach(
@@ -40,24 +36,19 @@ def attach(
         known = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
         raise UsageError(f"member {index} has no rank {rank}; there are: {known}")
     words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
-    directory = sweep.member_dir(index)
-    if owners(sweep)[index].launcher["name"] == "trident_local":
-        return _here(words, directory, record["process"])
-    hosts = attempt.lease["hosts"]
-    argv = slurm.overlap(
-        attempt.lease["task"],
-        sweep.job_name,
-        host=hosts[record["node_rank"]],
-        directory=directory,
-        pty=terminal,
+    directory, hosts = sweep.member_dir(index), attempt.lease.get("hosts")
+    scheduler = select(owners(sweep)[index].launcher["name"])
+    attachment = scheduler.attach(
+        RunningRank(
+            job_name=sweep.job_name,
+            process=record["process"],
+            task=attempt.lease.get("task"),
+            host=hosts[record["node_rank"]] if hosts else None,
+            directory=directory,
+            environment={"TRIDENT_MEMBER_DIR": str(directory)},
+        ),
+        terminal=terminal,
     )
-    environment = for_sbatch(os.environ, "")
     return subprocess.call(
-        [*argv, *words], env={**environment, "TRIDENT_MEMBER_DIR": str(directory)}
+        [*attachment.words, *words], cwd=attachment.directory, env=attachment.environment
     )
-
-
-def _here(words: Sequence[str], directory: Path, process: str) -> int:
-    theirs = environment_of(process)
-    taken = {name: value for name, value in theirs.items() if name.startswith(_TAKEN)}
-    return subprocess.call(words, cwd=directory, env={**os.environ, **taken})

@@ -6,23 +6,19 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from trident.protocol.text import counted
-
-from ..errors import LaunchError
-from ..lib.filesystems import is_memory, is_network, kind_of
+from ..core.checks import Check
+from ..errors import LaunchError, UsageError
+from ..lib.filesystems import is_network, kind_of
 from ..lib.ports import free_port
 from ..lib.processes import alive, identity
-from ..schedulers.base import default_launcher
-from ..schedulers.local import machine
-from ..schedulers.slurm import client as slurm
+from ..schedulers.base import default_launcher, known, select
 from ..sweepdir.provenance import packages
 from ..sweepdir.sweep import ROOT
 
-__all__ = ["Check", "checks", "safely"]
+__all__ = ["checks", "safely"]
 
 _NEEDED = (
     "torch",
@@ -34,14 +30,6 @@ _NEEDED = (
     "submitit",
     "rich",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    name: str
-    ok: bool
-    found: str
-    means: str = ""
 
 
 def checks(directory: Path) -> list[Check]:
@@ -75,57 +63,12 @@ def _packages(directory: Path) -> Iterator[Check]:
         yield Check(name=name, ok=name in known, found=known.get(name, "not installed"))
 
 
-def _machine(directory: Path) -> Iterator[Check]:
-    here = machine(os.environ)
-    yield Check(
-        name="cores",
-        ok=here.cores > 0,
-        found=str(here.cores),
-        means=f"{here.cores} ranks at once by default",
-    )
-    yield Check(name="gpus", ok=True, found=", ".join(here.gpus) or "none")
-    yield Check(name="memory", ok=here.memory_gb > 1, found=f"{here.memory_gb:.0f} GB")
-
-
-def _scheduler(directory: Path) -> Iterator[Check]:
-    where = {"trident_local": "on this machine", "trident_slurm": "as a SLURM array"}
+def _schedulers(directory: Path) -> Iterator[Check]:
     chosen = default_launcher()
-    means = f"members run {where[chosen]} ({chosen})"
-    yield Check(name="scheduler", ok=True, found=slurm.program() or "no SLURM on PATH", means=means)
-
-
-def _slurm(directory: Path) -> Iterator[Check]:
-    if not slurm.configured():
-        return
-    yield Check(name="slurm", ok=True, found=slurm.version())
-    found = slurm.limits()
-    yield Check(
-        name="arrays",
-        ok=found.array_size > 1,
-        found=f"MaxArraySize {found.array_size}, MaxJobCount {found.jobs}"
-        + ("" if found.enforces else ", no submit limits by accounting"),
-        means=f"a sweep of more than {found.array_size} members is several arrays"
-        if found.array_size > 1
-        else "no sweep can be submitted",
-    )
-    for there in found.partitions.values():
-        limit = f"{there.max_minutes:g} min" if there.max_minutes else "no time limit"
-        default = ", the default" if there.is_default else ""
-        yield Check(
-            name=f"partition {there.name}",
-            ok=there.state == "UP" or not there.is_default,
-            found=f"{there.state}{default}",
-            means=f"a member gets {counted(there.nodes, 'node')} at most, {limit}",
-        )
-    accounts = slurm.has_accounting()
-    yield Check(
-        name="accounting",
-        ok=True,
-        found="on" if accounts else "off",
-        means=""
-        if accounts
-        else "how a member ended is known from its own records; a lost one's cause may not be",
-    )
+    means = f"members run on {select(chosen).place} by default"
+    yield Check(name="scheduler", ok=True, found=chosen, means=means)
+    for name in known():
+        yield from safely(name, select(name).checks)
 
 
 def _directory(directory: Path) -> Iterator[Check]:
@@ -137,17 +80,26 @@ def _directory(directory: Path) -> Iterator[Check]:
         found=f"{directory / ROOT} under {root}",
     )
     kind = kind_of(root)
+    refusal = _refusal(root)
+    has_nodes = select(default_launcher()).has_nodes
+    unknown = "whether compute nodes see it, `trident-sweep doctor --allocate` finds out"
     yield Check(
         name="file system",
-        ok=not (is_memory(kind) and slurm.configured() and not slurm.is_alone()),
+        ok=refusal is None,
         found=kind or "not known",
-        means="shared by its kind"
-        if is_network(kind)
-        else "whether compute nodes see it, `trident-sweep doctor --allocate` finds out"
-        if slurm.configured()
-        else "",
+        means=refusal
+        or ("shared by its kind" if is_network(kind) else unknown if has_nodes else ""),
     )
     yield Check(name="free disk", ok=free > 1, found=f"{free:.0f} GB")
+
+
+def _refusal(directory: Path) -> str | None:
+    """Why no sweep can be submitted from there."""
+    try:
+        select(default_launcher()).check_directory(directory)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _processes(directory: Path) -> Iterator[Check]:
@@ -171,4 +123,4 @@ def _ports(directory: Path) -> Iterator[Check]:
     port.close()
 
 
-_CHECKS = (_python, _packages, _machine, _scheduler, _slurm, _directory, _processes, _ports)
+_CHECKS = (_python, _packages, _schedulers, _directory, _processes, _ports)

@@ -1,10 +1,11 @@
-"""The launchers behind ``-m hydra/launcher=trident_local`` and ``trident_slurm``.
+"""What ``python -m trident.run -m hydra/launcher=…`` does with a launcher of ours.
 
-They stay until all members have ended, return real values and raise failures.
+It waits until all members have ended, returns real values and raises failures.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -13,18 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agents.local_array import run_array
 from ..core.members import Member
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
-from ..monitoring.status import Watch, statuses
+from ..monitoring.status import Watch
 from ..planning.app import App
 from ..planning.plan import Plan
+from ..schedulers.base import select
+from ..schedulers.submission import submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_resources, resubmit, write_sweep
+from .submit import check_resources, write_sweep
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["MemberFailed", "launch"]
 
 
-POLL_S = 2.0
+log = logging.getLogger(__name__)
+
+SHORTEST_S, LONGEST_S = 0.1, 2.0
+"""How long to wait between two looks at the members' files."""
 
 
 class MemberFailed(LaunchError):
@@ -114,23 +119,25 @@ def _trainer(config: DictConfig) -> dict[str, Any]:
 
 
 def _run(plan: Plan, sweep: SweepDir) -> dict[int, Status]:
-    """Run the plan's members to their end: here, or by the scheduler."""
-    if plan.launcher == "trident_local":
-        run_array(sweep, sweep.arrays.add(plan.submit, plan.launcher_record()))
-        return statuses(sweep)
-    resubmit(plan, sweep)
-    return _ended(sweep, plan.submit)
+    """Run the plan's members to their end."""
+    submit_all(plan, sweep, attached=True)
+    pause = min(LONGEST_S, max(SHORTEST_S, select(plan.launcher).poll_s))
+    return _ended(sweep, plan.submit, pause)
 
 
-def _ended(sweep: SweepDir, indexes: Sequence[int]) -> dict[int, Status]:
+def _ended(sweep: SweepDir, indexes: Sequence[int], pause: float) -> dict[int, Status]:
     """Wait until these members have ended; an interrupt cancels them."""
     try:
-        watch = Watch(sweep)
+        watch, states = Watch(sweep), dict[int, State]()
         while True:
             known = {item.member.index: item.status for item in watch.look()}
-            if all(known[index].state.ended for index in indexes):
+            for index in indexes:
+                if states.get(index) is not (state := known[index].state):
+                    log.info("member %d is %s", index, state)
+                    states[index] = state
+            if all(state.ended for state in states.values()):
                 return known
-            time.sleep(POLL_S)
+            time.sleep(pause)
     except KeyboardInterrupt:
         cancel(sweep, indexes)
         raise

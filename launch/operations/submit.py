@@ -13,10 +13,9 @@ from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
 from ..core.members import check_name, key_of, name_of, refuse_ours
-from ..core.resources import Resources, parallelism, resolve, throttle
+from ..core.resources import Resources, resolve
 from ..core.script import refuse_control
 from ..errors import UsageError
-from ..lib.filesystems import is_memory, kind_of
 from ..monitoring.status import statuses
 from ..planning.app import App, absolute, external, ours, plan_external
 from ..planning.plan import (
@@ -27,11 +26,8 @@ from ..planning.plan import (
     merged,
     plan,
 )
-from ..schedulers.base import default_launcher, scheduler_of
-from ..schedulers.local import machine
-from ..schedulers.slurm.flags import sbatch_flags
-from ..schedulers.submission import submit_all
-from ..schedulers.templates import script_of
+from ..schedulers.base import default_launcher, scheduler_of, select
+from ..schedulers.submission import script_of, submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.provenance import Revision, git, versions
 from ..sweepdir.record import SweepRecord
@@ -42,6 +38,7 @@ __all__ = [
     "SubmitRequest",
     "check_resources",
     "code_of",
+    "place_of",
     "prepare",
     "resubmit",
     "script_text",
@@ -101,7 +98,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         canary=request.canary,
         existing=_existing(sweep),
     )
-    if prepared.launcher == "trident_slurm" and prepared.submit:
+    if prepared.submit:
         _check_script(prepared, sweep)
     return prepared, sweep
 
@@ -250,13 +247,9 @@ def check_resources(
 ) -> ResolvedResources:
     """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
     _refuse_options(options)
-    wanted = options.get("array_parallelism", "auto")
-    if launcher != "trident_local":
-        # how many GPUs other machines have is not known here
-        return _on_slurm(options, _agreed(options, trainers, gpus=0), throttle(wanted), members)
-    here = machine(os.environ)
-    resources = _agreed(options, trainers, gpus=len(here.gpus))
-    return ResolvedResources(resources=resources, slots=parallelism(wanted, resources, here))
+    scheduler = select(launcher)
+    resources = _agreed(options, trainers, gpus=scheduler.gpus_per_node())
+    return scheduler.check(options, resources, members=members)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -286,42 +279,16 @@ def _agreed(
     return resources
 
 
-def _on_slurm(
-    options: Mapping[str, Any], resources: Resources, slots: int, members: int
-) -> ResolvedResources:
-    from ..schedulers.slurm.client import cut, limits
-    from ..schedulers.slurm.limits import refuse
-
-    sbatch_flags(options, resources)
-    found = limits()
-    refuse(
-        found,
-        partition=options.get("partition"),
-        asked=resources,
-        limit_min=options.get("timeout_min"),
-    )
-    fits = cut(found, members, **{key: options.get(key) for key in ("account", "partition", "qos")})
-    return ResolvedResources(resources=resources, slots=slots, cut=fits)
-
-
 def _check_script(plan: Plan, sweep: SweepDir) -> None:
-    """Raises UsageError where SLURM would not take the script, or where other nodes could not see the sweep."""
-    from ..schedulers.slurm.client import refuse_script
+    """Raises UsageError where the scheduler would not take the script, or members would not see the sweep."""
+    scheduler = select(plan.launcher)
+    scheduler.check_directory(sweep.path)
+    scheduler.check_script(script_text(plan, sweep))
 
-    _refuse_unshared(sweep.path)
-    refuse_script(script_text(plan, sweep))
 
-
-def _refuse_unshared(path: Path) -> None:
-    """Raises UsageError where a directory is in this machine's memory, and the members are to run on others."""
-    from ..schedulers.slurm.client import is_alone
-
-    kind = kind_of(path)
-    if is_memory(kind) and not is_alone():
-        raise UsageError(
-            f"the sweep directory {path} is on {kind}, in this machine's memory: no other node sees it\n"
-            "hint: submit from a directory that all nodes share; `trident-sweep doctor --allocate` finds out"
-        )
+def place_of(plan: Plan) -> str:
+    """Where the members of a plan run, in words."""
+    return select(plan.launcher).place
 
 
 # -- submitting ------------------------------------------------------------------------------------------------------
@@ -380,4 +347,7 @@ def resubmit(plan: Plan, sweep: SweepDir) -> None:
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan, of which nothing is written yet."""
     (offset, some), *_ = plan.pieces()
-    return script_of(plan, sweep, sweep.arrays.planned(some, plan.launcher_record(), offset=offset))
+    array = sweep.arrays.planned(
+        some, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset
+    )
+    return script_of(plan, sweep, array)

@@ -1,40 +1,81 @@
-"""This machine as a scheduler: an array is one detached process, the runner."""
+"""This machine as a scheduler: an array is one process of its own, the runner."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from ..core.resources import Machine
+from ..core import script
+from ..core.checks import Check
+from ..core.resources import Machine, Resources, parallelism
+from ..core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
 from ..core.states import SchedulerState, State
 from ..errors import SchedulerError
 from ..lib.command import run
 from ..lib.environment import clean
-from ..lib.processes import alive, identity, is_here
+from ..lib.processes import alive, die_with_parent, environment_of, identity, is_here
+from ..planning.plan import ResolvedResources, ranges
+from .base import Scheduler
 
 __all__ = ["LocalScheduler", "machine"]
 
+_TAKEN = ("TRIDENT_", "CUDA_VISIBLE_DEVICES")
+"""What a command beside a rank gets of the rank's environment."""
 
-class LocalScheduler:
-    """Implements `Scheduler`; a job's id names the runner's process on its host."""
 
-    def submit(self, script: Path, log: Path, after: Sequence[str] = ()) -> str:
+class LocalScheduler(Scheduler):
+    """A job's id names the runner's process on its host. Runners wait by themselves for what they follow."""
+
+    place = "this machine"
+
+    def gpus_per_node(self) -> int:
+        return len(machine(os.environ).gpus)
+
+    def check(
+        self, options: Mapping[str, Any], resources: Resources, *, members: int
+    ) -> ResolvedResources:
+        wanted = options.get("array_parallelism", "auto")
+        slots = parallelism(wanted, resources, machine(os.environ))
+        return ResolvedResources(resources=resources, slots=slots)
+
+    def script(self, array: ArrayScript) -> str:
+        return script.local(
+            files("trident.slurm_templates").joinpath("local.sh").read_text(encoding="utf-8"),
+            python=array.python,
+            sweep=array.sweep,
+            array=array.array,
+            members=ranges(array.members),
+            resources=array.description,
+            directory=array.directory,
+            environment=array.environment,
+            version=array.version,
+        )
+
+    def submit(
+        self,
+        script: Path,
+        log: Path,
+        after: Sequence[Dependency] = (),
+        *,
+        attached: bool = False,
+    ) -> str:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [str(script)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # the terminal's end is not the sweep's
+                start_new_session=True,  # a signal of the terminal is not for the runner
                 env=clean(os.environ),
+                preexec_fn=partial(die_with_parent, signal.SIGTERM) if attached else None,
             )
         return identity(process.pid)
-
-    def find(self, script: Path, name: str) -> str | None:
-        """Nothing: a runner's first act is to say who it is."""
-        return None
 
     def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
         """By process: a runner's id is no other process's, so that no name is asked for."""
@@ -44,6 +85,24 @@ class LocalScheduler:
 
     def cancel(self, tasks: Collection[str], name: str) -> None:
         """Nothing: the runners look for the marks that already lie there many times a second."""
+
+    def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
+        """Here, with the rank's own GPUs: its terminal is the caller's."""
+        theirs = environment_of(rank.process)
+        taken = {name: value for name, value in theirs.items() if name.startswith(_TAKEN)}
+        environment = {**os.environ, **taken, **rank.environment}
+        return Attachment(environment=environment, directory=rank.directory)
+
+    def checks(self) -> Iterator[Check]:
+        here = machine(os.environ)
+        yield Check(
+            name="cores",
+            ok=here.cores > 0,
+            found=str(here.cores),
+            means=f"{here.cores} ranks at once by default",
+        )
+        yield Check(name="gpus", ok=True, found=", ".join(here.gpus) or "none")
+        yield Check(name="memory", ok=here.memory_gb > 1, found=f"{here.memory_gb:.0f} GB")
 
 
 def _state(job: str) -> SchedulerState | None:

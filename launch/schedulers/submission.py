@@ -7,30 +7,57 @@ has to stay on the login node for it.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ..core.arrays import Array
+from ..core.scheduling import ArrayScript, Dependency
 from ..core.states import SchedulerState, State
 from ..errors import LaunchError
 from ..planning.plan import Plan
+from ..sweepdir.provenance import own_version
 from ..sweepdir.sweep import SweepDir
 from .base import select
-from .slurm.client import refuse_script
-from .templates import script_of
 
-__all__ = ["submit_all", "submit_next", "waiting"]
+__all__ = ["script_of", "submit_all", "submit_next", "waiting"]
 
 STALE_S = 300.0
 """After which who said that he submits an array, and has not, has died."""
 
 
-def submit_all(plan: Plan, sweep: SweepDir) -> None:
-    """Write the arrays of a plan, submit those that fit now, and leave the others to them."""
+def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
+    """The script of an array of a plan, as its scheduler wants it."""
+    return select(plan.launcher).script(
+        ArrayScript(
+            path=array.script,
+            sweep=sweep.path,
+            array=array.index,
+            members=array.members,
+            offset=array.offset,
+            job_name=sweep.job_name if sweep.exists() else f"{plan.name}:{plan.sweep_id}",
+            slots=plan.slots,
+            resources=plan.resources,
+            description=plan.describe_resources(),
+            options=plan.options,
+            environment=plan.launcher_record()["env"],
+            directory=Path(plan.app.directory),
+            python=sys.executable,
+            version=own_version(),
+        )
+    )
+
+
+def submit_all(plan: Plan, sweep: SweepDir, *, attached: bool = False) -> None:
+    """Write the arrays of a plan, submit those that fit now, and leave the others to them.
+
+    `attached` arrays end with this process, where the scheduler can see to it.
+    """
     arrays = _written(plan, sweep)
     for array in arrays:
         if not array.deferred:
-            _submit(sweep, array, _waits_for(sweep, array))
+            _submit(sweep, array, _waits_for(sweep, array), attached=attached)
 
 
 def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
@@ -43,6 +70,7 @@ def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
         array = sweep.arrays.add(
             members,
             plan.launcher_record(),
+            script=select(plan.launcher).script_name,
             offset=offset,
             follows=arrays[-1].index if arrays else None,
             canary=arrays[0].index if plan.canary and arrays else None,
@@ -54,19 +82,26 @@ def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
     return arrays
 
 
-def _waits_for(sweep: SweepDir, array: Array) -> list[str]:
-    """What sbatch is told that the array waits for."""
-    waits = [f"afterany:{job}" for job in array.after]
+def _waits_for(sweep: SweepDir, array: Array) -> list[Dependency]:
+    waits = [Dependency(job=job) for job in array.after]
     if array.canary is not None:
-        waits.append(f"afterok:{sweep.arrays.get(array.canary).job}")
+        waits.append(Dependency(job=_job(sweep, array.canary), must_complete=True))
     if array.follows is not None and array.follows != array.canary:
-        waits.append(f"afterany:{sweep.arrays.get(array.follows).job}")
+        waits.append(Dependency(job=_job(sweep, array.follows)))
     return waits
 
 
-def _submit(sweep: SweepDir, array: Array, waits: Sequence[str]) -> None:
+def _job(sweep: SweepDir, index: int) -> str:
+    job = sweep.arrays.get(index).job
+    assert job is not None, "arrays are submitted in order"
+    return job
+
+
+def _submit(
+    sweep: SweepDir, array: Array, waits: Sequence[Dependency], *, attached: bool = False
+) -> None:
     scheduler = select(array.launcher["name"])
-    job = scheduler.submit(array.script, sweep.arrays.log(array), waits)
+    job = scheduler.submit(array.script, sweep.arrays.log(array), waits, attached=attached)
     sweep.arrays.record_submission(array, job)
 
 
@@ -80,8 +115,9 @@ def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> No
         if following is None or not _is_mine(sweep, following):
             return
         try:
-            refuse_script(following.script.read_text(encoding="utf-8"))
-            _submit(sweep, following, [f"afterany:{array.job}"])
+            scheduler = select(following.launcher["name"])
+            scheduler.check_script(following.script.read_text(encoding="utf-8"))
+            _submit(sweep, following, [Dependency(job=str(array.job))])
         except BaseException:
             sweep.arrays.release_deferred(
                 following

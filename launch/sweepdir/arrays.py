@@ -16,7 +16,7 @@ from ..errors import LaunchError
 __all__ = ["Arrays"]
 
 _ARRAY, _SUBMISSION, _STARTED = "array.json", "submission.json", "started.json"
-_BATCH, _LAUNCH, _LOG = "array.sbatch", "launch.sh", "launcher.log"
+_SCRIPT, _LOG = "launch.sh", "launcher.log"
 _DEFERRED_CLAIM = "feeding.json"
 _DEFERRED_KEY = "fed"
 """Of array.json: both names are those that released versions write and read."""
@@ -33,24 +33,31 @@ class Arrays:
         members: Sequence[int],
         launcher: Mapping[str, Any],
         *,
+        script: str = _SCRIPT,
         offset: int = 0,
         **chained: Any,
     ) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted.
 
-        `chained` are the fields of `Array` that say what it waits for.
+        `script` is the file name of its script. `chained` are the fields of `Array` that say what it waits for.
         """
-        array = replace(self.planned(members, launcher, offset=offset), **chained)
+        planned = self.planned(members, launcher, script=script, offset=offset)
+        array = replace(planned, **chained)
         array.directory.mkdir(parents=True)
         write_json(array.directory / _ARRAY, _record(array))
         return array
 
     def planned(
-        self, members: Sequence[int], launcher: Mapping[str, Any], *, offset: int = 0
+        self,
+        members: Sequence[int],
+        launcher: Mapping[str, Any],
+        *,
+        script: str = _SCRIPT,
+        offset: int = 0,
     ) -> Array:
         """What `add` would write now."""
         index = len(list(self.path.glob("[0-9]*")))
-        return self._array(index, members, launcher, offset=offset)
+        return self._array(index, members, launcher, script, offset=offset)
 
     def get(self, index: int) -> Array:
         directory = self._directory(index)
@@ -63,6 +70,7 @@ class Arrays:
             index,
             record["members"],
             record["launcher"],
+            record.get("script") or _script_of_0_1(directory),
             owner.get("job"),
             offset=record["offset"],
             follows=record["follows"],
@@ -84,6 +92,7 @@ class Arrays:
         index: int,
         members: Sequence[int],
         launcher: Mapping[str, Any],
+        script: str,
         job: str | None = None,
         **chained: Any,
     ) -> Array:
@@ -91,7 +100,7 @@ class Arrays:
         return Array(
             index=index,
             directory=directory,
-            script=directory / (_BATCH if launcher["name"] == "trident_slurm" else _LAUNCH),
+            script=directory / script,
             members=tuple(members),
             launcher=launcher,
             job=job,
@@ -139,9 +148,16 @@ def _record(array: Array) -> dict[str, Any]:
         "index": array.index,
         "members": list(array.members),
         "offset": array.offset,
+        "script": array.script.name,
         "follows": array.follows,
         "canary": array.canary,
         _DEFERRED_KEY: array.deferred,
         "after": list(array.after),
         "launcher": dict(array.launcher),
     }
+
+
+def _script_of_0_1(directory: Path) -> str:
+    """The script of an array that 0.1.0 wrote, which did not record its name."""
+    batch = [path.name for path in directory.glob("*.sbatch")]
+    return batch[0] if batch else _SCRIPT

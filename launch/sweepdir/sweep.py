@@ -4,7 +4,7 @@
       sweep.json            what was asked for, by whom, of which code; schema version
       members.jsonl         one line a member: index, overrides, directory
       code/1f2e…/           the code that members run, as it was when it was frozen
-      arrays/0000/          array.json, array.sbatch or launch.sh (the script), submission.json, started.json, its log
+      arrays/0000/          array.json, the script, submission.json, started.json, its log
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 

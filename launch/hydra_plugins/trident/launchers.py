@@ -120,7 +120,9 @@ class _Blocking(Launcher):
         self.config = config
 
 
-class _Sweep(_Blocking):
+class SweepLauncher(_Blocking):
+    """Runs the sweep by the scheduler of the name `launcher`. Those of other packages derive from it, too."""
+
     launcher: str
 
     def launch(
@@ -135,11 +137,11 @@ class _Sweep(_Blocking):
         )
 
 
-class TridentLocalLauncher(_Sweep):
+class TridentLocalLauncher(SweepLauncher):
     launcher = "trident_local"
 
 
-class TridentSlurmLauncher(_Sweep):
+class TridentSlurmLauncher(SweepLauncher):
     launcher = "trident_slurm"
 
 

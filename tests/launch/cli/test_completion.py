@@ -11,7 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from trident.launch.cli.completion import REGISTERED
+from trident.launch.schedulers.base import known as schedulers
 
 VARIABLE = "_TRIDENT_SWEEP_COMPLETE"
 PROGRAM = Path(sys.executable).parent / "trident-sweep"
@@ -124,4 +124,4 @@ def test_the_launchers_are_those_that_hydra_knows_of_ours() -> None:
     known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("hydra/launcher")}
     planning_only = {"trident_plan"}
     ours = {name for name in known if name.startswith("trident_")} - planning_only
-    assert ours == set(REGISTERED["hydra/launcher"])
+    assert ours == set(schedulers())

@@ -20,7 +20,7 @@ def test_the_others_start_only_if_the_canary_completes(cli: Cli, tmp_path: Path)
 
 
 def test_a_sweep_begins_after_another_has_ended(cli: Cli) -> None:
-    cli("submit", *TRAIN, "--name", "first", "sleep=2", "word=a,b")
+    cli("submit", *TRAIN, "--name", "first", "sleep=8", "word=a,b")
     cli("submit", *TRAIN, "--name", "second", "--after", "first")
     assert cli.states("second") == ["PENDING"]
     cli.until("second", lambda members: members[0]["state"] == "COMPLETED")
