@@ -38,6 +38,7 @@ def test_the_keys_on_disk_are_those_that_released_versions_read(arrays: Arrays) 
         "index": 0,
         "members": [0],
         "offset": 0,
+        "script": "launch.sh",
         "follows": 3,
         "canary": None,
         "fed": True,
@@ -48,11 +49,22 @@ def test_the_keys_on_disk_are_those_that_released_versions_read(arrays: Arrays) 
     assert (array.directory / "feeding.json").is_file()
 
 
-def test_a_script_is_named_by_its_launcher_and_can_be_run(arrays: Arrays) -> None:
-    for launcher, name in ((LOCAL, "launch.sh"), (SLURM, "array.sbatch")):
-        script = arrays.write_script(arrays.add([0], launcher), "#!/bin/sh\n")
-        assert script.name == name and script.stat().st_mode & 0o111
-        assert script.read_text() == "#!/bin/sh\n"
+@pytest.mark.parametrize("name", ["launch.sh", "array.sbatch"])
+def test_a_script_has_the_name_that_its_scheduler_gives_it(arrays: Arrays, name: str) -> None:
+    script = arrays.write_script(arrays.add([0], SLURM, script=name), "#!/bin/sh\n")
+    assert script.name == name and script.stat().st_mode & 0o111
+    assert script.read_text() == "#!/bin/sh\n"
+    assert arrays.get(0).script == script
+
+
+def test_the_script_of_an_array_from_before_its_name_was_recorded_is_found(arrays: Arrays) -> None:
+    for name in ("launch.sh", "array.sbatch"):
+        array = arrays.add([0], SLURM, script=name)
+        arrays.write_script(array, "#!/bin/sh\n")
+        record = json.loads((array.directory / "array.json").read_text())
+        del record["script"]
+        (array.directory / "array.json").write_text(json.dumps(record))
+        assert arrays.get(array.index).script.name == name
 
 
 def test_an_array_that_is_half_written_is_passed_over(arrays: Arrays) -> None:

@@ -65,7 +65,7 @@ def main(script: str, job: str) -> None:
     record = json.loads(Path(script).read_text())
     sweep = SweepDir(Path(record["sweep"]))
     array = sweep.arrays.get(record["array"])
-    if sweep.claim_array(array, job):
+    if sweep.arrays.claim(array, job):
         for index in array.members:
             if not sweep.attempts.is_cancelled(index):
                 run(sweep, index, job)
@@ -81,7 +81,7 @@ def run(sweep: SweepDir, index: int, job: str) -> None:
     )  # fmt: skip
     environment = {**clean(os.environ), **ranks.environment(), "TRIDENT_ATTEMPT": str(attempt)}
     command = [sys.executable, "-m", "trident.launch.agents.rank", str(sweep.path), str(index)]
-    with sweep.rank_log(index, attempt, 0).open("ab") as log:
+    with sweep.attempts.rank_log(index, attempt, 0).open("ab") as log:
         worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     while worker.poll() is None:
         if sweep.attempts.is_cancelled(index):
