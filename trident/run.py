@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from trident.cli.run import leave, main, task
+from trident.cli.run import main, main_of_module, task
 
 if TYPE_CHECKING:
     from trident.engine import instantiate_objects, run
@@ -20,5 +20,4 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    main()
-    leave()
+    main_of_module()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MEETING
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_json, write_json
 
@@ -164,7 +165,7 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
         "programs": slurm.refusals_here(task.job, environ),
     }
     begun = time.monotonic()
-    ranks = subprocess.Popen(command, env={**environ, "TRIDENT_MEETING": meeting.invitation})
+    ranks = subprocess.Popen(command, env={**environ, MEETING: meeting.invitation})
     try:
         while ranks.poll() is None and not meeting.met:
             meeting.step()
@@ -186,7 +187,7 @@ def _node(folder: Path, environ: Mapping[str, str]) -> int:
     write_json(folder / f"hello-{host}.json", {**hello, "python": sys.version.split()[0]})
     try:
         meet(
-            environ["TRIDENT_MEETING"],
+            environ[MEETING],
             {
                 "rank": ranks.rank,
                 "world_size": ranks.world_size,

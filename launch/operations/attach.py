@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.states import State
 from ..errors import UsageError
-from ..lib.environment import for_sbatch
+from ..lib.environment import clean, for_sbatch
 from ..lib.processes import environment_of
 from ..monitoring.status import owners, statuses
 from ..schedulers.slurm import client as slurm
 from ..sweepdir.sweep import SweepDir
 
 __all__ = ["attach"]
-
-_TAKEN = ("TRIDENT_", "CUDA_VISIBLE_DEVICES")
 
 
 def attach(
@@ -37,23 +35,21 @@ def attach(
         )
     record = next((r for r in attempt.ranks if r["rank"] == rank), None)
     if record is None:
-        known = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
-        raise UsageError(f"member {index} has no rank {rank}; there are: {known}")
+        there = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
+        raise UsageError(f"member {index} has no rank {rank}; there are: {there}")
     words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
     directory = sweep.member_dir(index)
+    known = sweep.member_context(index, attempt.number).environment()
     if owners(sweep)[index].launcher["name"] == "trident_local":
-        return _here(words, directory, record["process"])
+        return _here(words, directory, known, record["process"])
     hosts = attempt.lease["hosts"]
     argv = slurm.overlap(
         attempt.lease["task"], host=hosts[record["node_rank"]], directory=directory, pty=terminal
     )
-    environment = for_sbatch(os.environ, "")
-    return subprocess.call(
-        [*argv, *words], env={**environment, "TRIDENT_MEMBER_DIR": str(directory)}
-    )
+    return subprocess.call([*argv, *words], env={**for_sbatch(os.environ, ""), **known})
 
 
-def _here(words: Sequence[str], directory: Path, process: str) -> int:
-    theirs = environment_of(process)
-    taken = {name: value for name, value in theirs.items() if name.startswith(_TAKEN)}
-    return subprocess.call(words, cwd=directory, env={**os.environ, **taken})
+def _here(words: Sequence[str], directory: Path, known: Mapping[str, str], process: str) -> int:
+    theirs, gpus = environment_of(process), "CUDA_VISIBLE_DEVICES"
+    taken = {gpus: theirs[gpus]} if gpus in theirs else {}
+    return subprocess.call(words, cwd=directory, env={**clean(os.environ), **taken, **known})

@@ -8,6 +8,8 @@
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
+                            ranks/worker-0003.json: the one worker that runs this rank
+
 State is in none of these files: `states.derive` tells it from them. Whole files are written atomically, no file has
 two writers, and nothing grows with the number of members before they start, but for members.jsonl.
 """
@@ -25,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MemberContext, claim
 from trident.protocol.records import (
     METRICS,
     RESULT,
@@ -279,6 +282,16 @@ class SweepDir:
     def attempt_dir(self, index: int, number: int) -> Path:
         return self.member_dir(index) / "attempts" / str(number)
 
+    def member_context(self, index: int, number: int) -> MemberContext:
+        """What the ranks of an attempt know of it."""
+        return MemberContext(
+            sweep=self.path,
+            index=index,
+            directory=self.member_dir(index),
+            attempt=number,
+            attempt_directory=self.attempt_dir(index, number),
+        )
+
     def lease(self, index: int, **record: Any) -> int:
         """Take the member's next attempt, exclusively: the number is whose mkdir came first."""
         attempts = self.member_dir(index) / "attempts"
@@ -318,6 +331,10 @@ class SweepDir:
             end=read_json(directory / _END),
             stopped=(directory / STOPPED).exists(),
         )
+
+    def claim_rank(self, index: int, number: int, rank: int, process: str) -> str | None:
+        """A worker's first act. None, or who runs this rank of the attempt already."""
+        return claim(self.attempt_dir(index, number), rank, process)
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
         write_json(

@@ -29,11 +29,12 @@ from trident.config.locate import locate
 from trident.config.schema import check
 from trident.errors import ConfigError
 from trident.output.result import Result, output_directory, recorded
+from trident.protocol.member import MARK, MemberContext, disown, enter, mark
 from trident.protocol.project import CONFIG_NAME, config_path
 from trident.protocol.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
 from trident.utils.signals import STOP
 
-__all__ = ["leave", "main", "task"]
+__all__ = ["main", "main_of_module", "task"]
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
 """What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
@@ -47,11 +48,32 @@ def main() -> None:
     ``trident check OVERRIDES`` composes and checks it, and runs nothing; ``trident shards OVERRIDES
     --ranks 2x4`` prints which rank would read which part of the data.
     """
+    _main()
+
+
+def main_of_module() -> None:
+    """The same for ``python -m trident.run``, as members of sweeps are started.
+
+    A member's process ends without torch's teardown once its work is done. torch's threads can abort a process of
+    several ranks on the way out ("terminate called without an active exception"), after the result is written, and
+    the member would count as failed.
+    """
+    if _main() is None:
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _main() -> MemberContext | None:
+    """Returns the member that this process is a rank of."""
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not see the project's `src`; `python -m` does.
         sys.path.insert(0, str(Path.cwd()))
     answer = None
     try:
+        member = enter(os.environ)
         if sys.argv[1:2] == ["check"]:
             answer, sys.argv[1:] = checking.task, [*sys.argv[2:], *checking.OVERRIDES]
         elif sys.argv[1:2] == ["shards"]:
@@ -63,8 +85,8 @@ def main() -> None:
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
     if answer is None:
-        run_(task)()
-        return
+        run_(lambda cfg: task(cfg, member))()
+        return member
     code: list[int | None] = []
     try:
         run_(lambda cfg: code.append(_answered(answer, cfg)))()
@@ -72,6 +94,7 @@ def main() -> None:
         sys.exit(2 if end.code == 1 else end.code)
     if code and code[0]:
         sys.exit(code[0])
+    return member
 
 
 def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
@@ -106,10 +129,12 @@ def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
     return argv[at]
 
 
-def task(cfg: DictConfig) -> float | None:
+def task(cfg: DictConfig, member: MemberContext | None = None) -> float | None:
     """What Hydra calls: one run. Returns its score, for sweepers that optimize."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        member = None  # an attempt is one run, and these may be in other processes
     try:
-        return _recorded_run(cfg)
+        return _recorded_run(cfg, member)
     except Exception as error:
         wrong = _user_error(error)
         if wrong is None or HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -124,14 +149,18 @@ def fail(error: Exception, stream: TextIO) -> int:
     return 2
 
 
-def _recorded_run(cfg: DictConfig) -> float | None:
+def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None:
+    disown(os.environ)  # where another launcher has started this process, `main` did not
     ranks = detect(os.environ)
     result = _begin(cfg, ranks)
     directory = Path(HydraConfig.get().runtime.output_dir)
     writes = is_main_process(os.environ)
-    path = output_directory(directory, os.environ) if writes else None
-    goes_on = "TRIDENT_MEMBER_DIR" in os.environ
-    with STOP.installed(goes_on=goes_on), recorded(result, path), _wired(ranks):
+    path = output_directory(directory, member) if writes else None
+    with (
+        STOP.installed(goes_on=member is not None),
+        recorded(result, path),
+        _wired(ranks, member),
+    ):
         check(cfg, locate)
         _quieten(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:
@@ -142,7 +171,7 @@ def _recorded_run(cfg: DictConfig) -> float | None:
             engine = importlib.import_module("trident.engine")
             _speak_once()
             _import_targets(OmegaConf.to_container(cfg, resolve=False))
-        score: float | None = engine.run(cfg, result)
+        score: float | None = engine.run(cfg, result, member)
         return score
 
 
@@ -177,10 +206,11 @@ def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
 
 
 @contextmanager
-def _wired(ranks: Ranks | None) -> Iterator[None]:
-    """torch's rank variables for the time of a run; afterwards, those from before."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+def _wired(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
+    """torch's rank variables for the time of a run, for this process alone; afterwards, those from before."""
+    before = {name: os.environ.get(name) for name in (*VARIABLES, MARK)}
     os.environ.update(ranks.environment() if ranks else {})
+    mark(os.environ, member=member is not None)
     try:
         yield
     finally:
@@ -221,17 +251,3 @@ def _import_module_of(target: str) -> None:
             for part in parts[end:]:
                 value = getattr(value, part)  # `transformers` loads a class's module on access
             return
-
-
-def leave() -> None:
-    """End a member's process that has done its work, without torch's teardown; does nothing in other processes.
-
-    Its threads can abort a process of several ranks on the way out ("terminate called without an active exception"),
-    after the result is written, and the member would count as failed.
-    """
-    if "TRIDENT_MEMBER_DIR" not in os.environ:
-        return
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
