@@ -94,8 +94,8 @@ def run(
         evaluated = (one for one in Split if one is not Split.TRAIN)
         datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
     module: pl.LightningModule = instantiate(cfg.module)
-    callbacks = _callbacks(cfg, place if fits else None, begins, member.attempt if member else 0)
-    trainer = _trainer(cfg, size, datamodule, callbacks)
+    attempt = member.attempt if member else 0
+    trainer = _trainer(cfg, size, datamodule, place if fits else None, begins, attempt)
     if fits:
         _require_step_for(datamodule, module)
     _warn_of_low_precision(module, trainer)
@@ -178,7 +178,9 @@ def _trainer(
     cfg: DictConfig,
     size: Mapping[str, int],
     datamodule: Any,
-    callbacks: list[Callback],
+    place: ResumeDir | None,
+    begins: Mapping[str, Any] | None,
+    attempt: int,
 ) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
     plugins = factory.keywords.get("plugins") or []
@@ -188,7 +190,9 @@ def _trainer(
     loggers: list[Logger] = instantiate_objects(cfg, "logger")
     own = {"plugins": plugins, "logger": loggers or False}
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
-    trainer: pl.Trainer = factory(**own, **size, **_root(cfg), callbacks=callbacks)
+    trainer: pl.Trainer = factory(
+        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins, attempt)
+    )
     _refuse_children_of_multirun(trainer)
     _refuse_validation_by_the_clock(cfg.trainer.get("val_check_interval"), trainer.world_size)
     if cfg.trainer.get("deterministic"):

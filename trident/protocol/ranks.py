@@ -55,7 +55,7 @@ class TaskVariables:
 
 
 TASK_VARIABLES = (
-    TaskVariables(VARIABLES),
+    TaskVariables((*VARIABLES, "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE")),
     TaskVariables(
         (
             "SLURM_STEP_ID",
@@ -79,7 +79,7 @@ TASK_VARIABLES = (
         of_job=("SUBMITIT_EXECUTOR",),
     ),
 )
-"""What :func:`detect` reads, by who sets it."""
+"""By which ranks find each other, one entry for each program that sets them."""
 
 BY_NODE = "NODE_RANK is the rank only with one process a node"
 """To who splits data by it."""

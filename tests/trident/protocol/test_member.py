@@ -145,6 +145,13 @@ def test_what_a_rank_starts_is_one_process_of_its_own() -> None:
     assert detect(environ) is None
 
 
+def test_a_run_that_a_member_starts_begins_without_its_ranks(context: MemberContext) -> None:
+    claim(context.attempt_directory, 1, identity(os.getppid()))
+    environ = marked_by_another({**ranks(1, 2), "WANDB_RUN_ID": "a-3"}) | context.environment()
+    assert enter(environ) is None
+    assert environ == {}
+
+
 @pytest.mark.parametrize(
     ("started_by", "expected"),
     [
