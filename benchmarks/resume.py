@@ -20,6 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MemberContext, claim
+from trident.protocol.processes import identity
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FLAG, CHECKPOINT = 0.005, 0.01
 """The bounds."""
@@ -48,10 +51,16 @@ def _run(example: str, world_size: int, *words: str) -> list[dict[str, Any]]:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
     with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        (here / "ranks").mkdir()
+        context = MemberContext(
+            sweep=here, index=0, directory=here, attempt=0, attempt_directory=here
+        )
+        for rank in range(world_size):
+            claim(here, rank, identity(os.getpid()))
         member = {
-            "TRIDENT_MEMBER_DIR": folder,
-            "TRIDENT_ATTEMPT": "0",
-            "TRIDENT_ATTEMPT_DIR": folder,
+            **context.environment(),
+            "CLOCKS": folder,
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
         }
@@ -76,7 +85,7 @@ def _run(example: str, world_size: int, *words: str) -> list[dict[str, Any]]:
 
 
 def _clock(rank: int, folder: str | None = None) -> Path:
-    return Path(folder or os.environ["TRIDENT_MEMBER_DIR"]) / f"clock.{rank}.json"
+    return Path(folder or os.environ["CLOCKS"]) / f"clock.{rank}.json"
 
 
 def _rank() -> None:

@@ -177,6 +177,10 @@ def test_one_module_knows_the_rank_variables() -> None:
     assert holders(ALL, known) == {"trident/protocol/ranks.py"}
 
 
+def test_one_module_knows_the_variables_of_a_member() -> None:
+    assert holders(ALL, r"TRIDENT_\w*") == {"trident/protocol/member.py"}
+
+
 def test_the_engine_knows_no_scheduler() -> None:
     assert holders(ENGINE, r"(SLURM|SBATCH|SUBMITIT)_\w*") == {"trident/protocol/ranks.py"}
     assert not holders(ENGINE, any_of({*SCHEDULER_COMMANDS, "srun"}))

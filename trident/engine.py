@@ -36,6 +36,7 @@ from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
 from trident.errors import ConfigError
 from trident.output.result import Result
+from trident.protocol.member import MemberContext
 from trident.protocol.ranks import detect
 from trident.protocol.records import lower_is_better
 from trident.resume.callback import MINUTES, Resumable
@@ -58,7 +59,9 @@ NOT_SO = ("The `srun` command is available", "Checkpoint directory .* exists and
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
 
-def run(cfg: DictConfig, result: Result | None = None) -> float | None:
+def run(
+    cfg: DictConfig, result: Result | None = None, member: MemberContext | None = None
+) -> float | None:
     """Train, test and predict by config; returns ``run.optimized_metric``, or None.
 
     Its value, and all validation metrics of the result, are those of the checkpoint that is tested where that was
@@ -67,6 +70,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     Args:
         cfg: the composed config.
         result: is filled in on the way, so that a run that fails has a record, too.
+        member: the member of a sweep that this process is a rank of; its attempts continue each other.
 
     Raises:
         ConfigError: the config asks for something that cannot be, found before data is loaded where
@@ -78,7 +82,7 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
-    place = ResumeDir.of(os.environ)
+    place = ResumeDir.of(member)
     begins = place.latest() if fits and place is not None else None
     # Sized before anything is built: ranks that contradict the config are the cheapest error there
     # is.
@@ -91,7 +95,8 @@ def run(cfg: DictConfig, result: Result | None = None) -> float | None:
         evaluated = (one for one in Split if one is not Split.TRAIN)
         datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
     module: pl.LightningModule = instantiate(cfg.module)
-    trainer = _trainer(cfg, size, datamodule, place if fits else None, begins)
+    attempt = member.attempt if member else 0
+    trainer = _trainer(cfg, size, datamodule, place if fits else None, begins, attempt)
     if fits:
         _require_step_for(datamodule, module)
     _warn_of_low_precision(module, trainer)
@@ -176,6 +181,7 @@ def _trainer(
     datamodule: Any,
     place: ResumeDir | None,
     begins: Mapping[str, Any] | None,
+    attempt: int,
 ) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
     plugins = factory.keywords.get("plugins") or []
@@ -186,7 +192,7 @@ def _trainer(
     own = {"plugins": plugins, "logger": loggers or False}
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
     trainer: pl.Trainer = factory(
-        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins)
+        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins, attempt)
     )
     _refuse_children_of_multirun(trainer)
     _refuse_validation_by_the_clock(cfg.trainer.get("val_check_interval"), trainer.world_size)
@@ -227,7 +233,7 @@ def _root(cfg: DictConfig) -> dict[str, str]:
 
 
 def _callbacks(
-    cfg: DictConfig, place: ResumeDir | None, begins: Mapping[str, Any] | None
+    cfg: DictConfig, place: ResumeDir | None, begins: Mapping[str, Any] | None, attempt: int
 ) -> list[Callback]:
     callbacks: list[Callback] = [AtEnd(), *instantiate_objects(cfg, "callbacks")]
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
@@ -243,7 +249,7 @@ def _callbacks(
         callbacks.append(ObjectiveMetric(name))
     if HydraConfig.initialized():
         directory = Path(HydraConfig.get().runtime.output_dir)
-        callbacks.append(Journal(directory, int(os.environ.get("TRIDENT_ATTEMPT", "0"))))
+        callbacks.append(Journal(directory, attempt))
     return [*callbacks, Readable()]
 
 

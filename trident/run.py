@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import logging
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from trident.cli.commands import main
+from trident.cli.commands import main, main_of_module
 
 if TYPE_CHECKING:
     from trident.cli.run import task
@@ -29,20 +26,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def leave() -> None:
-    """End a member's process that has done its work, without torch's teardown; does nothing in other processes.
-
-    Its threads can abort a process of several ranks on the way out ("terminate called without an active exception"),
-    after the result is written, and the member would count as failed.
-    """
-    if "TRIDENT_MEMBER_DIR" not in os.environ:
-        return
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
-    leave()
+    main_of_module()

@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MemberContext, claim
+from trident.protocol.processes import identity
+
 HERE = Path(__file__).parent
 KILL_AFTER, EPOCHS = 18, 4
 SIDES = {
@@ -74,7 +77,11 @@ def _run(
     name: str, kind: str, folder: Path, account: Path, *, attempt: int = 0, kill_after: int = -1
 ) -> None:
     """Four ranks, as a launcher of two nodes would start them."""
-    (folder / "attempts" / str(attempt)).mkdir(parents=True)
+    place = folder / "attempts" / str(attempt)
+    (place / "ranks").mkdir(parents=True)
+    member = MemberContext(
+        sweep=folder.parent, index=0, directory=folder, attempt=attempt, attempt_directory=place
+    )
     argv = list(SIDES[name])
     if name == "this project":
         argv += [f"hydra.run.dir={folder}"]
@@ -88,11 +95,11 @@ def _run(
         "KILL_AFTER": str(kill_after),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(HERE),
-        "TRIDENT_MEMBER_DIR": str(folder),
-        "TRIDENT_ATTEMPT": str(attempt),
-        "TRIDENT_ATTEMPT_DIR": str(folder / "attempts" / str(attempt)),
+        **member.environment(),
         **({"RESUME": "1"} if attempt else {}),
     }
+    for rank in range(4):
+        claim(place, rank, identity(os.getpid()))
     ranks = _start(argv, wired)
     said = [rank.communicate()[0] for rank in ranks]
     expected = -9 if kill_after > 0 else 0

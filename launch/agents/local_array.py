@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import ATTEMPT, CODE
 from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
 
@@ -214,8 +215,8 @@ class Runner:
             **ranks.environment(),
             **self._visible_gpus(member, ranks),
             "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
-            "TRIDENT_ATTEMPT": str(member.attempt),
-            "TRIDENT_CODE": self.code or "",
+            ATTEMPT: str(member.attempt),
+            CODE: self.code or "",
         }
         log = self.sweep.attempts.rank_log(member.index, member.attempt, ranks.rank)
         with log.open("ab") as output:

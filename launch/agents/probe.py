@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MEETING
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_json, write_json
 
@@ -48,7 +49,7 @@ def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> i
         "programs": refusals_here(task.job, environ),
     }
     begun = time.monotonic()
-    ranks = subprocess.Popen(command, env={**environ, "TRIDENT_MEETING": meeting.invitation})
+    ranks = subprocess.Popen(command, env={**environ, MEETING: meeting.invitation})
     try:
         while ranks.poll() is None and not meeting.met:
             meeting.step()
@@ -70,7 +71,7 @@ def _node(folder: Path, environ: Mapping[str, str]) -> int:
     write_json(folder / f"hello-{host}.json", {**hello, "python": sys.version.split()[0]})
     try:
         meet(
-            environ["TRIDENT_MEETING"],
+            environ[MEETING],
             {
                 "rank": ranks.rank,
                 "world_size": ranks.world_size,

@@ -1,8 +1,8 @@
 """What is started on every task: this rank of a member, as a watched child process.
 
 Run as ``python -P -m trident.launch.agents.rank SWEEP_DIR MEMBER`` with rank variables and TRIDENT_ATTEMPT in the
-environment; with TRIDENT_MEETING, the ranks meet first. It writes one rank record, forwards signals, and ends as its
-child ended.
+environment; with TRIDENT_MEETING, the ranks meet first. It claims its rank of the attempt, so that no other worker runs
+it, writes one rank record, forwards signals, and ends as its child ended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import ATTEMPT, CODE, MEETING, NAMES, WANDB
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
 from ..core.causes import cause_of, detail_of
-from ..errors import LaunchError
+from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
 from ..lib.ports import free_port
 from ..lib.processes import die_with_parent, identity, kill_group, oom_kills
@@ -41,9 +42,10 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
     sweep, index = SweepDir(Path(argv[0])), int(argv[1])
-    attempt = int(environ["TRIDENT_ATTEMPT"])
+    attempt = int(environ[ATTEMPT])
     ranks, port = _ranks(sweep, environ)
-    app = app_of(sweep, environ.get("TRIDENT_CODE"))
+    _claim(sweep, index, attempt, ranks.rank)
+    app = app_of(sweep, environ.get(CODE))
     directory = sweep.member_dir(index)
     command = app.member_command(
         sweep.member(index), directory, sweep_id=sweep.record.id, main_process=ranks.rank == 0
@@ -73,6 +75,20 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
+    """Take the rank before its process is started, which accepts the attempt because its parent has claimed it.
+
+    Raises:
+        UsageError: another worker has it.
+    """
+    owner = sweep.attempts.claim_rank(index, attempt, rank, identity(os.getpid()))
+    if owner is not None:
+        raise UsageError(
+            f"attempt {attempt} of member {index} is already run by {owner} (rank {rank})\n"
+            f"hint: `trident-sweep resume {sweep.name} {index}` starts its next attempt once this one has ended"
+        )
+
+
 def app_of(sweep: SweepDir, code: str | None) -> App:
     app = App.from_record(sweep.record.app)
     return app.frozen(sweep.code_dir(code)) if code else app
@@ -80,7 +96,7 @@ def app_of(sweep: SweepDir, code: str | None) -> App:
 
 def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
     """This rank, and what holds the port of all of them while it is to be kept."""
-    invitation = environ.get("TRIDENT_MEETING")
+    invitation = environ.get(MEETING)
     found = detect(environ)
     if invitation is None:
         assert found is not None, "the worker is started with rank variables"
@@ -103,18 +119,13 @@ def _environment(
     path = [app.source, *filter(None, [environ.get("PYTHONPATH")])]
     run_id = f"{sweep.record.id}-{index}"
     return {
-        **environ,
+        **{name: value for name, value in environ.items() if name not in NAMES},
         **ranks.environment(),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback, and the cause is read from it
-        "TRIDENT_SWEEP_DIR": str(sweep.path),
-        "TRIDENT_MEMBER": str(index),
-        "TRIDENT_MEMBER_DIR": str(sweep.member_dir(index)),
-        "TRIDENT_ATTEMPT": str(attempt),
-        "TRIDENT_ATTEMPT_DIR": str(sweep.attempts.directory(index, attempt)),
-        "WANDB_RUN_ID": run_id,  # one run over all attempts
-        "WANDB_RESUME": "allow",
+        **sweep.attempts.context(index, attempt).environment(),
+        **dict(zip(WANDB, (run_id, "allow"), strict=True)),
     }
 
 
@@ -179,4 +190,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:], os.environ))
     except LaunchError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

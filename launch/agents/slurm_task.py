@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import ATTEMPT, CODE, MEETING
 from trident.protocol.records import read_tail
 
 from ..core.arrays import Array
@@ -155,9 +156,9 @@ class ArrayTask:
             env={
                 **environ,
                 "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
-                "TRIDENT_ATTEMPT": str(attempt),
-                "TRIDENT_CODE": self.array.launcher.get("code") or "",
-                "TRIDENT_MEETING": meeting.invitation,
+                ATTEMPT: str(attempt),
+                CODE: self.array.launcher.get("code") or "",
+                MEETING: meeting.invitation,
             },
         )
 

@@ -6,17 +6,10 @@ import re
 import socket
 from collections.abc import Mapping
 
+from trident.protocol.member import NAMES
 from trident.protocol.ranks import VARIABLES
 
 __all__ = ["clean", "for_sbatch", "node_name"]
-
-_OURS = (
-    "TRIDENT_SWEEP_DIR",
-    "TRIDENT_MEMBER",
-    "TRIDENT_ATTEMPT",
-    "TRIDENT_CODE",
-    "TRIDENT_MEETING",
-)
 
 _STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
 """Of SLURM_*: how to reach a cluster. The others describe the job that surrounds this one."""
@@ -35,7 +28,7 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name not in VARIABLES and not name.startswith((*_OURS, "TORCHELASTIC_"))
+        if name not in (*VARIABLES, *NAMES) and not name.startswith("TORCHELASTIC_")
     }
 
 

@@ -1,4 +1,4 @@
-"""Processes of this machine, named so that a reused pid is never taken for the process that had it before."""
+"""Processes of this machine: which of them live, what they were started with, and how they end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from ..errors import SchedulerError
-from .command import run
+from trident.protocol.processes import GONE, identity
 
 __all__ = [
     "alive",
@@ -23,15 +22,7 @@ __all__ = [
     "oom_kills",
 ]
 
-GONE = "gone"
-"""The start of a process that had ended before it was named."""
-
 _PR_SET_PDEATHSIG = 1
-
-
-def identity(pid: int) -> str:
-    """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
-    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
 
 
 def is_here(name: str) -> bool:
@@ -53,29 +44,6 @@ def environment_of(name: str) -> dict[str, str]:
     return (
         dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair) if alive(name) else {}
     )
-
-
-def _start_time(pid: int) -> str | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
-    except ProcessLookupError:
-        return None
-    state, *rest = stat.rpartition(")")[
-        2
-    ].split()  # the name before it may hold spaces and parentheses
-    return None if state in "ZX" else rest[18]
-
-
-def _start_time_by_ps(pid: int) -> str | None:
-    try:
-        return (
-            run("ps", "-o", "lstart=", "-p", str(pid)).strip().replace(" ", "-").replace(":", ".")
-            or None
-        )
-    except SchedulerError:
-        return None
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:

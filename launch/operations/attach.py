@@ -33,10 +33,10 @@ def attach(
         )
     record = next((r for r in attempt.ranks if r["rank"] == rank), None)
     if record is None:
-        known = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
-        raise UsageError(f"member {index} has no rank {rank}; there are: {known}")
+        there = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
+        raise UsageError(f"member {index} has no rank {rank}; there are: {there}")
     words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
-    directory, hosts = sweep.member_dir(index), attempt.lease.get("hosts")
+    hosts = attempt.lease.get("hosts")
     scheduler = select(owners(sweep)[index].launcher["name"])
     attachment = scheduler.attach(
         RunningRank(
@@ -44,8 +44,8 @@ def attach(
             process=record["process"],
             task=attempt.lease.get("task"),
             host=hosts[record["node_rank"]] if hosts else None,
-            directory=directory,
-            environment={"TRIDENT_MEMBER_DIR": str(directory)},
+            directory=sweep.member_dir(index),
+            environment=sweep.attempts.context(index, attempt.number).environment(),
         ),
         terminal=terminal,
     )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trident.protocol.member import PLAN_FILE
 from trident.protocol.project import CONFIG_NAME, config_path
 from trident.protocol.records import write_json
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 __all__ = ["App", "external", "ours", "plan_external", "write_plan"]
-
-_PLAN_FILE = "TRIDENT_PLAN_FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
             "hydra/sweeper=basic",
             f"hydra.sweep.dir={quote(scratch)}",
         )
-        environment = {**os.environ, _PLAN_FILE: str(plan), "PYTHONPATH": _path(app)}
+        environment = {**os.environ, PLAN_FILE: str(plan), "PYTHONPATH": _path(app)}
         try:
             run(
                 *app.command,
@@ -157,11 +156,11 @@ def write_plan(config: DictConfig, points: Sequence[Sequence[str]]) -> list[JobR
     """What the planning launcher does inside the app's process."""
     from hydra.core.utils import JobReturn, JobStatus
 
-    if _PLAN_FILE not in os.environ:
+    if PLAN_FILE not in os.environ:
         raise LaunchError(
             "hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`"
         )
-    path = Path(os.environ[_PLAN_FILE])
+    path = Path(os.environ[PLAN_FILE])
     earlier = (
         json.loads(path.read_text())["points"] if path.exists() else []
     )  # hydra.sweeper.max_batch_size

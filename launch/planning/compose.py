@@ -33,7 +33,7 @@ __all__ = ["Composed", "Point", "compose", "launcher_options"]
 Point = tuple[str, ...]
 
 _LAUNCHER = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.mode")
-_SET_LATER = ("SLURM_", "TRIDENT_", "CUDA_", *VARIABLES)
+_SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
 """Environment that only exists inside a task."""
 
 

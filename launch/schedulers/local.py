@@ -25,9 +25,6 @@ from .base import Scheduler
 
 __all__ = ["LocalScheduler", "machine"]
 
-_TAKEN = ("TRIDENT_", "CUDA_VISIBLE_DEVICES")
-"""What a command beside a rank gets of the rank's environment."""
-
 
 class LocalScheduler(Scheduler):
     """A job's id names the runner's process on its host. Runners wait by themselves for what they follow."""
@@ -88,9 +85,9 @@ class LocalScheduler(Scheduler):
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
         """Here, with the rank's own GPUs: its terminal is the caller's."""
-        theirs = environment_of(rank.process)
-        taken = {name: value for name, value in theirs.items() if name.startswith(_TAKEN)}
-        environment = {**os.environ, **taken, **rank.environment}
+        theirs, gpus = environment_of(rank.process), "CUDA_VISIBLE_DEVICES"
+        taken = {gpus: theirs[gpus]} if gpus in theirs else {}
+        environment = {**clean(os.environ), **taken, **rank.environment}
         return Attachment(environment=environment, directory=rank.directory)
 
     def checks(self) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MemberContext, claim
 from trident.protocol.records import (
     METRICS,
     RESULT,
@@ -37,6 +38,20 @@ class Attempts:
 
     def directory(self, index: int, number: int) -> Path:
         return self.member_dir(index) / "attempts" / str(number)
+
+    def context(self, index: int, number: int) -> MemberContext:
+        """What the ranks of an attempt know of it."""
+        return MemberContext(
+            sweep=self.path.parent,
+            index=index,
+            directory=self.member_dir(index),
+            attempt=number,
+            attempt_directory=self.directory(index, number),
+        )
+
+    def claim_rank(self, index: int, number: int, rank: int, process: str) -> str | None:
+        """A worker's first act. None, or the worker that runs this rank of the attempt already."""
+        return claim(self.directory(index, number), rank, process)
 
     def lease(self, index: int, **record: Any) -> int:
         """Take the member's next attempt. Of several processes that try at once, each gets a number of its own."""

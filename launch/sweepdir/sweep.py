@@ -8,6 +8,8 @@
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
+                            ranks/worker-0003.json: the one worker that runs this rank
+
 State is in none of these files: `states.derive` tells it from them. Whole files are written atomically, no file has
 two writers, and nothing grows with the number of members before they start, but for members.jsonl.
 """

@@ -93,7 +93,7 @@ def main() -> int:
         "hydra.launcher.nodes=2",
         "hydra.launcher.tasks_per_node=2",
     )
-    seen = f"module.model.log={folder}/NAME-${{run.seed}}-${{oc.env:TRIDENT_ATTEMPT}}"
+    seen = f"module.model.log={folder}/NAME-${{run.seed}}"
     with Cluster.up() as cluster:
         cli = Cli(project, lambda argv, cwd: cluster.command(*argv, cwd=cwd))
         here = Cli(project)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from slurm_cluster import until
+from support import ONE_EPOCH, PROJECT
 from typed import SLURM, Cli
 
 
@@ -67,3 +73,50 @@ def test_a_log_is_followed_into_the_next_attempt(cli, login):
     rest, _ = following.communicate(timeout=90)
     assert "--- attempt 1\nrank 1 says hello\n" in rest
     assert following.returncode == 0 and running.states("s") == ["COMPLETED"]
+
+
+@pytest.fixture
+def toys(login, shared) -> Cli:
+    """A project whose members start what a file says; see `beside.py`."""
+    shutil.copytree(PROJECT, shared / "project")
+    callbacks = Path(__file__).parents[1] / "launch" / "beside.py"
+    shutil.copy(callbacks, shared / "project" / "toyproject")
+    return Cli(shared / "project", lambda argv, cwd: login.command(*argv, cwd=cwd))
+
+
+def ordinary(shared: Path, name: str) -> list[str]:
+    told = f"{{_target_: toyproject.beside.Environment, path: {shared}/{name}.environ}}"
+    where = (f"hydra.run.dir={shared}/{name}", f"+callbacks.environment={told}")
+    return [sys.executable, "-m", "trident.run", *ONE_EPOCH, *where]
+
+
+def is_ordinary(shared: Path, name: str) -> None:
+    record = json.loads((shared / name / "result.json").read_text())
+    assert record["state"] == "completed"
+    assert record["ranks"] == {"world_size": 1, "source": "lightning"}
+    environ = json.loads((shared / f"{name}.environ").read_text())
+    assert not {"RANK", "WANDB_RUN_ID", "TRIDENT_MEMBER_DIR"} & set(environ)
+    assert "SLURM_JOB_ID" in environ
+
+
+def test_runs_beside_a_member_of_two_ranks_are_ordinary(toys: Cli, shared: Path) -> None:
+    """Both what each of its ranks starts and what is typed in `attach`, which SLURM gives variables of its own."""
+    child = f"{shlex.join(ordinary(shared, 'child-@'))}; touch {shared}/holds-@"
+    wait = f"until [ -e {shared}/go ]; do sleep 0.1; done"
+    (shared / "plan.json").write_text(json.dumps(["sh", "-c", f"{child}; {wait}"]))
+    starts = f"+callbacks.starts={{_target_: toyproject.beside.Starts, plan: {shared}/plan.json}}"
+    words = ["hydra/launcher=trident_slurm", "hydra.launcher.nodes=2", "trainer.max_epochs=2"]
+    words += ["hydra.launcher.tasks_per_node=1", "hydra.launcher.mem_gb=3.5"]
+    toys("submit", "--name", "s", *words, starts)
+    until(lambda: all((shared / f"holds-{rank}").exists() for rank in range(2)), 300)
+    for rank in range(2):
+        is_ordinary(shared, f"child-{rank}")
+    typed = f"cd {shlex.quote(str(toys.directory))} && {shlex.join(ordinary(shared, 'typed'))}"
+    toys("attach", "s", "0", "--rank", "1", "--", "sh", "-c", typed)
+    is_ordinary(shared, "typed")
+    (shared / "go").touch()
+    toys.until("s", lambda members: members[0]["state"] in ("COMPLETED", "FAILED"), 120)
+    assert toys.states("s") == ["COMPLETED"]
+    assert json.loads((shared / "told-0").read_text())["untouched"]
+    member = toys.sweep("s") / "members" / "0000" / "attempts" / "0" / "result.json"
+    assert json.loads(member.read_text())["ranks"]["world_size"] == 2

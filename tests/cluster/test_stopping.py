@@ -10,7 +10,7 @@ from itertools import chain
 import pytest
 from campaign import weights
 from slurm_cluster import until
-from support import PROJECT, finish, start
+from support import PROJECT, finish, member_variables, start
 from typed import SLURM, Cli
 
 TWO = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1")
@@ -37,11 +37,7 @@ RUN = (
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights' hash of the run that both others are, on two ranks of this machine."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    where = {
-        "TRIDENT_MEMBER_DIR": str(folder),
-        "TRIDENT_ATTEMPT": "0",
-        "TRIDENT_ATTEMPT_DIR": str(folder / "attempts" / "0"),
-    }
+    where = member_variables(folder, 0)
     (folder / "attempts" / "0").mkdir(parents=True)
     argv = ["-m", "trident.run", f"hydra.run.dir={folder}", *RUN]
     codes, said = finish(start(argv, world_size=2, warm=True, OMP_NUM_THREADS="1", **where))

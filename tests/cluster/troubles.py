@@ -9,9 +9,13 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
+from trident.callbacks import Journal
+
 
 class Troubles(Callback):
     """Does what ``FOLDER/SEED`` says, if it is there: ``slow SECONDS ATTEMPTS``, ``raise``, ``eat MEGABYTES``.
+
+    Tells the model to log what each attempt reads on its own.
 
     Args:
         folder: where the files are.
@@ -22,10 +26,15 @@ class Troubles(Callback):
     def __init__(self, folder: str, seed: int, step: int) -> None:
         self.order, self.step = Path(folder) / str(seed), step
         self.hoard = bytearray()
+        self.attempt = 0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.attempt = next(c.attempt for c in trainer.callbacks if isinstance(c, Journal))
+        pl_module.model.log = f"{pl_module.model.log}-{self.attempt}"
 
     def on_train_batch_start(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
         words = self.order.read_text().split() if self.order.exists() else ["calm"]
-        if words[0] == "slow" and int(os.environ["TRIDENT_ATTEMPT"]) < int(words[2]):
+        if words[0] == "slow" and self.attempt < int(words[2]):
             time.sleep(float(words[1]))
         if trainer.global_step < self.step:
             return

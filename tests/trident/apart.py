@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+from support import claim_for, member_variables
 
 import trident.run
 
-member = f"{os.environ['APART']}{os.environ['RANK']}"
-os.environ.update(TRIDENT_MEMBER_DIR=member, TRIDENT_ATTEMPT_DIR=f"{member}/attempts/1")
+folder = Path(f"{os.environ['APART']}{os.environ['RANK']}")
+os.environ.update(member_variables(folder, 1))
+claim_for(os.environ, os.getppid())
 trident.run.main()

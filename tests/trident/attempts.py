@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from support import finish, start
+from support import finish, member_variables, start
 
 
 def trained_on(*traces: Path) -> list[Counter[int]]:
@@ -32,12 +32,6 @@ def attempt_of(folder: Path, number: int, size: int, trace: str, *more: str) -> 
 
 def begun(folder: Path, number: int, size: int, *words: str) -> list[Any]:
     """The ranks of an attempt."""
-    place = folder / "run" / "attempts" / str(number)
-    place.mkdir(parents=True)
-    environment = {
-        "TRIDENT_MEMBER_DIR": f"{folder}/run",
-        "TRIDENT_ATTEMPT": str(number),
-        "TRIDENT_ATTEMPT_DIR": str(place),
-    }
+    (folder / "run" / "attempts" / str(number)).mkdir(parents=True)
     argv = ["-m", "trident.run", f"hydra.run.dir={folder}/run", *words]
-    return start(argv, world_size=size, warm=True, **environment)
+    return start(argv, world_size=size, warm=True, **member_variables(folder / "run", number))

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from support import call, sharded
+from support import call, member_variables, sharded
 
 from trident.protocol.records import STOPPED
 
@@ -157,8 +157,7 @@ def attempt(name: str, overrides: tuple[str, ...], number: int, trace: str) -> P
     folder = ROOT / name
     place = folder / "attempts" / str(number)
     place.mkdir(parents=True, exist_ok=True)
-    os.environ["TRIDENT_MEMBER_DIR"] = str(folder)
-    os.environ.update(TRIDENT_ATTEMPT=str(number), TRIDENT_ATTEMPT_DIR=str(place))
+    os.environ.update(member_variables(folder, number))
     where = f"path: {ROOT}/{name}.trace, {trace}"
     traced = f"+callbacks.trace={{_target_: toyproject.trace.Trace, {where}}}"
     if code := call(folder, *COMMON, *overrides, traced):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 
 import trident.run
+from trident.protocol.member import MemberContext, claim
+from trident.protocol.processes import identity
 from trident.protocol.ranks import VARIABLES, Ranks
 from trident.protocol.records import RESULT, read_json
 
@@ -196,6 +198,21 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PATH": active} | extra
 
 
+def member_variables(folder: Path, attempt: int, place: Path | None = None) -> dict[str, str]:
+    """The variables of a member in `folder`: given to `start` or `call`, they make its processes ranks of it."""
+    place = place or folder / "attempts" / str(attempt)
+    return MemberContext(
+        sweep=folder.parent, index=0, directory=folder, attempt=attempt, attempt_directory=place
+    ).environment()
+
+
+def claim_for(env: Mapping[str, str], parent: int) -> None:
+    """Do what a worker does before it starts a rank: a process with this environment is the child of `parent`."""
+    if (context := MemberContext.read(env)) is not None:
+        (context.attempt_directory / "ranks").mkdir(parents=True, exist_ok=True)
+        claim(context.attempt_directory, int(env.get("RANK", "0")), identity(parent))
+
+
 class Forked:
     """What `subprocess.Popen` is to a test, forked from a process that has imported the engine and no more."""
 
@@ -231,6 +248,7 @@ def _become(argv: list[str], cwd: Path, env: dict[str, str], said: str) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as in a process of a shell's
     os.environ.clear()
     os.environ.update(env)
+    claim_for(env, os.getppid())
     os.chdir(cwd)
     log = os.open(said, os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
@@ -272,6 +290,7 @@ def start(
         if warm:
             processes.append(Forked(argv, project, env))
             continue
+        claim_for(env, os.getpid())
         process = subprocess.Popen(
             [sys.executable, *argv],
             cwd=project,
@@ -313,6 +332,7 @@ def result(directory: Path) -> dict:
 
 def call(directory: Path, *overrides: str, project: Path = PROJECT) -> int:
     """The same in this process, which has the engine imported already; returns the exit code."""
+    claim_for(os.environ, os.getppid())
     before = sys.argv, Path.cwd(), sys.path[:]
     sys.argv = ["trident", f"hydra.run.dir={directory}", *overrides]
     os.chdir(project)

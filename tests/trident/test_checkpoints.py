@@ -173,7 +173,7 @@ def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
         (tmp_path / f"run{rank}" / "attempts" / "1").mkdir(parents=True)
     shutil.copy(tmp_path / "run" / RESUME, tmp_path / "run0")
     argv = [str(HERE / "apart.py"), f"hydra.run.dir={tmp_path}/run"]
-    ranks = start(argv, world_size=2, warm=True, APART=f"{tmp_path}/run", TRIDENT_ATTEMPT="1")
+    ranks = start(argv, world_size=2, warm=True, APART=f"{tmp_path}/run")
     codes, said = finish(ranks)
     assert all(codes)
     path = json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]

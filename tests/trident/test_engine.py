@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support import call, result
+from support import call, member_variables, result
 
 from trident.engine import instantiate_objects
 from trident.protocol.records import METRICS, read_metrics
@@ -285,8 +285,8 @@ def test_what_no_metric_reads_is_not_gathered(overrides, expected, tmp_path, mon
 
 
 def test_an_attempt_has_its_own_record(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRIDENT_ATTEMPT", "2")
-    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path / "attempts/2"))
+    for name, value in member_variables(tmp_path, 2).items():
+        monkeypatch.setenv(name, value)
     assert call(tmp_path, *BARE) == 0
     assert result(tmp_path / "attempts/2")["state"] == "completed"
     assert not (tmp_path / "result.json").exists()

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from support import PROJECT, environment, finish, result, start
+from support import PROJECT, environment, finish, member_variables, result, start
 
 from trident.cli.run import QUIET, arguments
 from trident.protocol.project import git_state
@@ -109,9 +109,9 @@ def test_a_run_that_is_terminated_fails(tmp_path):
 
 def test_a_member_that_is_told_twice_stops_to_go_on(tmp_path):
     """As a preemption tells it: by the scheduler, and by the launcher that passes it on."""
-    member = {"TRIDENT_MEMBER_DIR": str(tmp_path), "TRIDENT_ATTEMPT_DIR": str(tmp_path)}
+    variables = member_variables(tmp_path, 0, tmp_path)
     overrides = ["trainer.max_epochs=100000", "+module.model.delay=1"]
-    (process,) = start(["-m", "trident.run", f"hydra.run.dir={tmp_path}", *overrides], **member)
+    (process,) = start(["-m", "trident.run", f"hydra.run.dir={tmp_path}", *overrides], **variables)
     until = time.monotonic() + 90
     while not (tmp_path / METRICS).exists():
         assert process.poll() is None, process.communicate()[0]

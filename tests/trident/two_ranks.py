@@ -144,7 +144,7 @@ RUNS = {
     "bad": [*BARE, f"+spec.evaluation.metrics.bad.metric={FAILING}"],
 }
 
-ONE_TASK_A_NODE = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "NODE_RANK": os.environ["RANK"]}
+ONE_TASK_A_NODE = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": os.environ["RANK"]}
 TWO_TASKS_ON_A_NODE = {name: os.environ[name] for name in ONE_TASK_A_NODE}
 NODES = {"by_node", "by_node_stream", "by_node_then_step"}
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from trident.protocol.pipes import discard_stdout
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from trident.protocol.member import MemberContext
+
+__all__ = ["main", "main_of_module"]
 
 HELP = ("-h", "--help")
 
@@ -106,7 +110,7 @@ def run(context: click.Context) -> int:
     """Fit and test; the word `run` may be left out."""
     from trident.cli import run as verb
 
-    return verb.start(context.args)
+    return verb.start(context.args, member=context.obj)
 
 
 @trident.command(**VERB)
@@ -131,9 +135,39 @@ def shards(context: click.Context, ranks: str | None, as_json: bool) -> int:
 
 def main() -> None:
     """Run the command line. Returns after a success; otherwise exits with 1 or, for wrong usage, 2."""
+    _main()
+
+
+def main_of_module() -> None:
+    """The same for ``python -m trident.run``, as members of sweeps are started.
+
+    A member's process ends without torch's teardown once its work is done. torch's threads can abort a process of
+    several ranks on the way out ("terminate called without an active exception"), after the result is written, and
+    the member would count as failed.
+    """
+    if _main() is None:
+        return
+    import logging
+
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _main() -> MemberContext | None:
+    """Returns the member that this process is a rank of."""
+    from trident.protocol.member import enter
+    from trident.protocol.ranks import RanksError
+
+    member = None
     try:
-        code = _answer(sys.argv[1:])
+        member = enter(os.environ)
+        code = _answer(sys.argv[1:], member)
         sys.stdout.flush()
+    except RanksError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 2
     except click.ClickException as error:
         text = error.format_message().removesuffix(".")
         sys.stderr.write(f"error: {text[:1].lower()}{text[1:]}\n")
@@ -143,12 +177,13 @@ def main() -> None:
         code = 0
     if code:
         sys.exit(code)
+    return member
 
 
-def _answer(words: list[str]) -> int:
+def _answer(words: list[str], member: MemberContext | None) -> int:
     _complete_without_verb(words)
     try:
-        with trident.make_context("trident", words) as context:
+        with trident.make_context("trident", words, obj=member) as context:
             return int(trident.invoke(context) or 0)
     except click.exceptions.Exit as end:  # --help and --version
         return end.exit_code

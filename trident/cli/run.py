@@ -28,6 +28,7 @@ from trident.config.locate import locate
 from trident.config.schema import check
 from trident.errors import ConfigError
 from trident.output.result import Result, output_directory, recorded
+from trident.protocol.member import MARK, MemberContext, disown, mark
 from trident.protocol.project import CONFIG_NAME, config_path
 from trident.protocol.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
 from trident.utils.signals import STOP
@@ -43,12 +44,18 @@ PRINTS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
 
 
-def start(words: Sequence[str], answer: Callable[[DictConfig], int | None] | None = None) -> int:
+def start(
+    words: Sequence[str],
+    answer: Callable[[DictConfig], int | None] | None = None,
+    *,
+    member: MemberContext | None = None,
+) -> int:
     """Compose a config from Hydra's flags and overrides, and run it, or a sweep of it with ``-m``.
 
     Args:
         words: the command line without the verb.
         answer: what is done with the config in place of a run; returns an exit code.
+        member: the member of a sweep that this process is a rank of.
     """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not see the project's `src`; `python -m` does.
@@ -64,7 +71,8 @@ def start(words: Sequence[str], answer: Callable[[DictConfig], int | None] | Non
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
     if answer is None:
-        run_(task)()
+        # By its name where it can be: launchers of Hydra's pickle what they are to run elsewhere.
+        run_(task if member is None else lambda cfg: task(cfg, member))()
         return 0
     code: list[int | None] = []
     try:
@@ -106,10 +114,12 @@ def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
     return argv[at]
 
 
-def task(cfg: DictConfig) -> float | None:
+def task(cfg: DictConfig, member: MemberContext | None = None) -> float | None:
     """What Hydra calls: one run. Returns its score, for sweepers that optimize."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        member = None  # an attempt is one run, and these may be in other processes
     try:
-        return _recorded_run(cfg)
+        return _recorded_run(cfg, member)
     except Exception as error:
         wrong = _user_error(error)
         if wrong is None or HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -124,14 +134,18 @@ def fail(error: Exception, stream: TextIO) -> int:
     return 2
 
 
-def _recorded_run(cfg: DictConfig) -> float | None:
+def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None:
+    disown(os.environ)  # where another launcher has started this process, `main` did not
     ranks = detect(os.environ)
     result = _begin(cfg, ranks)
     directory = Path(HydraConfig.get().runtime.output_dir)
     writes = is_main_process(os.environ)
-    path = output_directory(directory, os.environ) if writes else None
-    goes_on = "TRIDENT_MEMBER_DIR" in os.environ
-    with STOP.installed(goes_on=goes_on), recorded(result, path), _wired(ranks):
+    path = output_directory(directory, member) if writes else None
+    with (
+        STOP.installed(goes_on=member is not None),
+        recorded(result, path),
+        _wired(ranks, member),
+    ):
         check(cfg, locate)
         _quieten(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:
@@ -142,7 +156,7 @@ def _recorded_run(cfg: DictConfig) -> float | None:
             engine = importlib.import_module("trident.engine")
             _speak_once()
             _import_targets(OmegaConf.to_container(cfg, resolve=False))
-        score: float | None = engine.run(cfg, result)
+        score: float | None = engine.run(cfg, result, member)
         return score
 
 
@@ -177,10 +191,11 @@ def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
 
 
 @contextmanager
-def _wired(ranks: Ranks | None) -> Iterator[None]:
-    """torch's rank variables for the time of a run; afterwards, those from before."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+def _wired(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
+    """torch's rank variables for the time of a run, for this process alone; afterwards, those from before."""
+    before = {name: os.environ.get(name) for name in (*VARIABLES, MARK)}
     os.environ.update(ranks.environment() if ranks else {})
+    mark(os.environ, member=member is not None)
     try:
         yield
     finally:

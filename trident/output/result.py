@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.member import MemberContext
 from trident.protocol.project import git_state
 from trident.protocol.ranks import Ranks
 from trident.protocol.records import RESULT, write_json
@@ -101,9 +102,9 @@ def recorded(result: Result, path: Path | None) -> Iterator[None]:
     _write(result, path, None)
 
 
-def output_directory(run_directory: Path, environ: Mapping[str, str]) -> Path:
+def output_directory(run_directory: Path, member: MemberContext | None) -> Path:
     """Where the record goes: a member's attempt has a directory of its own."""
-    return Path(environ.get("TRIDENT_ATTEMPT_DIR") or run_directory)
+    return run_directory if member is None else member.attempt_directory
 
 
 def _write(result: Result, path: Path | None, error: BaseException | None) -> None:

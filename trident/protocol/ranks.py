@@ -15,9 +15,11 @@ from dataclasses import dataclass
 __all__ = [
     "BY_NODE",
     "PORTS",
+    "TASK_VARIABLES",
     "VARIABLES",
     "Ranks",
     "RanksError",
+    "TaskVariables",
     "detect",
     "expand_hosts",
     "is_main_process",
@@ -37,6 +39,47 @@ VARIABLES = (
     "MASTER_PORT",
 )
 """What :meth:`Ranks.environment` sets; whoever starts a new run drops these from what it inherited."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVariables:
+    """Variables by which one program says which of its tasks a process is. They hold together, or not at all."""
+
+    names: tuple[str, ...]
+    of_job: tuple[str, ...] = ()
+    """Those that say which job the task is of: they are true for whatever the task starts."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.of_job, *self.names)
+
+
+TASK_VARIABLES = (
+    TaskVariables((*VARIABLES, "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE")),
+    TaskVariables(
+        (
+            "SLURM_STEP_ID",
+            "SLURM_STEPID",
+            "SLURM_STEP_NUM_TASKS",
+            "SLURM_STEP_TASKS_PER_NODE",
+            "SLURM_STEP_NODELIST",
+            "SLURM_PROCID",
+            "SLURM_LOCALID",
+            "SLURM_NODEID",
+        ),
+        of_job=("SLURM_JOB_ID",),
+    ),
+    TaskVariables(
+        (
+            "SUBMITIT_LOCAL_GLOBALID",
+            "SUBMITIT_LOCAL_LOCALID",
+            "SUBMITIT_LOCAL_NTASKS",
+            "SUBMITIT_LOCAL_JOB_ID",
+        ),
+        of_job=("SUBMITIT_EXECUTOR",),
+    ),
+)
+"""By which ranks find each other, one entry for each program that sets them."""
 
 BY_NODE = "NODE_RANK is the rank only with one process a node"
 """To who splits data by it."""
@@ -149,7 +192,8 @@ def _from_torch(environ: Mapping[str, str]) -> Ranks:
     rank = _number(environ, "RANK")
     local_world_size = _number(environ, "LOCAL_WORLD_SIZE", 1)
     node_rank = rank // local_world_size if local_world_size else 0
-    for name in ("NODE_RANK", "GROUP_RANK"):
+    # torchrun sets the second alone: the first may be that of a run that surrounds it.
+    for name in ("GROUP_RANK", "NODE_RANK"):
         if name in environ:
             node_rank = _number(environ, name)
             break

@@ -21,6 +21,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from trident.core.safe_globals import Stored
+from trident.protocol.member import MemberContext
 from trident.protocol.records import RESUME, read_json, write_atomic, write_json
 from trident.utils.logging import get_logger
 
@@ -41,12 +42,11 @@ class ResumeDir:
     number: int
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> ResumeDir | None:
+    def of(cls, member: MemberContext | None) -> ResumeDir | None:
         """None for a run that nobody starts again."""
-        if "TRIDENT_MEMBER_DIR" not in environ or "TRIDENT_ATTEMPT_DIR" not in environ:
+        if member is None:
             return None
-        member, attempt = environ["TRIDENT_MEMBER_DIR"], environ["TRIDENT_ATTEMPT_DIR"]
-        return cls(Path(member), Path(attempt), int(environ.get("TRIDENT_ATTEMPT", "0")))
+        return cls(member.directory, member.attempt_directory, member.attempt)
 
     def latest(self) -> Mapping[str, Any] | None:
         """What an earlier attempt left: its checkpoint, and whether training was over; None at the first.

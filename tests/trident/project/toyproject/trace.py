@@ -24,6 +24,7 @@ from torchmetrics import SumMetric
 import trident.resume.consensus
 from toyproject.toy import Toy
 from trident import TridentDataModule, TridentModule
+from trident.callbacks import Journal
 from trident.protocol.records import RESUME
 from trident.utils.enums import Split
 from trident.utils.signals import STOP
@@ -73,11 +74,11 @@ class Trace(Callback):
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         if not self.in_validation:
             self.ask(trainer, done + 1)
-        killed = int(os.environ.get("TRIDENT_ATTEMPT", "0"))
+        killed = next(c.attempt for c in trainer.callbacks if isinstance(c, Journal))
         if killed < len(self.kill_after) and done + 1 == self.kill_after[killed]:
             from support import until_step  # only for those who are killed: others begin without it
 
-            until_step(Path(os.environ["TRIDENT_MEMBER_DIR"]) / RESUME, trainer.global_step - 2)
+            until_step(Path(trainer.default_root_dir) / RESUME, trainer.global_step - 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def ask(self, trainer, done: int) -> None:

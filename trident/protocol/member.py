@@ -1,0 +1,171 @@
+"""Who this process is: a rank of a sweep's member, or an ordinary run. The one module that knows TRIDENT_* variables.
+
+The launcher's worker starts the process of a rank. It gives it the variables of :class:`MemberContext`, after it has
+left a record of itself in the attempt's directory. Whatever a process starts inherits its variables, so they prove
+nothing by themselves: a process is a member's rank only if its parent is the worker that the record names.
+
+Rank variables cannot be taken away, since libraries read them. :func:`mark` writes down whose they are, and
+:func:`disown` drops them in any other process.
+
+Only the standard library is imported here, so that the launcher can use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trident.protocol.processes import identity
+from trident.protocol.ranks import TASK_VARIABLES, detect
+from trident.protocol.records import read_json, write_exclusive
+
+__all__ = [
+    "ATTEMPT",
+    "CODE",
+    "MARK",
+    "MEETING",
+    "NAMES",
+    "PLAN_FILE",
+    "WANDB",
+    "MemberContext",
+    "claim",
+    "disown",
+    "enter",
+    "mark",
+]
+
+SWEEP, MEMBER, MEMBER_DIR = "TRIDENT_SWEEP_DIR", "TRIDENT_MEMBER", "TRIDENT_MEMBER_DIR"
+ATTEMPT, ATTEMPT_DIR = "TRIDENT_ATTEMPT", "TRIDENT_ATTEMPT_DIR"
+CONTEXT = (SWEEP, MEMBER, MEMBER_DIR, ATTEMPT, ATTEMPT_DIR)
+"""What a worker gives to the process of a rank, which an app other than the engine may read as well."""
+
+CODE, MEETING = "TRIDENT_CODE", "TRIDENT_MEETING"
+"""What a worker is given besides: which frozen code it runs, and where the ranks meet."""
+
+MARK = "TRIDENT_RANKS_OF"
+"""Whose the rank variables of this environment are: a process, and the values that it had."""
+
+PLAN_FILE = "TRIDENT_PLAN_FILE"
+"""Where an app that is asked for the points of a sweep writes them."""
+
+NAMES = (*CONTEXT, CODE, MEETING, MARK)
+"""What whoever starts a new run drops from the environment that it inherited."""
+
+WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
+"""By which all attempts of a member are one run of W&B. No other run may write to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberContext:
+    """An attempt of a sweep's member, as one of its ranks knows it."""
+
+    sweep: Path
+    index: int
+    directory: Path
+    """The member's: what all of its attempts share."""
+    attempt: int
+    attempt_directory: Path
+
+    def environment(self) -> dict[str, str]:
+        values = (self.sweep, self.index, self.directory, self.attempt, self.attempt_directory)
+        return {name: str(value) for name, value in zip(CONTEXT, values, strict=True)}
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> MemberContext | None:
+        """What the variables say, proved or not; None unless all of them are there and can be read."""
+        if not all(environ.get(name) for name in CONTEXT):
+            return None
+        if not (environ[MEMBER].isdecimal() and environ[ATTEMPT].isdecimal()):
+            return None
+        return cls(
+            sweep=Path(environ[SWEEP]),
+            index=int(environ[MEMBER]),
+            directory=Path(environ[MEMBER_DIR]),
+            attempt=int(environ[ATTEMPT]),
+            attempt_directory=Path(environ[ATTEMPT_DIR]),
+        )
+
+
+def claim(attempt_directory: Path, rank: int, process: str) -> str | None:
+    """Make `process` the worker of a rank. Returns None, or the process that was it before and stays it."""
+    path = _worker_record(attempt_directory, rank)
+    if write_exclusive(path, {"process": process, "since": time.time()}):
+        return None
+    return str((read_json(path) or {}).get("process"))
+
+
+def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
+    """The member that this process is a rank of, or None for an ordinary run. To be called once, before anything else.
+
+    Afterwards `environ` holds nothing by which a process that this one starts could take itself for the member.
+
+    Raises:
+        RanksError: the rank variables cannot be read.
+    """
+    disown(environ)
+    context = MemberContext.read(environ)
+    for name in CONTEXT:
+        environ.pop(name, None)
+    if context is not None and not _is_ours(context, environ):
+        context = None
+    mark(environ, member=context is not None)
+    return context
+
+
+def _is_ours(context: MemberContext, environ: Mapping[str, str]) -> bool:
+    """Whether the attempt's own record says that this process's parent is the worker of this rank."""
+    ranks = detect(environ)
+    try:
+        record: Any = read_json(
+            _worker_record(context.attempt_directory, ranks.rank if ranks else 0)
+        )
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("process") == identity(os.getppid())
+
+
+def _worker_record(attempt_directory: Path, rank: int) -> Path:
+    return attempt_directory / "ranks" / f"worker-{rank:04d}.json"
+
+
+def mark(environ: MutableMapping[str, str], *, member: bool) -> None:
+    """Write down that the rank variables in `environ` are this process's, and a member's W&B run as well."""
+    names = [name for group in TASK_VARIABLES for name in group.all]
+    names += WANDB if member else ()
+    mine = {name: environ[name] for name in names if name in environ}
+    environ.pop(MARK, None)
+    if mine:
+        environ[MARK] = json.dumps({"process": identity(os.getpid()), "variables": mine})
+
+
+def disown(environ: MutableMapping[str, str]) -> None:
+    """Drop the rank variables, and the W&B run, that were marked as those of another process.
+
+    Variables that somebody has set since, as torchrun or srun do for the processes that they start, stay.
+    """
+    marked = _marked(environ.get(MARK))
+    if marked is None or marked["process"] == identity(os.getpid()):
+        return
+    del environ[MARK]
+    theirs: Mapping[str, str] = marked["variables"]
+    for group in TASK_VARIABLES:
+        if all(environ.get(name) == theirs.get(name) for name in group.all):
+            for name in group.names:
+                environ.pop(name, None)
+    for name in WANDB:
+        if name in theirs and environ.get(name) == theirs[name]:
+            del environ[name]
+
+
+def _marked(text: str | None) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text or "null")
+    except ValueError:
+        return None
+    sound = isinstance(record, dict) and isinstance(record.get("variables"), dict)
+    return record if sound and "process" in record else None

@@ -1,0 +1,45 @@
+"""Processes of a machine, named so that a reused pid is never taken for the process that had it before."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+__all__ = ["GONE", "identity"]
+
+GONE = "gone"
+"""The start of a process that had ended before it was named."""
+
+
+def identity(pid: int) -> str:
+    """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
+    except ProcessLookupError:
+        return None
+    # The name of the program, in parentheses before it, may hold spaces and parentheses.
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else rest[18]
+
+
+def _start_time_by_ps(pid: int) -> str | None:
+    try:
+        shown = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env={**os.environ, "LC_ALL": "C"},
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return shown.strip().replace(" ", "-").replace(":", ".") or None
