@@ -18,7 +18,6 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
@@ -41,6 +40,11 @@ from trident.protocol.records import lower_is_better
 from trident.resume.callback import MINUTES, Resumable
 from trident.resume.checkpoints import ResumeDir
 from trident.trainer.environment import cluster_environment, trainer_size
+from trident.trainer.internals.lightning import (
+    allow_unused_parameters,
+    splits_data,
+    starts_processes,
+)
 from trident.trainer.logged_values import known_metrics
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -203,7 +207,7 @@ def _keep_order_of_sums(trainer: pl.Trainer) -> None:
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and trainer.world_size > 2:
-        strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+        allow_unused_parameters(strategy)
 
 
 def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
@@ -254,8 +258,7 @@ def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:
 
 def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
     multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    launcher = trainer.strategy.launcher
-    if multirun and isinstance(launcher, _SubprocessScriptLauncher) and detect(os.environ) is None:
+    if multirun and starts_processes(trainer) and detect(os.environ) is None:
         raise ConfigError(
             f"trainer.devices asks for {trainer.world_size} processes, and Lightning would start "
             "each as the whole sweep again\n"
@@ -357,7 +360,7 @@ def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> N
 
 def _warn_of_whole_data(datamodule: Any, trainer: pl.Trainer) -> None:
     """Whether another datamodule splits its data cannot be seen from here."""
-    samples = trainer._accelerator_connector.use_distributed_sampler
+    samples = splits_data(trainer)
     if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not samples:
         log.warning(
             f"each of {trainer.world_size} ranks reads all data, unless "

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from trident.core.safe_globals import readable, require_readable
+from trident.trainer.internals.lightning import save_last, step_of_last_save
 from trident.trainer.restart import as_it_saves, keeps_last
 
 __all__ = ["AtEnd", "Readable"]
@@ -102,7 +103,7 @@ class AtEnd(Callback):
         trainer.strategy.barrier("last")
         self._saves = True
         try:
-            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+            save_last(callback, trainer)
         finally:
             callback.save_last, self._saves = kind, False
 
@@ -116,4 +117,4 @@ class AtEnd(Callback):
 def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:
     """Whether what is linked to was saved after the last step."""
     linked = callback.save_last == "link" and bool(callback.last_model_path)
-    return linked and callback._last_global_step_saved == trainer.global_step
+    return linked and step_of_last_save(callback) == trainer.global_step

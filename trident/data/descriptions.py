@@ -16,6 +16,7 @@ from trident.data.sharding import (
     RankStride,
     is_iterable,
 )
+from trident.trainer.internals.datasets import fingerprint
 
 __all__ = ["Description", "Split", "describe"]
 
@@ -106,7 +107,7 @@ def describe(
         part=part,
         kind="stream" if stream else "map" if known else "other",
         length=len(dataset) if hasattr(dataset, "__len__") and not is_iterable(dataset) else None,
-        fingerprint=str(getattr(dataset, "_fingerprint", "")),
+        fingerprint=fingerprint(dataset) or "",
         probe=_probe(dataset),
         stages=tuple(type(stage).__name__ for stage in stages),
         splits=tuple(found),
@@ -185,7 +186,7 @@ def _seeds_of(sampler: Any) -> tuple[str, ...]:
 
 def _probe(dataset: Any) -> str:
     """Of the first, the middle and the last row of a table of `datasets`; of nothing else, which may draw."""
-    if not hasattr(dataset, "_fingerprint") or not hasattr(dataset, "with_format"):
+    if fingerprint(dataset) is None or not hasattr(dataset, "with_format"):
         return ""
     if hf.is_iterable(dataset) or not len(dataset):
         return ""

@@ -29,6 +29,7 @@ from trident.resume.checkpoints import Checkpoints, ResumeDir
 from trident.resume.consensus import Agreement
 from trident.resume.other_data import ExternalDataLoaders
 from trident.trainer import logged_values as logged
+from trident.trainer.internals.lightning import limit_by_epochs
 from trident.trainer.restart import (
     Behind,
     as_it_saves,
@@ -147,7 +148,7 @@ class Resumable(Checkpoint):
         keep_folders(trainer, checkpoint)
         keep_last(trainer, self.place.member, checkpoint["callbacks"])
         # With `max_steps` Lightning would take a finished epoch for one to be ended again.
-        trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
+        limit_by_epochs(trainer)
         before, now = len(held["by_rank"]), trainer.world_size
         mine = held["by_rank"][trainer.global_rank if before == now else 0]
         self._began = {"steps": held["steps"], "ranks": before, **mine["dealt"]}
@@ -306,7 +307,7 @@ class Resumable(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._goes_on:
             # Lightning leaves out a plateau's step in the epoch that it goes on in, for want of what was logged.
-            trainer.fit_loop._restarting = False
+            trainer.fit_loop.restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved_at)
         self._next = self._agreement.ask(trainer, is_cheap)
 

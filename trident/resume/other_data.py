@@ -23,6 +23,7 @@ from trident.data.rng import Replayed, ScopedRNG
 from trident.data.sharding import Part, run_seed
 from trident.errors import ConfigError
 from trident.protocol.text import counted
+from trident.trainer.internals.lightning import combining_mode, forget_training_loaders
 
 __all__ = ["ExternalDataLoaders"]
 
@@ -70,7 +71,7 @@ class ExternalDataLoaders:
 
     def forget(self) -> None:
         """What was made to count a schedule's steps: it may have been begun, at the wrong place. Ahead of training."""
-        self._trainer.fit_loop._combined_loader = None
+        forget_training_loaders(self._trainer)
 
     def _setup_data(self) -> None:
         strategy, made = self._trainer.strategy, list[Any]()
@@ -103,8 +104,7 @@ class ExternalDataLoaders:
         return epoch_read(self._trainer)
 
     def _mode(self) -> Any:
-        loader: Any = self._trainer.fit_loop._combined_loader
-        return loader._mode
+        return combining_mode(self._trainer)
 
     def _rest(self, loaders: Sequence[Any], at: int, read: int) -> Iterator[Any]:
         """What is left of the epoch of one of them, when `read` batches of all were read."""

@@ -14,7 +14,13 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from lightning.pytorch.trainer import call
+
+from trident.trainer.internals.lightning import (
+    call_callbacks,
+    call_module,
+    uncount_batch_that_stepped,
+    values_for_file_names,
+)
 
 __all__ = [
     "Behind",
@@ -55,13 +61,13 @@ def begin_epoch_again(
         ]
         trainer.callbacks = again  # type: ignore[attr-defined]
         try:
-            call._call_callback_hooks(trainer, "on_train_epoch_start")
+            call_callbacks(trainer, "on_train_epoch_start")
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
         for one in again:
             if one.state_key in states:
                 one.load_state_dict(deepcopy(states[one.state_key]))
-        call._call_lightning_module_hook(trainer, "on_train_epoch_start")
+        call_module(trainer, "on_train_epoch_start")
         then()
 
     fit.on_advance_start = on_advance_start  # type: ignore[method-assign]
@@ -125,7 +131,7 @@ def keeps_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
 
 def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[str]) -> str:
     """What Lightning would call the first ``last`` in an empty folder."""
-    name, values = callback.CHECKPOINT_NAME_LAST, callback._monitor_candidates(trainer)
+    name, values = callback.CHECKPOINT_NAME_LAST, values_for_file_names(callback, trainer)
     path, version = callback.format_checkpoint_name(values, name), callback.STARTING_VERSION
     while path in taken:
         path = callback.format_checkpoint_name(values, name, ver=version)
@@ -147,4 +153,4 @@ def as_it_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
         count["completed"] -= 1
     if behind == "batch":
         batches["is_last_batch"] = False
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+        uncount_batch_that_stepped(loop)

@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from trident.trainer.internals.torch import set_last_rates
+
 __all__ = ["batches_per_epoch", "monitored", "rescale_schedules", "total_steps"]
 
 
@@ -48,7 +50,7 @@ def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None
         ]
         for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        scheduler._last_lr = rates
+        set_last_rates(scheduler, rates)
 
 
 def batches_per_epoch(trainer: Any) -> int | None:
