@@ -241,7 +241,7 @@ def _callbacks(
         minutes, steps = settings.get("resume_minutes"), settings.get("resume_steps")
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
-        callbacks = [resumable.ahead, *callbacks, resumable]
+        callbacks = [resumable.first, *callbacks, resumable]
     callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(ObjectiveMetric(name))

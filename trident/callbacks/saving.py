@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 
 from trident.core.safe_globals import readable, require_readable
 from trident.trainer.internals.lightning import save_last, step_of_last_save
-from trident.trainer.restart import as_it_saves, keeps_last
+from trident.trainer.restart import count_as_before, keeps_last
 
 __all__ = ["AtEnd", "Readable"]
 
@@ -81,7 +81,7 @@ class AtEnd(Callback):
     """Has each `ModelCheckpoint` with ``save_last`` save what training came to.
 
     Lightning writes ``last`` where it saves one of the best, and never again where none is better. This one comes
-    before other callbacks that do something at the end of training, such as to average weights: training goes on from
+    before other callbacks that do something at the end of training, such as to average weights: training continues from
     what there was at the end of its last epoch.
     """
 
@@ -111,7 +111,7 @@ class AtEnd(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._saves:
-            as_it_saves(checkpoint, "training")
+            count_as_before(checkpoint, "training")
 
 
 def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:

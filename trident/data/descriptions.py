@@ -39,12 +39,12 @@ class Description:
 
     Attributes:
         kind: ``other`` is what may split itself.
-        length: samples, before trident's own split and behind all others; None of a stream.
+        length: samples, before trident's own split and after all others; None of a stream.
         fingerprint: of `datasets`; equal only if the data is.
         probe: of some rows; different only if the data is.
         stages: what a stream is made of.
         splits: in the order in which they were made.
-        after: steps behind a split whose meaning depends on it.
+        after: steps that come after a split and whose meaning depends on it.
         shards: of a stream, before the split.
         own_shards: those that the rank reads whole.
         reads_all: whether it reads all and keeps its samples.

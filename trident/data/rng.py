@@ -53,7 +53,7 @@ def state(*, cuda: bool = False) -> State:
 
 
 def restore(found: State) -> None:
-    """Go back to what `state` has told."""
+    """Go back to what `state` returned."""
     version, internal, gauss = found["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     kind, keys, *rest = found["numpy"]

@@ -1,4 +1,4 @@
-"""What a run has logged so far, so that one that goes on within an epoch comes to the epoch's true means.
+"""What a run has logged so far, so that one that continues within an epoch comes to the epoch's true means.
 
 Lightning keeps it in memory only, and so does torchmetrics with the states of its objects; each rank has its own.
 """
@@ -69,7 +69,7 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
 def restore(
     held: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
 ) -> None:
-    """Go back to what `state` has told. To be called ahead of the first batch, or of the epoch."""
+    """Go back to what `state` returned. To be called before the first batch, or before the epoch."""
     set_last_values(trainer, _on(module.device, held["last"]))
     for name, told in held["metrics"].items():  # between epochs, those that outlive one
         if (metric := _metrics(module).get(name)) is not None:

@@ -31,7 +31,7 @@ def total_steps(trainer: Any) -> int | None:
 
 
 def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None:
-    """Have schedules over all `now` steps of a fit go on where the same share of `before` steps was taken.
+    """Have schedules over all `now` steps of a fit continue where the same share of `before` steps was taken.
 
     Of those that `functools.partial` makes of ``num_training_steps``, as transformers' are: that number is in no
     checkpoint. What a config fixes stays as it is.
