@@ -167,6 +167,42 @@ def test_no_eval_and_no_shell(path: Path) -> None:
     assert not [call for call in calls if any(keyword.arg == "shell" for keyword in call.keywords)]
 
 
+PRIVATE = r"_[a-z]\w*[a-z0-9]"
+"""A name that begins with an underscore; those that end with one, as `_target_`, are Hydra's words."""
+
+KNOWN_PRIVATE = {"os._exit"}
+"""Documented in spite of its name."""
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Private names of others in a file: imported, as attributes, and in strings."""
+    nodes = list(ast.walk(tree(path)))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    parts_of_words = {
+        id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values
+    }
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("trident"):
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from (found for found in names if re.fullmatch(PRIVATE, found))
+    attributes = (node for node in nodes if isinstance(node, ast.Attribute))
+    others = (node for node in attributes if ast.unparse(node.value) not in ("self", "cls"))
+    for node in others:
+        if re.fullmatch(PRIVATE, node.attr) and node.attr not in own:
+            yield ast.unparse(node)
+    constants = (node for node in nodes if isinstance(node, ast.Constant))
+    words = (str(node.value) for node in constants if id(node) not in parts_of_words)
+    yield from (word for word in words if re.fullmatch(PRIVATE, word))
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=name)
+def test_private_names_of_libraries_are_in_one_folder(path: Path) -> None:
+    # `tests/trident/trainer/test_internals.py` holds our classes to those of the classes that they extend.
+    if path.is_relative_to(ROOT / "trident" / "trainer" / "internals"):
+        return
+    assert not set(private_names(path)) - KNOWN_PRIVATE
+
+
 # -- one place that knows ----------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
@@ -42,6 +42,11 @@ from trident.protocol.records import lower_is_better
 from trident.resume.callback import MINUTES, Resumable
 from trident.resume.checkpoints import ResumeDir
 from trident.trainer.environment import cluster_environment, trainer_size
+from trident.trainer.internals.lightning import (
+    allow_unused_parameters,
+    splits_data,
+    starts_processes,
+)
 from trident.trainer.logged_values import known_metrics
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
@@ -54,7 +59,7 @@ log = get_logger(__name__)
 
 LOW_PRECISION = {torch.float16, torch.bfloat16}
 NOT_SO = ("The `srun` command is available", "Checkpoint directory .* exists and is not empty")
-"""Lightning's advice: ranks are wired already, and a run that goes on finds its checkpoints."""
+"""Lightning's advice: ranks are wired already, and a run that continues finds its checkpoints."""
 
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
@@ -89,58 +94,110 @@ def run(
     size = trainer_size(cfg.trainer, detect(os.environ))
     pl.seed_everything(settings.get("seed"), workers=True, verbose=False)
     with result.timed("data"):
-        datamodule: Any = instantiate(cfg.get("datamodule"))
-    if fits and isinstance(datamodule, TridentDataModule):
-        _require_training_data(datamodule)
-        evaluated = (one for one in Split if one is not Split.TRAIN)
-        datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
+        datamodule = _datamodule(cfg, fits=fits)
     module: pl.LightningModule = instantiate(cfg.module)
     attempt = member.attempt if member else 0
     trainer = _trainer(cfg, size, datamodule, place if fits else None, begins, attempt)
-    if fits:
-        _require_step_for(datamodule, module)
-    _warn_of_low_precision(module, trainer)
-    _warn_of_direction(trainer)
-    _warn_of_whole_data(datamodule, trainer)
-    result.world_size = trainer.world_size
-    known = hyperparameters(cfg, module) | global_batch_size(cfg, trainer.world_size)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(known)
-    data = {"model": module, "datamodule": datamodule}
+    built = Built(
+        cfg=cfg, trainer=trainer, module=module, datamodule=datamodule, fits=fits, result=result
+    )
+    _check(built)
+    _record(built)
     try:
         if fits:
-            with _stage("fit", trainer, datamodule, result):
-                if begins is None:
-                    trainer.fit(**data, ckpt_path=ckpt_path)
-                else:
-                    _go_on(trainer, data, begins)
-            for judge in _callbacks_of(trainer):
-                if isinstance(judge, ObjectiveMetric):
-                    result.metrics = judge.last | result.metrics | judge.of_the_best(trainer)
-            result.score = _score(settings.get("optimized_metric"), result.metrics)
+            _fit(built, begins, ckpt_path)
             ckpt_path = result.best
-        if _evaluates(cfg.trainer, Split.TEST, datamodule, module):
-            with _stage("test", trainer, datamodule, result):
-                trainer.test(**data, ckpt_path=ckpt_path, verbose=False)
-            print_metrics(Split.TEST.value, known_metrics(trainer))
-        if _evaluates(cfg.trainer, Split.PREDICT, datamodule, module):
-            with _stage("predict", trainer, datamodule, result):
-                trainer.predict(**data, ckpt_path=ckpt_path, return_predictions=False)
-            written = getattr(module, "predictions", {})
-            result.predictions = {name: str(path) for name, path in written.items()}
+        if built.evaluates(Split.TEST):
+            _test(built, ckpt_path)
+        if built.evaluates(Split.PREDICT):
+            _predict(built, ckpt_path)
     finally:
         _finish(trainer)
     return result.score
 
 
-def _go_on(trainer: pl.Trainer, data: Mapping[str, Any], begins: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The objects of a run."""
+
+    cfg: DictConfig
+    trainer: pl.Trainer
+    module: pl.LightningModule
+    datamodule: Any
+    fits: bool
+    result: Result
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the trainer's verbs take."""
+        return {"model": self.module, "datamodule": self.datamodule}
+
+    def evaluates(self, split: Split) -> bool:
+        return _evaluates(self.cfg.trainer, split, self.datamodule, self.module)
+
+
+def _datamodule(cfg: DictConfig, *, fits: bool) -> Any:
+    """The datamodule, which knows what will be evaluated after a fit."""
+    datamodule: Any = instantiate(cfg.get("datamodule"))
+    if fits and isinstance(datamodule, TridentDataModule):
+        _require_training_data(datamodule)
+        evaluated = (one for one in Split if one is not Split.TRAIN)
+        datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
+    return datamodule
+
+
+def _check(built: Built) -> None:
+    """Refuse, or warn of, what is seen when all objects are there."""
+    if built.fits:
+        _require_step_for(built.datamodule, built.module)
+    _warn_of_low_precision(built.module, built.trainer)
+    _warn_of_direction(built.trainer)
+    _warn_of_whole_data(built.datamodule, built.trainer)
+
+
+def _record(built: Built) -> None:
+    """Hand hyperparameters to the loggers."""
+    ranks = built.result.world_size = built.trainer.world_size
+    known = hyperparameters(built.cfg, built.module) | global_batch_size(built.cfg, ranks)
+    for logger in built.trainer.loggers:
+        logger.log_hyperparams(known)
+
+
+def _fit(built: Built, begins: Mapping[str, Any] | None, ckpt_path: str | None) -> None:
+    """Train, from where an earlier attempt stopped if there was one; then judge the run."""
+    trainer, result = built.trainer, built.result
+    with _stage("fit", trainer, built.datamodule, result):
+        if begins is None:
+            trainer.fit(**built.data, ckpt_path=ckpt_path)
+        else:
+            _continue_fit(trainer, built.data, begins)
+    for judge in _callbacks_of(trainer):
+        if isinstance(judge, ObjectiveMetric):
+            result.metrics = judge.last | result.metrics | judge.of_the_best(trainer)
+    settings = built.cfg.get("run") or {}
+    result.score = _score(settings.get("optimized_metric"), result.metrics)
+
+
+def _continue_fit(trainer: pl.Trainer, data: Mapping[str, Any], begins: Mapping[str, Any]) -> None:
     """Fit from where an earlier attempt stopped."""
     log.info(f"goes on at step {begins['step']} of attempt {begins['attempt']}")
-    if (
-        begins["over_after"] is not None
-    ):  # its callbacks had ended training, which no checkpoint holds
+    if begins["over_after"] is not None:
+        # Its callbacks had ended training, which no checkpoint holds.
         trainer.fit_loop.max_epochs = begins["over_after"]
     trainer.fit(**data, ckpt_path=begins["checkpoint"])
+
+
+def _test(built: Built, ckpt_path: str | None) -> None:
+    with _stage("test", built.trainer, built.datamodule, built.result):
+        built.trainer.test(**built.data, ckpt_path=ckpt_path, verbose=False)
+    print_metrics(Split.TEST.value, known_metrics(built.trainer))
+
+
+def _predict(built: Built, ckpt_path: str | None) -> None:
+    with _stage("predict", built.trainer, built.datamodule, built.result):
+        built.trainer.predict(**built.data, ckpt_path=ckpt_path, return_predictions=False)
+    written = getattr(built.module, "predictions", {})
+    built.result.predictions = {name: str(path) for name, path in written.items()}
 
 
 def instantiate_objects(cfg: DictConfig, key: str) -> list[Any]:
@@ -202,14 +259,14 @@ def _trainer(
 
 
 def _keep_order_of_sums(trainer: pl.Trainer) -> None:
-    """Let a run that goes on sum its gradients as the one that was never stopped.
+    """Let a run that continues sum its gradients as the one that was never stopped.
 
     DDP moves parameters to other buckets after a process's first step, and with more than two ranks a sum's last bits
     hang on its place in a bucket. Where it looks for unused parameters it leaves the buckets as they are.
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and trainer.world_size > 2:
-        strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+        allow_unused_parameters(strategy)
 
 
 def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
@@ -243,7 +300,7 @@ def _callbacks(
         minutes, steps = settings.get("resume_minutes"), settings.get("resume_steps")
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
-        callbacks = [resumable.ahead, *callbacks, resumable]
+        callbacks = [resumable.first, *callbacks, resumable]
     callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(ObjectiveMetric(name))
@@ -260,8 +317,7 @@ def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:
 
 def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
     multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    launcher = trainer.strategy.launcher
-    if multirun and isinstance(launcher, _SubprocessScriptLauncher) and detect(os.environ) is None:
+    if multirun and starts_processes(trainer) and detect(os.environ) is None:
         raise ConfigError(
             f"trainer.devices asks for {trainer.world_size} processes, and Lightning would start "
             "each as the whole sweep again\n"
@@ -363,7 +419,7 @@ def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> N
 
 def _warn_of_whole_data(datamodule: Any, trainer: pl.Trainer) -> None:
     """Whether another datamodule splits its data cannot be seen from here."""
-    samples = trainer._accelerator_connector.use_distributed_sampler
+    samples = splits_data(trainer)
     if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not samples:
         log.warning(
             f"each of {trainer.world_size} ranks reads all data, unless "

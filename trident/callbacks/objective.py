@@ -16,7 +16,7 @@ __all__ = ["ObjectiveMetric", "require_metric"]
 
 
 class ObjectiveMetric(Callback):
-    """Ends a run behind its first validation, or ahead of its second epoch, if nothing logs the metric that judges it,
+    """Ends a run after its first validation, or before its second epoch, if nothing logs the metric that judges it,
     and keeps what each validation came to.
     """
 
@@ -36,7 +36,7 @@ class ObjectiveMetric(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if (
             self._trained and not self._of_validation
-        ):  # behind an epoch, since modules log at its end
+        ):  # after an epoch, since modules log at its end
             require_metric(self.name, known_metrics(trainer))
         self._trained = True
 

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from trident.core.safe_globals import readable, require_readable
-from trident.trainer.restart import as_it_saves, keeps_last
+from trident.trainer.internals.lightning import save_last, step_of_last_save
+from trident.trainer.restart import count_as_before, keeps_last
 
 __all__ = ["AtEnd", "Readable"]
 
@@ -80,7 +81,7 @@ class AtEnd(Callback):
     """Has each `ModelCheckpoint` with ``save_last`` save what training came to.
 
     Lightning writes ``last`` where it saves one of the best, and never again where none is better. This one comes
-    before other callbacks that do something at the end of training, such as to average weights: training goes on from
+    before other callbacks that do something at the end of training, such as to average weights: training continues from
     what there was at the end of its last epoch.
     """
 
@@ -102,7 +103,7 @@ class AtEnd(Callback):
         trainer.strategy.barrier("last")
         self._saves = True
         try:
-            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+            save_last(callback, trainer)
         finally:
             callback.save_last, self._saves = kind, False
 
@@ -110,10 +111,10 @@ class AtEnd(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._saves:
-            as_it_saves(checkpoint, "training")
+            count_as_before(checkpoint, "training")
 
 
 def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:
     """Whether what is linked to was saved after the last step."""
     linked = callback.save_last == "link" and bool(callback.last_model_path)
-    return linked and callback._last_global_step_saved == trainer.global_step
+    return linked and step_of_last_save(callback) == trainer.global_step

@@ -12,8 +12,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
 from trident.core.dataspec import TridentDataspec, made
-from trident.data.combine import Mode, batches, combined, read_of_each, tells_what_was_read
-from trident.data.combine import left as left_of
+from trident.data.combine import Mode, batches, combined
 from trident.data.coverage import require
 from trident.data.descriptions import Description, describe
 from trident.data.loaders import (
@@ -26,15 +25,7 @@ from trident.data.loaders import (
     tell_epoch,
     to_its_end,
 )
-from trident.data.partial_epoch import (
-    EpochSegment,
-    assigned,
-    batches_read,
-    epoch_read,
-    redistribute,
-    require_order,
-    skipping,
-)
+from trident.data.partial_epoch import EpochReader, ProgressReader, TrainingEpoch
 from trident.data.rng import Replayed
 from trident.data.samplers import EvalBatches, TrainBatches, limited
 from trident.data.sharding import Part, in_order, run_seed
@@ -77,7 +68,9 @@ class TridentDataModule(LightningDataModule):
 
     Attributes:
         split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
-        evaluates: splits that a run evaluates: loaded, and compared over the ranks, ahead of its fit.
+        evaluates: splits that a run evaluates: loaded, and compared over the ranks, before its fit.
+        reader: says which epoch is read, and where in it the next pass begins; the trainer's progress does.
+        training: what the current pass reads; None before the first one.
     """
 
     def __init__(
@@ -104,11 +97,11 @@ class TridentDataModule(LightningDataModule):
         self.setup_seconds = 0.0
         self._specs: dict[Split, DictList[TridentDataspec]] = {}
         self._loaders: dict[Split, dict[str, Any]] = {}
-        self._ahead: dict[Split, dict[str, Any]] = {}
-        self._training: dict[str, Any] = {}
-        self._redistributed = False
+        self._built_early: dict[Split, dict[str, Any]] = {}
+        self._next: TrainingEpoch | None = None
+        self.training: TrainingEpoch | None = None
+        self.reader: EpochReader = ProgressReader()
         self._limits = Limits()
-        self._assigned: dict[str, Any] = {}
 
     def has(self, split: Split) -> bool:
         """Whether the config names any data set for `split`."""
@@ -138,7 +131,7 @@ class TridentDataModule(LightningDataModule):
         with all_or_none():
             self._load(stage)
         if stage == "fit":
-            self._ahead = {split: self._build(split) for split in self.evaluates}
+            self._built_early = {split: self._build(split) for split in self.evaluates}
 
     def _load(self, stage: str | None) -> None:
         started = time.perf_counter()
@@ -175,66 +168,26 @@ class TridentDataModule(LightningDataModule):
         Raises:
             ConfigError: there is no training data, or an iterable that nobody is seen to split.
         """
-        loaders = self._training = self._train_loaders()
-        del self._loaders[Split.TRAIN]
-        epoch = self._epoch()
-        for loader in loaders.values():
+        epoch = self.training = self.training_epoch()
+        self._next = None
+        number = self._epoch()
+        for loader in epoch.loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
-            tell_epoch(loader, epoch)
-        read, self._redistributed = 0 if self._redistributed else batches_read(self.trainer), False
-        if read > 0:
-            behind = read_of_each(self.mode, lengths_of(loaders), read)
-            loaders = {name: skipping(loader, behind[name]) for name, loader in loaders.items()}
-        return combined(self.mode, loaders)
+            tell_epoch(loader, number)
+        return combined(self.mode, self.reader.begin(epoch, self.trainer))
 
-    def tells_what_is_left(self, *, again: bool) -> bool:
-        """Whether that can be told in the middle of an epoch, or again in one that was dealt anew."""
-        lengths = lengths_of(self._training)
-        return len(lengths) == 1 or (not again and tells_what_was_read(self.mode, lengths))
-
-    def assigned(self) -> dict[str, Any]:
-        """How a training epoch is dealt out, as plain values for a checkpoint: its ``order`` and ``batching``."""
-        return self._assigned
-
-    def go_on(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> int | None:
-        """Have the next training pass read what earlier attempts have left of an epoch.
-
-        To be called on all ranks, when the data is set up.
-
-        Args:
-            legs: these attempts, one after the other.
-            order: of the epoch, as :meth:`assigned` told them.
-
-        Returns:
-            How many batches of the epoch count as read on each of the ranks that there are now; None where they are
-            those that were: of one attempt with as many ranks and the same batches.
-
-        Raises:
-            ConfigError: what they have left cannot be told.
-        """
-        loaders, count = self._train_loaders(), self._rank().world_size
-        require_order(order, self._assigned["order"])
-        if [(one.ranks, one.batching) for one in segments] == [(count, self._assigned["batching"])]:
-            return None
-        whole, rest = redistribute(
-            loaders,
-            dict(self[Split.TRAIN]),
-            segments,
-            mode=self.mode,
-            part=self._part(train=True),
-            epoch=self._epoch,
-        )
-        self._redistributed = True
-        length = self.train_batches(getattr(self.trainer, "limit_train_batches", None))
-        left = left_of(self.mode, whole, rest)
-        if length is not None and left is not None and length == self.train_batches():
-            return length - left
-        about = sum(segment.ranks * segment.read for segment in segments) // count
-        about = about if length is None else min(about, length - 1)
-        for loader in loaders.values():
-            if isinstance(loader, InStep):
-                loader.begins_at = about
-        return about
+    def training_epoch(self) -> TrainingEpoch:
+        """What the next :meth:`train_dataloader` reads. To be called on all ranks."""
+        if self._next is None:
+            loaders, described = self._build_described(Split.TRAIN)
+            self._next = TrainingEpoch(
+                mode=self.mode,
+                loaders=loaders,
+                sources=dict(self[Split.TRAIN]),
+                described=described,
+                part=self._part(train=True),
+            )
+        return self._next
 
     def val_dataloader(self) -> Any:
         """The validation sets one after the other, in order of declaration; no sample on two ranks."""
@@ -258,16 +211,11 @@ class TridentDataModule(LightningDataModule):
 
         None when the length is not known.
         """
-        lengths = lengths_of(self._train_loaders())
+        lengths = lengths_of(self.training_epoch().loaders)
         if self.mode == "sequential":
             # Lightning limits the whole, and not each of them.
             return limited(batches(self.mode, lengths), limit)
         return batches(self.mode, {name: limited(one, limit) for name, one in lengths.items()})
-
-    def _train_loaders(self) -> dict[str, Any]:
-        if Split.TRAIN not in self._loaders:
-            self._loaders[Split.TRAIN] = self._build(Split.TRAIN)
-        return self._loaders[Split.TRAIN]
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
         """Whether a batch only keeps this rank in step with the others, which have more of them."""
@@ -284,12 +232,13 @@ class TridentDataModule(LightningDataModule):
 
     def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
         """The same for a batch of training."""
-        if len(self._training) == 1:
-            loader = next(iter(self._training.values()))
+        training = {} if self.training is None else self.training.loaders
+        if len(training) == 1:
+            loader = next(iter(training.values()))
             return isinstance(loader, InStep) and loader.is_filler(batch_idx)
         if self.mode != "sequential" or self._rank().world_size == 1:
             return False
-        for name, loader in self._training.items():
+        for name, loader in training.items():
             if name in batch:
                 return isinstance(loader, InStep) and loader.is_filler(batch_idx)
             batch_idx -= loader.count if isinstance(loader, InStep) else len(loader)
@@ -312,11 +261,14 @@ class TridentDataModule(LightningDataModule):
     def _sequence(self, split: Split, wrapped: Callable[[Any], Any] | None = None) -> Any:
         if not self.has(split):
             return []
-        loaders = self._loaders[split] = self._ahead.pop(split, {}) or self._build(split)
+        loaders = self._loaders[split] = self._built_early.pop(split, {}) or self._build(split)
         wrap = wrapped or (lambda loader: loader)
         return CombinedLoader({n: wrap(one) for n, one in loaders.items()}, "sequential")
 
     def _build(self, split: Split) -> dict[str, Any]:
+        return self._build_described(split)[0]
+
+    def _build_described(self, split: Split) -> tuple[dict[str, Any], list[Description]]:
         if not self.has(split):
             raise ConfigError(
                 f"there is no data set to {split.value}\n"
@@ -334,8 +286,8 @@ class TridentDataModule(LightningDataModule):
         self._require_coverage(described)
         if train:
             found = {name: self._replayed(loader) for name, loader in found.items()}
-            self._assigned = assigned(self.mode, found, described)
-        return {name: self._in_step(loader, name, train) for name, loader in found.items()}
+        loaders = {name: self._in_step(loader, name, train) for name, loader in found.items()}
+        return loaders, described
 
     def described(self, split: Split, part: Part) -> list[Description]:
         """What a rank would read of each data set of a split; needs no other ranks."""
@@ -375,7 +327,7 @@ class TridentDataModule(LightningDataModule):
         return loader if by_batch else Replayed(loader, run_seed(), self._epoch)
 
     def _epoch(self) -> int:
-        return epoch_read(self.trainer)
+        return self.reader.epoch(self.trainer)
 
     def _in_step(self, loader: Any, name: str, train: bool) -> Any:
         """The dataloader, or one of as many batches on each rank where that is not certain."""

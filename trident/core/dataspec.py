@@ -32,7 +32,6 @@ from trident.data.sharding import (
 )
 from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
-from trident.protocol.text import counted
 
 __all__ = ["TridentDataspec", "made"]
 
@@ -52,7 +51,7 @@ class TridentDataspec:
         sampler: what preprocessing ended in, if that is a sampler; else None.
         split: whether the data set is this rank's part already.
         splits: the steps that took it.
-        after_split: steps behind these whose meaning depends on a split.
+        after_split: steps that come after these and whose meaning depends on a split.
         evaluated: this rank's part of a stream that several ranks evaluate, as it was cut to be in order again.
         limited: whether what is evaluated was limited, by samples that one process would have.
         fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
@@ -200,20 +199,19 @@ class TridentDataspec:
         self.limited = True
         return self.dataset.take(limit * batch_size)
 
-    def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> list[Any]:
+    def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> list[Any] | None:
         """The training dataloaders of all ranks of a stream, if there were `world_size`.
+
+        None where it is no stream, or not split in a way that trident knows for other ranks.
 
         Args:
             batching: arguments of theirs that are not to be those of the config.
-
-        Raises:
-            ConfigError: it is no stream, or not split in a way that trident knows for other ranks.
         """
         stream = whole(self.dataset)
         known = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
         is_rebuilt = self.split and stream is self.dataset
         if self.sampler is not None or not known or is_rebuilt or len(self.splits) > 1:
-            raise self.cannot_be_told(world_size, batching)
+            return None
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if not _makes_dataloader(factory):
             batching = {}  # its arguments are its own
@@ -223,15 +221,6 @@ class TridentDataspec:
             factory.func(*factory.args, **given, dataset=split_by_rank(stream, part))
             for part in parts
         ]
-
-    def cannot_be_told(self, world_size: int, batching: Mapping[str, Any]) -> ConfigError:
-        ranks = counted(world_size, "rank")
-        same = ", ".join(f"{key}={value}" for key, value in batching.items())
-        return ConfigError(
-            f"{self.name}: what {ranks} left of the epoch in which the run was stopped cannot be told: "
-            "it is not trident alone that has dealt it out\n"
-            f"hint: go on with {ranks} and {same}, or begin anew: trident-sweep resume --fresh"
-        )
 
     def _unseen(self, part: Part) -> str:
         return (

@@ -26,7 +26,7 @@ from trident.data.batches import batch_size
 from trident.distributed.collectives import all_gather, broadcast, gather
 from trident.errors import ConfigError
 from trident.output.predictions import per_sample, write_predictions
-from trident.trainer.metric_state import alone
+from trident.trainer.internals.torchmetrics import alone
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
 from trident.utils.transform import flatten_dict

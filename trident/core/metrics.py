@@ -16,7 +16,8 @@ from torchmetrics import Metric, MetricCollection
 
 from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
-from trident.trainer.metric_state import alone, forget
+from trident.trainer.internals.torchmetrics import alone
+from trident.trainer.metric_state import forget
 
 __all__ = ["StepMetric", "scalars"]
 

@@ -12,6 +12,7 @@ from torch import nn
 from trident.core.evaluation import EvalMixin
 from trident.core.optimizer import OptimizerMixin
 from trident.core.safe_globals import allow_configs
+from trident.trainer.internals.lightning import attached_trainer
 from trident.trainer.steps import monitored
 from trident.trainer.strategies import require_sharded, shard
 from trident.utils.access import plain_config
@@ -82,7 +83,7 @@ class TridentModule(OptimizerMixin, EvalMixin):
         """
         outputs = self(batch)
         # Each rank's own, but where something goes by it: a collective a step is then what it takes.
-        trainer = self._trainer  # None where a step is tried by itself
+        trainer = attached_trainer(self)  # None where a step is tried by itself
         sync = bool(trainer and trainer.world_size > 1 and "train/loss" in monitored(trainer))
         self.log("train/loss", outputs["loss"], sync_dist=sync)
         return outputs

@@ -52,9 +52,9 @@ def takes_a_part(cfg: DictConfig | None) -> bool:
 
 
 def cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
-    """The steps that take a part, in order, and those behind the first one that count samples."""
+    """The steps that take a part, in order, and those after the first one that count samples."""
     splits: list[Split] = []
-    behind: list[str] = []
+    later: list[str] = []
     for kind, name, step in steps_of(cfg):
         target = str(step.get("_target_")) if kind == "apply" else name
         if target in SPLITS:
@@ -66,8 +66,8 @@ def cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
             rank, count = int(given["index"]), int(given["num_shards"])
             splits.append(Split(by="shard", rank=rank, world_size=count))
         elif splits and target in COUNTING:
-            behind.append(name)
-    return [split for split in splits if split.world_size > 1], behind
+            later.append(name)
+    return [split for split in splits if split.world_size > 1], later
 
 
 def _call_method(dataset: Any, name: str, step: Any) -> Any:

@@ -9,7 +9,14 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
 from trident.data.loaders import Sequential, stateless
 
-__all__ = ["Mode", "batches", "combined", "left", "read_of_each", "tells_what_was_read"]
+__all__ = [
+    "Mode",
+    "batches",
+    "combined",
+    "knows_what_was_read",
+    "left_of_epoch",
+    "read_of_each",
+]
 
 Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
@@ -35,7 +42,7 @@ def batches(mode: Mode, counts: Counts) -> int | None:
     return min(known) if mode == "min_size" else max(known)
 
 
-def left(mode: Mode, counts: Counts, of: Counts) -> int | None:
+def left_of_epoch(mode: Mode, counts: Counts, of: Counts) -> int | None:
     """Of an epoch of `counts`, when `of` each data set so many are left."""
     if mode != "max_size_cycle":
         return batches(mode, of)
@@ -43,8 +50,8 @@ def left(mode: Mode, counts: Counts, of: Counts) -> int | None:
     return batches(mode, {name: of[name] for name, count in counts.items() if count == longest})
 
 
-def tells_what_was_read(mode: Mode, counts: Counts) -> bool:
-    """Whether an epoch's batches tell those of each data set: not behind the end of one of unknown length."""
+def knows_what_was_read(mode: Mode, counts: Counts) -> bool:
+    """Whether an epoch's batches give those of each data set: not after the end of one of unknown length."""
     if mode == "max_size_cycle":
         return len(counts) == 1 or None not in counts.values()
     return mode != "sequential" or None not in list(counts.values())[:-1]

@@ -16,6 +16,7 @@ from trident.data.sharding import (
     RankStride,
     is_iterable,
 )
+from trident.trainer.internals.datasets import fingerprint
 
 __all__ = ["Description", "Split", "describe"]
 
@@ -38,12 +39,12 @@ class Description:
 
     Attributes:
         kind: ``other`` is what may split itself.
-        length: samples, before trident's own split and behind all others; None of a stream.
+        length: samples, before trident's own split and after all others; None of a stream.
         fingerprint: of `datasets`; equal only if the data is.
         probe: of some rows; different only if the data is.
         stages: what a stream is made of.
         splits: in the order in which they were made.
-        after: steps behind a split whose meaning depends on it.
+        after: steps that come after a split and whose meaning depends on it.
         shards: of a stream, before the split.
         own_shards: those that the rank reads whole.
         reads_all: whether it reads all and keeps its samples.
@@ -98,7 +99,7 @@ def describe(
         part=part,
         kind=_kind(dataset, loader),
         length=len(dataset) if hasattr(dataset, "__len__") and not is_iterable(dataset) else None,
-        fingerprint=str(getattr(dataset, "_fingerprint", "")),
+        fingerprint=fingerprint(dataset) or "",
         probe=_probe(dataset),
         stages=tuple(type(stage).__name__ for stage in stages),
         splits=(
@@ -210,7 +211,7 @@ def _seeds_of(sampler: Any) -> tuple[str, ...]:
 
 def _probe(dataset: Any) -> str:
     """Of the first, the middle and the last row of a table of `datasets`; of nothing else, which may draw."""
-    if not hasattr(dataset, "_fingerprint") or not hasattr(dataset, "with_format"):
+    if fingerprint(dataset) is None or not hasattr(dataset, "with_format"):
         return ""
     if hf.is_iterable(dataset) or not len(dataset):
         return ""

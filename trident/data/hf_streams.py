@@ -1,4 +1,4 @@
-"""What `datasets` keeps of a stream, read by names that are its own: another version may make less visible."""
+"""What can be seen of a stream of `datasets`: another version of it may make less visible."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from trident.trainer.internals.datasets import source, split
 
 __all__ = [
     "Node",
@@ -17,7 +19,6 @@ __all__ = [
     "node",
     "shards",
     "stages",
-    "unsplit",
 ]
 
 
@@ -43,25 +44,16 @@ def is_iterable(dataset: object) -> bool:
 
 def node(dataset: Any) -> Node | None:
     """A stream's split; None of one that is not split, and of anything else."""
-    config = getattr(dataset, "_distributed", None) if is_iterable(dataset) else None
+    config = split(dataset) if is_iterable(dataset) else None
     if config is None:
         return None
     strategy = getattr(config, "strategy", "auto")
     return Node(rank=int(config.rank), world_size=int(config.world_size), strategy=strategy)
 
 
-def unsplit(stream: Any) -> Any:
-    """The stream without the split that it carries."""
-    whole = object.__new__(
-        type(stream)
-    )  # `copy` would give it the same attributes, to be changed together
-    vars(whole).update(vars(stream), _distributed=None)
-    return whole
-
-
 def stages(stream: Any) -> Iterator[Any]:
     """What a stream is made of, from its end to its sources."""
-    waiting = [getattr(stream, "_ex_iterable", None)]
+    waiting = [source(stream)]
     while waiting:
         stage = waiting.pop(0)
         if stage is not None:
@@ -71,7 +63,7 @@ def stages(stream: Any) -> Iterator[Any]:
 
 def shards(stream: Any) -> int | None:
     """Of the stream before its split."""
-    count = getattr(getattr(stream, "_ex_iterable", None), "num_shards", None)
+    count = getattr(source(stream), "num_shards", None)
     return count if isinstance(count, int) else None
 
 

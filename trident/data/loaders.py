@@ -101,7 +101,7 @@ class _Stateless(Unsized):
 
 
 def stateless(loader: Any) -> Any:
-    """The dataloader, which does not go on by itself, as torchdata's does."""
+    """The dataloader, which does not continue by itself, as torchdata's does."""
     return _Stateless(loader) if hasattr(loader, "state_dict") else loader
 
 
@@ -167,7 +167,8 @@ class _Begin:
 def shield_workers_from_sigterm(loader: Any) -> Any:
     """The dataloader, whose workers outlive a signal that a scheduler sends to every process of a job.
 
-    A rank that is told to stop reads on to the step that all ranks agree on; torch's workers would be gone by then.
+    A rank that gets a signal to stop reads up to the step that all ranks agree on; by then, torch's workers would be
+    gone.
     """
     if isinstance(loader, DataLoader) and loader.num_workers:
         loader.worker_init_fn = _Begin(loader.worker_init_fn)

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from trident.trainer.internals.torch import end_workers
+
 __all__ = [
     "Replayed",
     "ScopedRNG",
@@ -51,7 +53,7 @@ def state(*, cuda: bool = False) -> State:
 
 
 def restore(found: State) -> None:
-    """Go back to what `state` has told."""
+    """Go back to what `state` returned."""
     version, internal, gauss = found["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     kind, keys, *rest = found["numpy"]
@@ -238,7 +240,7 @@ class Replayed:
         draws.begin(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):
             # Workers that have lived through other epochs would draw on, and know another epoch.
-            inner._iterator = None
+            end_workers(inner)
         with draws.drawing():
             batches = iter(self.loader)
         while True:

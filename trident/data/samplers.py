@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 
 import torch
@@ -59,12 +59,8 @@ class TrainBatches(Sampler[list[int]]):
         self.shared_epoch = torch.zeros((), dtype=torch.int64)
         self.shared_epoch.share_memory_()  # type: ignore[no-untyped-call]
         """The same for loader workers, which have copies of everything else."""
-        self.skip = 0
-        """Batches that an earlier attempt has read of the epoch: left out once."""
-        self.twice = 0
-        """Samples of what others have left of an epoch that are read twice."""
-        self._segments: tuple[tuple[TrainBatches, int], ...] = ()
-        """Likewise of other ranks, or in other batches: those of rank 0, and how many each has read."""
+        self.next_pass: Callable[[], Iterator[list[int]]] | None = None
+        """What the next pass gives in place of the epoch's batches."""
         all_sizes = [len(_assigned(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
@@ -105,72 +101,39 @@ class TrainBatches(Sampler[list[int]]):
         return self._length
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices, length, skip = self._indices(), self._length, self.skip
-        if self._segments:
-            left = self._left()
-            indices = left[self.part.rank :: self.part.world_size]
-            length = self._batches_of(len(left))
-        self.skip, self._segments = 0, ()
-        for number, size in enumerate(self.batch_sizes(len(indices), length)):
-            if number >= skip:
-                yield indices[:size]
+        replaced, self.next_pass = self.next_pass, None
+        yield from self.batches() if replaced is None else replaced()
+
+    def batches(self) -> Iterator[list[int]]:
+        """This rank's batches of the epoch."""
+        order = self.order()
+        return self._cut(order, self._length) if self.local else self.assign(order)
+
+    def assign(self, order: Sequence[int]) -> Iterator[list[int]]:
+        """This rank's batches when samples are assigned to all ranks in this order."""
+        own = order[self.part.rank :: self.part.world_size]
+        return self._cut(own, self.batches_of(len(order)))
+
+    def _cut(self, indices: Sequence[int], length: int) -> Iterator[list[int]]:
+        for size in self.batch_sizes(len(indices), length):
+            yield list(indices[:size])
             indices = indices[size:]
 
-    def of(self, world_size: int, *, batch_size: int, drop_last: bool) -> TrainBatches:
-        """Those of rank 0 of so many ranks, which have read the same data set in the same order."""
-        return TrainBatches(
-            self.size,
-            batch_size=batch_size,
-            part=Part(world_size=world_size),
-            shuffle=self.shuffle,
-            seed=self.seed,
-            drop_last=drop_last,
-        )
-
-    def go_on_after(self, segments: Sequence[tuple[TrainBatches, int]]) -> int:
-        """Have the next pass deal out what others have left of the epoch.
-
-        Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of
-        them are read :attr:`twice`.
-
-        Args:
-            legs: the batches of rank 0 of each (:meth:`of`), and how many of them were read, one after the other.
-        """
-        self._segments = tuple(segments)
-        return self._batches_of(len(self._left()))
-
-    def _left(self) -> list[int]:
-        """In the order of the epoch."""
-        left = self._order()
-        for before, read in self._segments:
-            size, world_size = len(left), before.part.world_size
-            sizes = [len(_assigned(size, rank, before.part)) for rank in range(world_size)]
-            count = before._batches_of(size)
-            done = [sum(before.batch_sizes(own, count)[:read]) for own in sizes]
-            left = [one for at, one in enumerate(left) if at // world_size >= done[at % world_size]]
-        self.twice = max(0, self.part.world_size - len(left))
-        return left + (left * self.twice)[: self.twice]
-
-    def _batches_of(self, samples: int) -> int:
-        """How many batches each rank has of `samples` that are dealt out."""
-        sizes = [len(_assigned(samples, rank, self.part)) for rank in range(self.part.world_size)]
-        full = min(sizes) // self.batch_size
-        return (
-            full if self.drop_last and full else min(ceil(max(sizes) / self.batch_size), min(sizes))
-        )
-
-    def _order(self) -> list[int]:
+    def order(self) -> list[int]:
+        """All samples, in the order of the epoch."""
         if not self.shuffle:
             return list(range(self.size))
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order: list[int] = torch.randperm(self.size, generator=generator).tolist()
         return order
 
-    def _indices(self) -> list[int]:
-        order = self._order()
-        if self.local:
-            return order
-        return [order[i] for i in _assigned(self.size, self.part.rank, self.part)]
+    def batches_of(self, samples: int) -> int:
+        """How many batches each rank has of `samples` that are assigned to all ranks."""
+        sizes = [len(_assigned(samples, rank, self.part)) for rank in range(self.part.world_size)]
+        full = min(sizes) // self.batch_size
+        return (
+            full if self.drop_last and full else min(ceil(max(sizes) / self.batch_size), min(sizes))
+        )
 
     def batch_sizes(self, samples: int, length: int | None = None) -> list[int]:
         """How many of this rank's `samples` are in each of `length` batches: full ones first, none empty."""
@@ -183,7 +146,7 @@ class TrainBatches(Sampler[list[int]]):
         for later in reversed(range(length)):
             sizes.append(min(self.batch_size, samples - later))
             samples -= sizes[-1]
-        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may be a step ahead
+        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may take a step more
         return sizes
 
 

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from trident.data.hf_streams import counts, is_made_of_shards, node, shards, unsplit
+from trident.data.hf_streams import counts, is_made_of_shards, node, shards
 from trident.data.hf_streams import is_iterable as is_hf_iterable
+from trident.trainer.internals.datasets import without_split
 
 __all__ = [
     "RECIPE",
@@ -134,7 +135,7 @@ def whole(stream: Any) -> Any:
     """The stream that a rank's part is of, or that it is itself."""
     if isinstance(stream, RankStride):
         return stream.dataset
-    return unsplit(stream) if node(stream) is not None else stream
+    return without_split(stream) if node(stream) is not None else stream
 
 
 def split_to_evaluate(stream: Any, part: Part) -> Any:
@@ -150,7 +151,7 @@ def split_to_evaluate(stream: Any, part: Part) -> Any:
     if (own := node(stream)) is not None:
         if (own.rank, own.world_size) != (part.rank, part.world_size):
             return stream
-        stream = unsplit(stream)
+        stream = without_split(stream)
     count = shards(stream)
     by_shards = count and count % part.world_size == 0 and is_made_of_shards(stream)
     return RankShards(stream, part) if by_shards else RankStride(stream, part)

@@ -27,7 +27,7 @@ log = get_logger(__name__)
 Uneven = Literal["drop", "pad", "join"]
 
 AHEAD = 8
-"""Batches agreed on at once, and so the most that are read ahead of them; a pass begins with one."""
+"""Batches agreed on at once, and so the most that are read before they are needed; a pass begins with one."""
 
 
 def in_step(loader: Any, uneven: Uneven, name: str) -> Any:
@@ -55,7 +55,7 @@ class InStep:
     Attributes:
         real: batches of this rank's own in the current pass; None while that is not known.
         count: batches that the current pass has given.
-        begins_at: which batch of the epoch the next pass begins with; those behind it begin with the first.
+        begins_at: which batch of the epoch the next pass begins with; those after it begin with the first.
     """
 
     def __init__(self, loader: Any, uneven: Uneven, name: str) -> None:
@@ -90,21 +90,21 @@ class InStep:
             size = min(counts) if drops else max(counts)
             batches += self._fillers(size - len(batches))
             following = min(2 * asked, AHEAD) if size == asked else 0
-            ahead: list[Any] | None = []
+            early: list[Any] | None = []
             for done, batch in enumerate(batches[:size], 1):
-                got = 0 if isinstance(ahead, Exception) else len(ahead or [])
-                ahead = self._take(following * done // size - got, ahead)
+                got = 0 if isinstance(early, Exception) else len(early or [])
+                early = self._take(following * done // size - got, early)
                 self.count += 1
                 yield batch
             if not following:
                 self._say_what_was_uneven(batches[size:])
                 return
-            asked, batches = following, ahead
+            asked, batches = following, early
 
-    def _take(self, count: int, behind: list[Any] | None = None) -> Any:
+    def _take(self, count: int, before: list[Any] | None = None) -> Any:
         """Up to `count` more of this rank's batches; the error in their place if one cannot be read."""
-        if isinstance(behind, Exception) or self.real is not None:
-            return behind if behind is not None else []
+        if isinstance(before, Exception) or self.real is not None:
+            return before if before is not None else []
         try:
             taken = list(islice(self._source, max(count, 0)))
         except Exception as error:  # raised on all ranks, when they agree
@@ -114,7 +114,7 @@ class InStep:
             self.real = self._taken
         if taken:
             self._filler = taken[-1]
-        return [*(behind or []), *taken]
+        return [*(before or []), *taken]
 
     def _agreed(self, batches: Any) -> list[int]:
         failed = isinstance(batches, Exception)

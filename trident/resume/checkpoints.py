@@ -1,6 +1,6 @@
-"""The checkpoints that a run goes on from: at most two, each whole and on disk before the record names it.
+"""The checkpoints that a run continues from: at most two, each whole and on disk before the record names it.
 
-So that a kill at any moment leaves one to go on from, and a damaged one the one before.
+So that a kill at any moment leaves one to continue from, and a damaged one the one before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Checkpoints", "ResumeDir"]
 log = get_logger(__name__)
 
 SCHEMA = 2
-"""Of the record, and of what a checkpoint holds for a run that goes on."""
+"""Of the record, and of what a checkpoint holds for a run that continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Checkpoints:
         """Save `trainer` as `name`, with `facts` in its record. To be called on all ranks.
 
         Args:
-            waits: until it is there. Else it is written while training goes on, from a copy, where the strategy has
+            waits: until it is there. Else it is written while training continues, from a copy, where the strategy has
                 rank 0 write one file.
         """
         self.wait()
@@ -109,7 +109,9 @@ class Checkpoints:
         save = held.save or (lambda: None)
         if held.save is not None and not waits:
             self.seconds = math.inf  # until it is known
-            self._thread = threading.Thread(target=self._behind, args=(save, path, facts, begun))
+            self._thread = threading.Thread(
+                target=self._write_later, args=(save, path, facts, begun)
+            )
             self._thread.start()
         else:
             save()
@@ -125,14 +127,14 @@ class Checkpoints:
             error, self._error = self._error, None
             raise error
 
-    def _behind(
+    def _write_later(
         self, save: Callable[[], None], path: Path, facts: Mapping[str, Any], begun: float
     ) -> None:
         try:
             save()
             self._record(path, facts)
             self.seconds = time.monotonic() - begun
-        except BaseException as error:  # told by the next `wait`, in the thread that trains
+        except BaseException as error:  # raised by the next `wait`, in the thread that trains
             self._error = error
 
     def _record(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -154,7 +156,7 @@ class DeferredCheckpointIO(TorchCheckpointIO):
     """Takes what Lightning would save; `save` then writes it, straight to disk."""
 
     copies = False
-    """Whether training goes on in between."""
+    """Whether training continues in between."""
     save: Callable[[], None] | None = None
 
     def save_checkpoint(

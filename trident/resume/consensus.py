@@ -12,7 +12,7 @@ from trident.utils.signals import Stop
 __all__ = ["Agreement"]
 
 CHECK_S = 0.5
-"""About how often the ranks ask each other whether one of them was told to stop."""
+"""About how often the ranks ask each other whether one of them got a signal to stop."""
 
 
 class Agreement:
@@ -28,21 +28,21 @@ class Agreement:
         self._asked_at = time.monotonic()
 
     def is_time(self, trainer: pl.Trainer) -> bool:
-        """Whether to ask behind this batch; the same on all ranks. To be called behind each."""
+        """Whether to ask after this batch; the same on all ranks. To be called after each."""
         self._since += 1
         return trainer.world_size == 1 or self._since > self._every
 
     def ask(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
-        """Whether any rank was told to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
+        """Whether any rank got a signal to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
         if trainer.world_size == 1:
             return self.stop.requested, is_due  # nobody to ask, and no device to wait for
         now = time.monotonic()
         passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
-        told = torch.tensor(
+        own = torch.tensor(
             [float(self.stop.requested), float(is_due and trainer.is_global_zero), passed],
             device=trainer.strategy.root_device,
         )
-        stops, due, seconds_a_batch = trainer.strategy.reduce(told, reduce_op="max").tolist()
+        stops, due, seconds_a_batch = trainer.strategy.reduce(own, reduce_op="max").tolist()
         self._every = max(1, min(1000, int(CHECK_S / seconds_a_batch)))
         self._since, self._asked_at = 0, now
         return bool(stops), bool(due)

@@ -1,4 +1,4 @@
-"""Training data that is not a TridentDataModule's, in a run that goes on."""
+"""Training data that is not a TridentDataModule's, in a run that continues."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from trident.data.combine import read_of_each, tells_what_was_read
+from trident.data.combine import knows_what_was_read, read_of_each
 from trident.data.loaders import length_of, shield_workers_from_sigterm, tell_epoch
-from trident.data.partial_epoch import (
-    BATCHING,
-    EpochSegment,
-    FirstPass,
-    batches_read,
-    epoch_read,
-    left_by_ranks,
-    require_order,
-)
+from trident.data.partial_epoch import FirstPass, batches_read, epoch_read, left_by_ranks
 from trident.data.rng import Replayed, ScopedRNG
 from trident.data.sharding import Part, run_seed
 from trident.errors import ConfigError
 from trident.protocol.text import counted
+from trident.resume.epoch import BATCHING, Assignment, EpochSegment, require_order
+from trident.trainer.internals.lightning import combining_mode, forget_training_loaders
 
 __all__ = ["ExternalDataLoaders"]
 
@@ -31,8 +25,7 @@ class ExternalDataLoaders:
     """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run has stopped.
 
     What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
-    nothing is known. Has what a run that goes on asks of a :class:`TridentDataModule`. Made before the trainer sets
-    its data up.
+    nothing is known. A :class:`~trident.resume.epoch.TrainedData`. To be made before the trainer sets its data up.
 
     Args:
         skips: leave out what a checkpoint's run has read of the epoch.
@@ -45,19 +38,19 @@ class ExternalDataLoaders:
         # No hook of Lightning's comes between making a dataloader and beginning to read it, but for the strategy's.
         trainer.fit_loop.setup_data = self._setup_data  # type: ignore[method-assign]
 
-    def tells_what_is_left(self, *, again: bool) -> bool:
-        """Whether that can be told in the middle of an epoch."""
-        return tells_what_was_read(self._mode(), _lengths(self._loaders))
+    def knows_what_is_left(self, *, redistributed: bool) -> bool:
+        """Whether that is known in the middle of an epoch."""
+        return knows_what_was_read(self._mode(), _lengths(self._loaders))
 
-    def assigned(self) -> dict[str, Any]:
+    def assignment(self) -> Assignment:
         """What is seen of its dataloaders; that these give another order is not."""
         order: dict[str, Any] = {}
         for at, loader in enumerate(self._loaders):
             order |= {f"dataloader {at}: {key}": getattr(loader, key, None) for key in BATCHING}
             order[f"dataloader {at}: number of batches"] = length_of(loader)
-        return {"order": order, "batching": {}}
+        return Assignment(order=order, batching={})
 
-    def go_on(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> None:
+    def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> None:
         """Raises ConfigError where there were other ranks, and, when the dataloaders are made, for other batches."""
         self._order = order
         before, now = segments[0].ranks, self._trainer.world_size
@@ -69,8 +62,8 @@ class ExternalDataLoaders:
             )
 
     def forget(self) -> None:
-        """What was made to count a schedule's steps: it may have been begun, at the wrong place. Ahead of training."""
-        self._trainer.fit_loop._combined_loader = None
+        """What was made to count a schedule's steps: it may have been begun, at the wrong place. Before training."""
+        forget_training_loaders(self._trainer)
 
     def _setup_data(self) -> None:
         strategy, made = self._trainer.strategy, list[Any]()
@@ -94,17 +87,16 @@ class ExternalDataLoaders:
         finally:
             strategy.process_dataloader = process  # type: ignore[method-assign]
         if not made:
-            return  # it is called ahead of every epoch
+            return  # it is called before every epoch
         self._loaders = made
         if read and self._order is not None:
-            require_order(self._order, self.assigned()["order"])
+            require_order(self._order, self.assignment().order)
 
     def _epoch(self) -> int:
         return epoch_read(self._trainer)
 
     def _mode(self) -> Any:
-        loader: Any = self._trainer.fit_loop._combined_loader
-        return loader._mode
+        return combining_mode(self._trainer)
 
     def _rest(self, loaders: Sequence[Any], at: int, read: int) -> Iterator[Any]:
         """What is left of the epoch of one of them, when `read` batches of all were read."""

@@ -1,7 +1,6 @@
-"""What a run has logged so far, so that one that goes on within an epoch comes to the epoch's true means.
+"""What a run has logged so far, so that one that continues within an epoch comes to the epoch's true means.
 
-Lightning keeps it in memory only, and so does torchmetrics with the states of its objects; each rank has its own. The
-private names of both that this takes are used here alone.
+Lightning keeps it in memory only, and so does torchmetrics with the states of its objects; each rank has its own.
 """
 
 from __future__ import annotations
@@ -14,6 +13,20 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torchmetrics import Metric
 
+from trident.trainer.internals.lightning import (
+    current_results,
+    epoch_results,
+    keep_sums_of_epoch,
+    last_values,
+    set_last_values,
+)
+from trident.trainer.internals.torchmetrics import (
+    forget_value,
+    forward_value,
+    set_forward_value,
+    set_updates,
+    updates,
+)
 from trident.trainer.metric_state import forget
 
 __all__ = ["known_metrics", "restore", "rollback", "state"]
@@ -22,7 +35,6 @@ State = dict[str, Any]
 
 _HOW = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph")
 _HOW_BY_DATA = ("add_dataloader_idx", "dataloader_idx", "metric_attribute")
-_LAST = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")
 
 
 def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
@@ -36,17 +48,17 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
                 "reduce": result.meta.reduce_fx.__name__,
                 "sync": [result.meta.sync.should, result.meta.sync.rank_zero_only],
                 "sums": dict(result.metric_state) if result.is_tensor else None,
-                "last": result._forward_cache,
+                "last": forward_value(result),
             }
-            for result in trainer.fit_loop.epoch_loop._results.values()
+            for result in epoch_results(trainer).values()
             if not result.has_reset
         ],
         "metrics": {
-            name: {"updates": metric._update_count, "state": dict(metric.metric_state)}
+            name: {"updates": updates(metric), "state": dict(metric.metric_state)}
             for name, metric in _metrics(module).items()
-            if metric._update_count
+            if updates(metric)
         },
-        "last": {name: dict(getattr(trainer._logger_connector, name)) for name in _LAST},
+        "last": last_values(trainer),
     }
     copied: State = apply_to_collection(
         found, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True)
@@ -57,20 +69,19 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
 def restore(
     held: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
 ) -> None:
-    """Go back to what `state` has told. To be called ahead of the first batch, or of the epoch."""
-    connector = trainer._logger_connector
-    for name, values in held["last"].items():
-        setattr(connector, name, _on(module.device, values))
+    """Go back to what `state` returned. To be called before the first batch, or before the epoch."""
+    set_last_values(trainer, _on(module.device, held["last"]))
     for name, told in held["metrics"].items():  # between epochs, those that outlive one
         if (metric := _metrics(module).get(name)) is not None:
             for key, value in told["state"].items():
                 setattr(metric, key, _on(module.device, value))
-            metric._update_count, metric._computed = told["updates"], None
+            set_updates(metric, told["updates"])
+            forget_value(metric)
     if not within_epoch:
         return
     for told in held["epoch"]:
         _log_again(told, trainer, module)
-    connector._first_loop_iter = False  # on which Lightning would begin its sums anew
+    keep_sums_of_epoch(trainer)  # Lightning would begin them anew
 
 
 def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
@@ -78,16 +89,16 @@ def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], No
 
     What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.
     """
-    results: Mapping[str, Any] = {} if trainer._results is None else trainer._results
+    results = current_results(trainer)
     said = {
-        key: (_own(result.metric_state), result._forward_cache)
+        key: (_own(result.metric_state), forward_value(result))
         for key, result in results.items()
         if result.is_tensor and not result.has_reset
     }
     counted = {
-        name: (_own(metric.metric_state), metric._update_count)
+        name: (_own(metric.metric_state), updates(metric))
         for name, metric in _metrics(module).items()
-        if metric._update_count
+        if updates(metric)
     }
 
     def undo() -> None:
@@ -96,17 +107,18 @@ def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], No
                 continue  # a metric, which is undone below, or nothing that was logged meanwhile
             if key not in said:
                 result.reset()
-            state, before = said.get(key, ({}, result._forward_cache))
+            state, before = said.get(key, ({}, forward_value(result)))
             if (
                 not result.meta.sync.should
             ):  # else it is one value on all ranks, and has to stay that
-                result._forward_cache = before
+                set_forward_value(result, before)
             _set(result, state)
             result.has_reset = False
         for name, metric in _metrics(module).items():
-            state, metric._update_count = counted.get(name, ({}, 0))
+            state, count = counted.get(name, ({}, 0))
+            set_updates(metric, count)
             _set(metric, state) if name in counted else forget(metric)
-            metric._computed = None
+            forget_value(metric)
 
     return undo
 
@@ -126,7 +138,7 @@ def _set(metric: Metric, state: Mapping[str, Any]) -> None:
 
 def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Let Lightning make an entry as it was, then put its sums in."""
-    results, how = trainer.fit_loop.epoch_loop._results, dict(told["how"])
+    results, how = epoch_results(trainer), dict(told["how"])
     attribute, index = how["metric_attribute"], how.pop("dataloader_idx")
     if told["sums"] is None:
         value = dict(module.named_modules()).get(attribute)
@@ -150,7 +162,8 @@ def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> 
     result = results[key if index is None or not how["add_dataloader_idx"] else f"{key}.{index}"]
     for name, value in (told["sums"] or {}).items():
         setattr(result, name, value.to(module.device))
-    result._forward_cache, result._computed = _on(module.device, told["last"]), None
+    set_forward_value(result, _on(module.device, told["last"]))
+    forget_value(result)
 
 
 def _metrics(module: pl.LightningModule) -> dict[str, Metric]:

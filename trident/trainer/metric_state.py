@@ -1,24 +1,10 @@
-"""The state of torchmetrics objects, which knows nothing of fillers and of ranks that do not compute."""
+"""The state of torchmetrics objects, which knows nothing of fillers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from torchmetrics import Metric, MetricCollection
 
-__all__ = ["alone", "forget"]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Torchmetrics objects that are computed in this block ask no other ranks, which do not compute them."""
-    sync = Metric.sync
-    Metric.sync = lambda *args, **kwargs: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Metric.sync = sync  # type: ignore[method-assign]
+__all__ = ["forget"]
 
 
 def forget(metric: Metric | MetricCollection) -> None:

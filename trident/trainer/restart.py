@@ -1,4 +1,4 @@
-"""What Lightning leaves undone when a run goes on from a checkpoint."""
+"""What Lightning leaves undone when a run continues from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from lightning.pytorch.trainer import call
+
+from trident.trainer.internals.lightning import (
+    call_callbacks,
+    call_module,
+    uncount_batch_that_stepped,
+    values_for_file_names,
+)
 
 __all__ = [
-    "Behind",
-    "as_it_saves",
+    "After",
     "begin_epoch_again",
+    "count_as_before",
     "frozen",
     "keep_folders",
     "keep_frozen",
@@ -27,14 +33,14 @@ __all__ = [
     "keeps_last",
 ]
 
-Behind = Literal["batch", "epoch", "training"]
+After = Literal["batch", "epoch", "training"]
 """What a checkpoint follows."""
 
 
 def begin_epoch_again(
     trainer: pl.Trainer, states: Mapping[str, Any], then: Callable[[], None]
 ) -> None:
-    """Have an epoch's hooks called behind the start of training: Lightning begins no epoch in its middle.
+    """Have an epoch's hooks called after the start of training: Lightning begins no epoch in its middle.
 
     What is set by the epoch must be set in this process, too. What callbacks keep in checkpoints is given back to them
     after that, and some are left out: the rates that they multiply, and what they log, is there already.
@@ -55,13 +61,13 @@ def begin_epoch_again(
         ]
         trainer.callbacks = again  # type: ignore[attr-defined]
         try:
-            call._call_callback_hooks(trainer, "on_train_epoch_start")
+            call_callbacks(trainer, "on_train_epoch_start")
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
         for one in again:
             if one.state_key in states:
                 one.load_state_dict(deepcopy(states[one.state_key]))
-        call._call_lightning_module_hook(trainer, "on_train_epoch_start")
+        call_module(trainer, "on_train_epoch_start")
         then()
 
     fit.on_advance_start = on_advance_start  # type: ignore[method-assign]
@@ -80,7 +86,7 @@ def keep_frozen(module: pl.LightningModule, names: Collection[str]) -> None:
 
 
 def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Let a `ModelCheckpoint` go on where it has begun: in another folder it would not know which one was the best.
+    """Let a `ModelCheckpoint` continue where it has begun: in another folder it would not know which one was the best.
 
     A folder that is not named is that of a logger, which has another one for each attempt; a named one may hold the
     time.
@@ -96,8 +102,9 @@ def keep_last(
 ) -> None:
     """Let a `ModelCheckpoint` overwrite the ``last`` of an earlier attempt that it does not know of.
 
-    It was written after the checkpoint that this attempt goes on from. Lightning would leave it where it is, and write
-    another one beside it with a version in its name. Files outside of the member's folder may be those of other runs.
+    It was written after the checkpoint that this attempt continues from. Lightning would leave it where it is, and
+    write another one beside it with a version in its name. Files outside of the member's folder may be those of other
+    runs.
 
     Args:
         states: what a checkpoint holds of callbacks, by key; None where there is none.
@@ -125,7 +132,7 @@ def keeps_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
 
 def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[str]) -> str:
     """What Lightning would call the first ``last`` in an empty folder."""
-    name, values = callback.CHECKPOINT_NAME_LAST, callback._monitor_candidates(trainer)
+    name, values = callback.CHECKPOINT_NAME_LAST, values_for_file_names(callback, trainer)
     path, version = callback.format_checkpoint_name(values, name), callback.STARTING_VERSION
     while path in taken:
         path = callback.format_checkpoint_name(values, name, ver=version)
@@ -133,18 +140,18 @@ def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[s
     return path
 
 
-def as_it_saves(checkpoint: dict[str, Any], behind: Behind) -> None:
-    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning goes on from what is saved there."""
+def count_as_before(checkpoint: dict[str, Any], after: After) -> None:
+    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning continues from what is saved there."""
     loop = checkpoint["loops"]["fit_loop"]
     # `ExternalDataLoaders` skips what was read; a dataloader that restores itself, as torchdata's do, would skip it
     # twice.
     loop["state_dict"].pop("combined_loader", None)
     batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
-    counts = batches if behind == "batch" else epochs
+    counts = batches if after == "batch" else epochs
     for count in (counts["total"], counts["current"]):
-        if behind != "training":
+        if after != "training":
             count["ready"] -= 1  # the next one has begun
         count["completed"] -= 1
-    if behind == "batch":
+    if after == "batch":
         batches["is_last_batch"] = False
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+        uncount_batch_that_stepped(loop)

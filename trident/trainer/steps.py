@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from trident.trainer.internals.torch import set_last_rates
+
 __all__ = ["batches_per_epoch", "monitored", "rescale_schedules", "total_steps"]
 
 
@@ -29,7 +31,7 @@ def total_steps(trainer: Any) -> int | None:
 
 
 def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None:
-    """Have schedules over all `now` steps of a fit go on where the same share of `before` steps was taken.
+    """Have schedules over all `now` steps of a fit continue where the same share of `before` steps was taken.
 
     Of those that `functools.partial` makes of ``num_training_steps``, as transformers' are: that number is in no
     checkpoint. What a config fixes stays as it is.
@@ -48,7 +50,7 @@ def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None
         ]
         for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        scheduler._last_lr = rates
+        set_last_rates(scheduler, rates)
 
 
 def batches_per_epoch(trainer: Any) -> int | None:

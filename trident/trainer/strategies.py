@@ -21,6 +21,13 @@ from torch.optim import Optimizer
 
 from trident.errors import ConfigError
 from trident.protocol.text import counted
+from trident.trainer.internals.deepspeed import compile_no_collectives
+from trident.trainer.internals.lightning import (
+    initialize_deepspeed,
+    restore_zero_weights,
+    set_parallel_sizes,
+)
+from trident.trainer.internals.transformers import layer_types
 from trident.trainer.steps import batches_per_epoch
 
 __all__ = ["deepspeed", "fsdp", "require_ranks", "require_sharded", "shard"]
@@ -52,7 +59,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     A layer is gathered when it is used, so that one at a time is whole. Cutting twice changes
     nothing: Lightning configures a model for each stage.
     """
-    names = set(getattr(model, "_no_split_modules", None) or ())
+    names = layer_types(model)
     for module in [*_layers(model, names), model]:
         if isinstance(module, FSDPModule):
             module.reshard()  # evaluation leaves the root whole
@@ -110,7 +117,7 @@ class _DataParallel(ModelParallelStrategy):
     """
 
     def setup_environment(self) -> None:
-        self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
+        set_parallel_sizes(self, data=self.world_size, tensor=1)
         super().setup_environment()
 
     def load_checkpoint(
@@ -173,7 +180,7 @@ class _DeepSpeed(DeepSpeedStrategy):
 
         weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint_path))
         checkpoint = {"state_dict": weights, "pytorch-lightning_version": lightning.__version__}
-        self._restore_zero_state(checkpoint, strict=module.strict_loading)
+        restore_zero_weights(self, checkpoint, strict=module.strict_loading)
         return checkpoint
 
 
@@ -205,11 +212,7 @@ class _DeepSpeedOnCPU(_DeepSpeed):
 
     def setup_distributed(self) -> None:
         # Lightning's but for comparing the indices of GPUs with local ranks.
-        import deepspeed
-
-        # Else C++ is compiled in front of the first run, in a folder that all runs of a user share:
-        # one killed meanwhile leaves a lock behind on which all others wait for ever.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        compile_no_collectives()
         reset_seed()
         self.set_world_ranks()
-        self._init_deepspeed_distributed()
+        initialize_deepspeed(self)

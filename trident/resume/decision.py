@@ -1,0 +1,56 @@
+"""Whether a checkpoint is due, and what all ranks have agreed to do before the next batch or epoch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from trident.data import rng
+from trident.trainer.restart import After
+
+__all__ = ["Decision", "Interval", "Saved"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """Between two checkpoints within an epoch; `steps` are the optimizer's, and None for none."""
+
+    seconds: float
+    steps: int | None
+
+    def has_passed_by_time(self, last: Saved) -> bool:
+        return time.monotonic() - last.at > self.seconds
+
+    def has_passed_by_steps(self, last: Saved, step: int) -> bool:
+        return bool(self.steps) and step - last.step >= (self.steps or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """When a checkpoint was saved last, or training began."""
+
+    at: float = field(default_factory=time.monotonic)
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What all ranks do before the next batch or epoch.
+
+    Attributes:
+        after: what a checkpoint follows that is saved by it.
+        random: the generators after the last batch, if a checkpoint follows it: the next one is drawn from them.
+    """
+
+    stops: bool = False
+    saves: bool = False
+    after: After = "batch"
+    random: rng.State | None = None
+
+    @property
+    def acts(self) -> bool:
+        return self.stops or self.saves
+
+    def remembered(self) -> Decision:
+        """With the generators as they are now."""
+        return replace(self, random=rng.state(cuda=True)) if self.acts else self

@@ -1,0 +1,326 @@
+"""A training epoch that earlier attempts have read in part: what is left of it, for the same ranks or for others.
+
+Attempts may differ in their ranks and in how they batch, as after one that ran out of memory. The order of samples must
+be the same: what was read of another one cannot be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from trident.core.datamodule import TridentDataModule
+from trident.data.combine import knows_what_was_read, left_of_epoch, read_of_each
+from trident.data.loaders import lengths_of, sampler_of, shield_workers_from_sigterm, to_its_end
+from trident.data.partial_epoch import (
+    FirstPass,
+    ProgressReader,
+    TrainingEpoch,
+    epoch_read,
+    left_by_ranks,
+)
+from trident.data.rng import Replayed
+from trident.data.samplers import TrainBatches
+from trident.data.sharding import Part, is_iterable, run_seed
+from trident.data.uneven import InStep
+from trident.errors import ConfigError
+from trident.protocol.text import counted
+from trident.utils.logging import get_logger
+
+__all__ = [
+    "BATCHING",
+    "Assignment",
+    "Batching",
+    "EpochSegment",
+    "ResumedEpochs",
+    "TrainedData",
+    "assignment",
+    "changes",
+    "left_after",
+    "of_ranks",
+    "redistribute",
+    "require_order",
+    "resume_table",
+]
+
+log = get_logger(__name__)
+
+Batching = Mapping[str, Mapping[str, Any]]
+"""By training set: ``batch_size``, ``drop_last`` and ``num_workers`` of its dataloader."""
+
+PARTS = ("split_by_rank", "split_dataset_by_node", "shard")
+
+BATCHING = ("batch_size", "drop_last", "num_workers")
+
+Counts = dict[str, int | None]
+"""Batches by data set; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """How an epoch is assigned to ranks, as plain values: the order of its samples, and how batches are made."""
+
+    order: Mapping[str, Any]
+    batching: Batching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochSegment:
+    """What one attempt has read of an epoch.
+
+    Attributes:
+        ranks: how many there were.
+        read: batches of each of them.
+        batching: how these were made.
+    """
+
+    ranks: int
+    read: int
+    batching: Batching
+
+
+class TrainedData(Protocol):
+    """What a run trains on, seen by the callback that resumes it."""
+
+    def assignment(self) -> Assignment:
+        """How the current epoch is assigned to ranks."""
+        ...
+
+    def knows_what_is_left(self, *, redistributed: bool) -> bool:
+        """Whether it is known in the middle of an epoch what is left of it, which may be redistributed already."""
+        ...
+
+    def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> int | None:
+        """Have the next pass read what `segments`, one after the other, have left of an epoch of this order.
+
+        To be called on all ranks, when the data is set up.
+
+        Returns:
+            How many batches of the epoch count as read on each of the ranks that there are now; None where they are
+            those that were: of one attempt with as many ranks and the same batches.
+
+        Raises:
+            ConfigError: what is left is not known.
+        """
+        ...
+
+
+class ResumedEpochs(ProgressReader):
+    """The epochs of a :class:`TridentDataModule`, of which the first may be what earlier attempts have left of one."""
+
+    def __init__(self, datamodule: TridentDataModule) -> None:
+        self._datamodule = datamodule
+        self._redistributed = False
+        datamodule.reader = self
+
+    def begin(self, epoch: TrainingEpoch, trainer: Any) -> Mapping[str, Any]:
+        redistributed, self._redistributed = self._redistributed, False
+        return epoch.loaders if redistributed else super().begin(epoch, trainer)
+
+    def assignment(self) -> Assignment:
+        return assignment(self._datamodule.training or self._datamodule.training_epoch())
+
+    def knows_what_is_left(self, *, redistributed: bool) -> bool:
+        epoch = self._datamodule.training
+        lengths = {} if epoch is None else lengths_of(epoch.loaders)
+        known = not redistributed and knows_what_was_read(self._datamodule.mode, lengths)
+        return len(lengths) == 1 or known
+
+    def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> int | None:
+        epoch, trainer = self._datamodule.training_epoch(), self._datamodule.trainer
+        now, ranks = assignment(epoch), getattr(trainer, "world_size", 1)
+        require_order(order, now.order)
+        if [(one.ranks, one.batching) for one in segments] == [(ranks, now.batching)]:
+            return None
+        whole, rest = redistribute(epoch, segments, epoch=partial(epoch_read, trainer))
+        self._redistributed = True
+        limit = getattr(trainer, "limit_train_batches", None)
+        length, left = self._datamodule.train_batches(limit), left_of_epoch(epoch.mode, whole, rest)
+        if length is not None and left is not None and length == self._datamodule.train_batches():
+            return length - left
+        about = sum(segment.ranks * segment.read for segment in segments) // ranks
+        about = about if length is None else min(about, length - 1)
+        for loader in epoch.loaders.values():
+            if isinstance(loader, InStep):
+                loader.begins_at = about
+        return about
+
+
+def assignment(epoch: TrainingEpoch) -> Assignment:
+    """How an epoch is assigned to ranks."""
+    order: dict[str, Any] = {"datamodule.mode": epoch.mode} if len(epoch.loaders) > 1 else {}
+    batching = {}
+    for (name, loader), one in zip(epoch.loaders.items(), epoch.described, strict=True):
+        sampler = sampler_of(loader)
+        made_by = sampler if isinstance(sampler, TrainBatches) else loader
+        # Of a table, it makes no difference who reads a batch.
+        keys = BATCHING if is_iterable(getattr(loader, "dataset", None)) else BATCHING[:2]
+        batching[name] = {key: getattr(made_by, key, None) for key in keys}
+        is_part = any(split.by in PARTS for split in one.splits)  # as long as it is on this rank
+        order |= {
+            f"{name}: number of samples": None if is_part else one.length,
+            f"{name}: number of shards": one.shards,
+            f"{name}: seed": ", ".join(one.seeds),
+            f"{name}: shuffle": getattr(sampler, "shuffle", None),
+        }
+    return Assignment(order=order, batching=batching)
+
+
+def require_order(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises ConfigError where an epoch was begun in another order."""
+    other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if other:
+        said = "; ".join(f"{key} is {now.get(key)}, and was {before.get(key)}" for key in other)
+        raise ConfigError(
+            f"what is left of the epoch in which the run was stopped cannot be told: {said}\n"
+            "hint: put that back, or begin anew: trident-sweep resume --fresh"
+        )
+
+
+def changes(before: Batching, now: Batching) -> Iterator[str]:
+    """What is other in how batches are made, in words."""
+    for name, made in now.items():
+        for key, value in made.items():
+            if (was := before.get(name, {}).get(key)) != value:
+                yield f"{name}: {key} {value}, was {was}"
+
+
+# -- redistributing ------------------------------------------------------------------------------
+
+
+def redistribute(
+    data: TrainingEpoch, segments: Sequence[EpochSegment], *, epoch: Callable[[], int]
+) -> tuple[Counts, Counts]:
+    """Have the next pass of dataloaders read what `segments` have left of an epoch; replaces some of them.
+
+    To be called on all ranks.
+
+    Args:
+        segments: one after the other; of several data sets, there is one.
+        epoch: says which one it is.
+
+    Returns:
+        By data set: the batches of a rank of the first segment, and those that are left for this one; None where these
+        are not known.
+
+    Raises:
+        ConfigError: what is left is not known.
+    """
+    first, *later = segments
+    tables = {
+        name: sampler
+        for name, loader in data.loaders.items()
+        if isinstance(sampler := sampler_of(loader), TrainBatches) and not data.sources[name].split
+    }
+    began = {n: of_ranks(s, first.ranks, **first.batching[n]) for n, s in tables.items()}
+    whole: Counts = {name: len(began[name]) if name in began else None for name in data.loaders}
+    read = read_of_each(data.mode, whole, first.read)
+    rest: Counts = dict.fromkeys(data.loaders)
+    for name in list(data.loaders):
+        if sampler := tables.get(name):
+            done = [(of_ranks(sampler, s.ranks, **s.batching[name]), s.read) for s in later]
+            rest[name] = resume_table(sampler, [(began[name], read[name]), *done], name=name)
+        else:
+            gone = sum(segment.ranks * segment.read for segment in later)
+            _resume_stream(data, name, first, read=read[name], gone=gone, epoch=epoch)
+    return whole, rest
+
+
+def _resume_stream(
+    data: TrainingEpoch,
+    name: str,
+    first: EpochSegment,
+    *,
+    read: int,
+    gone: int,
+    epoch: Callable[[], int],
+) -> None:
+    """Read again what the ranks that began the epoch read, and take what they left."""
+    one_by_one = data.mode == "sequential" and len(data.loaders) > 1
+    batching = first.batching[name]
+    theirs = None
+    if data.part is not None and not one_by_one:
+        theirs = data.sources[name].loaders_of(first.ranks, batching)
+    if data.part is None or theirs is None:
+        raise _not_known(name, first.ranks, batching)
+    replayed = [
+        Replayed(to_its_end(shield_workers_from_sigterm(one)), run_seed(), epoch) for one in theirs
+    ]
+    left = partial(left_by_ranks, replayed, read, data.part, epoch=epoch, gone=gone)
+    loader = data.loaders[name]
+    if isinstance(loader, InStep):
+        loader.loader = FirstPass(loader.loader, left)
+    else:
+        data.loaders[name] = FirstPass(loader, left)
+
+
+def _not_known(name: str, world_size: int, batching: Mapping[str, Any]) -> ConfigError:
+    ranks = counted(world_size, "rank")
+    same = ", ".join(f"{key}={value}" for key, value in batching.items())
+    return ConfigError(
+        f"{name}: what {ranks} left of the epoch in which the run was stopped cannot be told: "
+        "it is not trident alone that has dealt it out\n"
+        f"hint: go on with {ranks} and {same}, or begin anew: trident-sweep resume --fresh"
+    )
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+Read = Sequence[tuple[TrainBatches, int]]
+"""The batches of rank 0 of each of several attempts, and how many of them each rank has read, one after the other."""
+
+
+def of_ranks(
+    sampler: TrainBatches, ranks: int, *, batch_size: int, drop_last: bool
+) -> TrainBatches:
+    """The batches of rank 0 of so many ranks, of the same data set in the same order."""
+    return TrainBatches(
+        sampler.size,
+        batch_size=batch_size,
+        part=Part(world_size=ranks),
+        shuffle=sampler.shuffle,
+        seed=sampler.seed,
+        drop_last=drop_last,
+    )
+
+
+def resume_table(sampler: TrainBatches, read: Read, *, name: str) -> int:
+    """Have the next pass assign what others have left of the epoch.
+
+    Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of them are
+    read twice.
+    """
+    ranks = sampler.part.world_size
+    # The epoch is known when the pass begins, and the number of samples that are left is the same in each.
+    left = left_after(sampler.order(), read)
+    if twice := max(0, ranks - len(left)):
+        log.warning(
+            f"{name}: fewer samples are left of the epoch than there are ranks, which all take a step: "
+            f"{twice} read twice"
+        )
+
+    def rest() -> Iterator[list[int]]:
+        return sampler.assign(_for_all(left_after(sampler.order(), read), ranks))
+
+    sampler.next_pass = rest
+    return sampler.batches_of(len(_for_all(left, ranks)))
+
+
+def left_after(order: Sequence[int], read: Read) -> list[int]:
+    """What of an epoch was read by none, in the epoch's order."""
+    left = list(order)
+    for before, count in read:
+        size, ranks = len(left), before.part.world_size
+        batches = before.batches_of(size)
+        own_sizes = [len(range(rank, size, ranks)) for rank in range(ranks)]
+        done = [sum(before.batch_sizes(own, batches)[:count]) for own in own_sizes]
+        left = [one for at, one in enumerate(left) if at // ranks >= done[at % ranks]]
+    return left
+
+
+def _for_all(left: list[int], ranks: int) -> list[int]:
+    """As many samples as there are ranks, at least: all of them take a step."""
+    missing = max(0, ranks - len(left))
+    return left + (left * missing)[:missing]

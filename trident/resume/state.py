@@ -1,0 +1,145 @@
+"""What a run continues from, as a checkpoint holds it beside what Lightning saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trident.resume.epoch import Assignment, EpochSegment
+from trident.trainer.restart import After
+
+__all__ = ["Position", "RankState", "ResumeState"]
+
+RANKS = "trident_ranks"
+"""Where a checkpoint holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where in an epoch an attempt began: at its beginning, or where other ranks or batches have left it.
+
+    Attributes:
+        segments: what earlier attempts have read of the epoch, where it was redistributed.
+        began: the batch of the epoch that this attempt began with.
+    """
+
+    segments: tuple[EpochSegment, ...] = ()
+    began: int = 0
+
+    @property
+    def redistributed(self) -> bool:
+        return bool(self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankState:
+    """What one rank has of its own.
+
+    Attributes:
+        random: its generators as the checkpoint is saved: after the hooks that come before the next batch.
+        random_before: the same after the last batch, before these hooks; None at the end of an epoch.
+        logged: what it has logged so far.
+    """
+
+    assignment: Assignment
+    random: Mapping[str, Any]
+    random_before: Mapping[str, Any] | None
+    logged: Mapping[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "dealt": asdict(self.assignment),
+            "random": self.random,
+            "random_before": self.random_before,
+            "logged": self.logged,
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> RankState:
+        return cls(
+            assignment=Assignment(**plain["dealt"]),
+            random=plain["random"],
+            random_before=plain["random_before"],
+            logged=plain["logged"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeState:
+    """What a run continues from.
+
+    Attributes:
+        after: what the checkpoint follows.
+        by_rank: what each rank had of its own.
+        position: where in its epoch the attempt began that saved it.
+        steps: those of the whole fit, as schedules count them.
+        should_stop: whether a callback had asked for the end of training.
+        frozen: the parameters that were not trained.
+    """
+
+    after: After
+    by_rank: tuple[RankState, ...]
+    position: Position
+    steps: int | None
+    should_stop: bool
+    frozen: tuple[str, ...]
+
+    @property
+    def ranks(self) -> int:
+        return len(self.by_rank)
+
+    def of_rank(self, rank: int, ranks: int) -> RankState | None:
+        """What a rank of so many had; None where there were other ranks."""
+        return self.by_rank[rank] if ranks == self.ranks else None
+
+    def segments(self, read: int, assignment: Assignment) -> Sequence[EpochSegment]:
+        """What all attempts so far have read of the epoch, `read` batches of which count as read."""
+        last = EpochSegment(
+            ranks=self.ranks, read=read - self.position.began, batching=assignment.batching
+        )
+        return [*self.position.segments, last]
+
+    # The keys are those of 0.1.0, whose checkpoints are read, too.
+
+    @staticmethod
+    def write(
+        checkpoint: dict[str, Any],
+        *,
+        after: After,
+        by_rank: Sequence[Mapping[str, Any]],
+        position: Position,
+        steps: int | None,
+        should_stop: bool,
+        frozen: Sequence[str],
+    ) -> None:
+        """Put it into a checkpoint, as plain values.
+
+        Args:
+            by_rank: of all ranks, by :meth:`RankState.plain`.
+        """
+        checkpoint[RANKS] = {
+            "behind": after,
+            "by_rank": list(by_rank),
+            "legs": [asdict(segment) for segment in position.segments],
+            "leg_began": position.began,
+            "steps": steps,
+            "should_stop": should_stop,
+            "frozen": list(frozen),
+        }
+
+    @classmethod
+    def read(cls, checkpoint: Mapping[str, Any]) -> ResumeState | None:
+        """What a checkpoint holds; None of one that was not saved to continue from."""
+        held = checkpoint.get(RANKS)
+        if held is None:
+            return None
+        segments = tuple(EpochSegment(**segment) for segment in held["legs"])
+        return cls(
+            after=held["behind"],
+            by_rank=tuple(map(RankState.of, held["by_rank"])),
+            position=Position(segments=segments, began=held["leg_began"]),
+            steps=held["steps"],
+            should_stop=held["should_stop"],
+            frozen=tuple(held["frozen"]),
+        )

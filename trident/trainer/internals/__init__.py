@@ -1,0 +1,4 @@
+"""The private names of other libraries that trident depends on, one module a library; nothing else touches any.
+
+Where a library changes one of them, `tests/trident/trainer/test_internals.py` fails and names what depends on it.
+"""

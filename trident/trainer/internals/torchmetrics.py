@@ -1,0 +1,78 @@
+"""Private names of torchmetrics, and the place where its objects ask whether there are other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import torchmetrics.metric
+from torchmetrics import Metric
+
+__all__ = [
+    "alone",
+    "forget_value",
+    "forward_value",
+    "set_forward_value",
+    "set_updates",
+    "updates",
+]
+
+
+def updates(metric: Metric) -> int:
+    """How often a metric was updated since it was reset."""
+    return metric._update_count
+
+
+def set_updates(metric: Metric, count: int) -> None:
+    """Let a metric count as updated so often."""
+    metric._update_count = count
+
+
+def forget_value(metric: Metric) -> None:
+    """Have a metric compute its value again."""
+    metric._computed = None
+
+
+def forward_value(metric: Metric) -> Any:
+    """The value of a metric's last batch."""
+    return metric._forward_cache
+
+
+def set_forward_value(metric: Metric, value: Any) -> None:
+    """Let this be the value of a metric's last batch."""
+    metric._forward_cache = value
+
+
+# -- metrics that ask no other ranks -------------------------------------------------------------
+
+_IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
+
+_are_there_ranks = torchmetrics.metric.jit_distributed_available
+
+
+@wraps(_are_there_ranks)  # with its name, by which an object is pickled
+def are_there_ranks() -> bool:
+    """What torchmetrics objects ask before they gather."""
+    return not _IS_ALONE.get() and _are_there_ranks()
+
+
+# A function of a user's may make objects that nobody else sees, so none can be given anything. What each takes for
+# its argument `distributed_available_fn`, where it is given none, is this one.
+torchmetrics.metric.jit_distributed_available = are_there_ranks
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Torchmetrics objects that are computed in this block, by this thread, gather nothing from other ranks.
+
+    It holds for all objects that were made since this module was imported, wherever they were made, but not for those
+    with a `distributed_available_fn` of their own. Other threads, and what they compute meanwhile, notice nothing.
+    """
+    token = _IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
