@@ -101,18 +101,22 @@ def batch(
             [worker_python or python, "-P", "-m", "trident.launch.agents.rank", str(sweep)]
         ),
     }
+    _check_placeholders(template, name, set(values))
+    return _filled(template, values)
+
+
+def _check_placeholders(template: str, name: str, known: set[str]) -> None:
     found = set(re.findall(r"@@\{?(\w+)", template))
-    if unknown := sorted(found - set(values)):
+    if unknown := sorted(found - known):
         raise UsageError(
             f"template {name}: unknown placeholder @@{unknown[0]}\nhint: there are "
-            + ", ".join(f"@@{key}" for key in values)
+            + ", ".join(f"@@{key}" for key in sorted(known))
         )
     if lacking := sorted({"directives", "element", "worker"} - found):
         raise UsageError(
             f"template {name} lacks @@{lacking[0]}: without it nothing of the member would run\n"
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
-    return _filled(template, values)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
