@@ -73,7 +73,7 @@ def _past(attempt: Attempt, following: Attempt, steps: Mapping[int, tuple[int, i
     status = derive(attempt=attempt, job=attempt.lease.get("job"), cancelled=False, native=None)
     cause, detail = status.cause, status.detail
     if cause is Cause.LOST and attempt.end is None and _was_requeued(attempt, following):
-        cause, detail = Cause.NODE_FAIL, "it left no end, and was put into the queue again"
+        cause, detail = Cause.NODE_FAIL, "it wrote no end record, and was put into the queue again"
     lost = None
     if attempt.number in steps and following.number in steps:
         lost = max(0, steps[attempt.number][1] - steps[following.number][0])

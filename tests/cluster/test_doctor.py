@@ -39,7 +39,10 @@ def test_a_directory_that_a_node_does_not_see(cli, cluster):
         cli("submit", *SLURM, *there, "--name", "s", "--wait", code=1)
         (member,) = cli.members("s")
         assert (member["state"], member["cause"], member["attempt"]) == ("FAILED", "lost", None)
-        assert "it wrote nothing: do compute nodes see the sweep's directory?" in member["detail"]
+        assert (
+            "it wrote nothing: check that compute nodes see the sweep's directory"
+            in member["detail"]
+        )
     finally:
         cluster.unhide("n1", cli.directory)
     cli("resume", "s", "--wait")
