@@ -127,7 +127,7 @@ class ArrayTask:
         return False
 
     def _gives_up(self) -> dict[str, Any] | None:
-        """The end to record instead of starting another attempt, when all those before it made no progress; else None."""
+        """The end to record instead of another attempt, when all those before it made no progress; else None."""
         if not App.from_record(self.sweep.record.app).leaves_result:
             return None  # the progress of an external app is not known
         past = attempts_without_progress(self.sweep, self.index, self.task.array_job)
@@ -182,7 +182,7 @@ class ArrayTask:
     def _forward_signal(self, number: int, frame: Any) -> None:
         self.signalled = signal.Signals(number)
         self.warned = self.warned or number == signal.SIGUSR2
-        # srun forwards a signal to every task. TERM would make it end the step, and SLURM has sent that to the tasks itself.
+        # srun forwards a signal to every task. TERM would end the step, and SLURM has sent it to the tasks.
         if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
             self.srun.send_signal(number)
 
@@ -246,7 +246,7 @@ class ArrayTask:
         return {}
 
     def _lost_nodes(self, attempt: Attempt) -> list[str]:
-        """The nodes that do not answer: ranks on other nodes fail because of them long before SLURM reports a node down."""
+        """The nodes that do not answer: other ranks fail because of them long before SLURM reports a node down."""
         if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
             return []
         try:
