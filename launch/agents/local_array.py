@@ -141,7 +141,7 @@ class Runner:
         return [array for array in self.sweep.arrays.all() if array.index in numbers]
 
     def _running_elsewhere(self) -> int:
-        """The number of members that other launchers of this sweep run: `array_parallelism` limits all of them together."""
+        """How many members other launchers of this sweep run: `array_parallelism` limits all of them together."""
         others = {
             array.job: array
             for array in self.sweep.arrays.all()

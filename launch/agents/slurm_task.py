@@ -1,8 +1,8 @@
 """An array task of SLURM: it supervises one member, from taking an attempt to recording its end.
 
 Run as ``python -P -m trident.launch.agents.slurm_task SWEEP_DIR ARRAY -- SRUN… WORKER…`` by the batch script, on the
-first node of the allocation. It starts the ranks with the command after ``--``, lets them meet, forwards signals to them,
-and writes the attempt's end.
+first node of the allocation. It starts the ranks with the command after ``--``, lets them meet, forwards signals to
+them, and writes the attempt's end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GRACE_S = 20.0
 """How long the ranks may take to end by themselves when they have not met, before srun is killed."""
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 10
-"""Attempts in a row that were preempted, or lost a node, before they saved a checkpoint: more would end the same way."""
+"""Attempts in a row that were preempted or lost a node before a checkpoint: more would end the same way."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

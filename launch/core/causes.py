@@ -16,7 +16,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def cause_of(code: int, log: str, *, out_of_memory: bool) -> Cause:
-    """`code` is as subprocess gives it, negative for a signal; `out_of_memory`: the kernel killed a process for memory."""
+    """`code` is as subprocess gives it, negative for a signal; `out_of_memory`: the kernel reported a kill."""
     exception = exception_of(log) or ""
     if _OUT_OF_MEMORY.search(exception) or (code == -signal.SIGKILL and out_of_memory):
         return Cause.OUT_OF_MEMORY

@@ -45,7 +45,7 @@ class Resources:
 
 
 def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: int) -> Resources:
-    """A member's resources, from the launcher's options checked against the trainer's. `gpus` is how many a node has."""
+    """A member's resources: the launcher's options checked against the trainer's. A node has `gpus` GPUs."""
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
     per_task = launcher.get("gpus_per_task")

@@ -1,4 +1,4 @@
-"""The text of a script that starts an array. Values in, text out; values are quoted only here, where they become shell."""
+"""The text of a script that starts an array. Values in, text out; only this module quotes for the shell."""
 
 from __future__ import annotations
 

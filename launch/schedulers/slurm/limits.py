@@ -140,7 +140,7 @@ def refuse(
     if limit_min is not None and there.max_minutes is not None and limit_min > there.max_minutes:
         raise UsageError(
             f"hydra.launcher.timeout_min={limit_min:g}, and partition {name} allows {there.max_minutes:g} minutes\n"
-            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that reaches it is requeued by itself, "
+            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that reaches it is requeued, at most "
             "hydra.launcher.max_num_timeout times"
         )
 
