@@ -1,8 +1,8 @@
 """What can go wrong, for the user:
 
-LaunchError             a thing that was asked for failed; exit code 1
+LaunchError             the requested operation failed; exit code 1
 ├── UsageError          the request is wrong, nothing was written; exit code 2
-└── SchedulerError      the scheduler refused, or could not be asked; exit code 1
+└── SchedulerError      the scheduler refused, or could not be reached; exit code 1
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class UsageError(LaunchError):
 
 
 class SchedulerError(LaunchError):
-    """`words` are the scheduler's own, where it said any; `code` is its exit code, negative for a signal."""
+    """`words` is the scheduler's own message, if any; `code` is its exit code, negative for a signal."""
 
     def __init__(self, message: str, words: str = "", code: int | None = None) -> None:
         super().__init__(message)
@@ -30,11 +30,11 @@ class SchedulerError(LaunchError):
 
 def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> str:
     """``\\nhint: did you mean `lr`?``, or nothing where no known name is near."""
-    import difflib  # here, as a command that works needs none of it
+    import difflib  # imported here, since only a failing command needs it
 
     known = list(known)
     last = _last(wrong)
-    # `lr` for `module.optimizer.lr`: the end of a dotted key is what people remember, and mistype
+    # `lr` for `module.optimizer.lr`: people remember, and mistype, the end of a dotted key
     near = set(difflib.get_close_matches(last, {_last(key) for key in known}, n=3, cutoff=0.6))
     found = [
         key

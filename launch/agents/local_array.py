@@ -1,8 +1,8 @@
-"""The local array's launcher: starts members, as many at once as fit, and sees each to its end.
+"""The local array's launcher: it starts as many members at once as fit, and watches each until it ends.
 
 Run as ``python -P -m trident.launch.agents.local_array SWEEP_DIR ARRAY`` by the array's script, detached. What one
-member does never disturbs another; what happened is on disk when it happened. If this process dies, its workers end,
-too.
+member does never disturbs another, and every event is on disk as soon as it happens. If this process dies, its workers
+end, too.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ __all__ = ["main", "run_array"]
 
 POLL_S = 0.1
 GRACE_AFTER_FAILURE_S = 10.0
-"""How long the other ranks may take to fail by themselves, with words of their own, after the first has failed."""
+"""How long the other ranks get, after the first failure, to fail by themselves with errors of their own."""
 GRACE_AFTER_TERM_S = 30.0
-"""How long a member that is told to end may take: it writes a checkpoint."""
+"""How long a member may take to end after SIGTERM: it writes a checkpoint."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class _Running:
     cause: Cause | None = None
     detail: str | None = None
     kill_at: float | None = None
-    """When workers that are still there are told to end, or are killed once they have been told."""
+    """When the remaining workers get SIGTERM or, after that, SIGKILL."""
     signalled: bool = False
 
     def ended(self) -> bool:
@@ -67,7 +67,7 @@ class _Running:
     def failed(self) -> bool:
         return any(worker.returncode not in (None, 0) for worker in self.workers)
 
-    def tell(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         for worker in self.workers:
             if worker.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -114,15 +114,15 @@ class Runner:
                 self.waiting.remove(index)
             elif not _is_owned(
                 last
-            ):  # else ranks of an earlier launcher still die: asked again soon
+            ):  # else ranks of an earlier launcher are still ending: try again soon
                 gpus = self.gpus.take(self.resources.gpus)
                 if gpus is None:
-                    return  # another launcher's members have them; they come back
+                    return  # members of another launcher hold them for now
                 self.waiting.remove(index)
                 self._start(index, gpus)
 
     def _may_begin(self) -> bool:
-        """Whether all that this array waits for is over, and was as it has to be."""
+        """Whether all that this array waits for has ended, and completed where it has to."""
         if self.terminated or not self.array.waits:
             return True
         before = [*self.array.after, *(a.job for a in self._before() if a.job)]
@@ -141,7 +141,7 @@ class Runner:
         return [array for array in self.sweep.arrays.all() if array.index in numbers]
 
     def _running_elsewhere(self) -> int:
-        """Members that other launchers of this sweep run now: `array_parallelism` is for all of them together."""
+        """How many members other launchers of this sweep run: `array_parallelism` limits all of them together."""
         others = {
             array.job: array
             for array in self.sweep.arrays.all()
@@ -158,7 +158,9 @@ class Runner:
         )
 
     def terminate(self) -> None:
-        self.terminated = True  # by a signal, maybe while a member starts: `_watch` ends them all
+        self.terminated = (
+            True  # called by a signal, maybe while a member starts: `_watch` ends them all
+        )
 
     def _drop_cancelled(self) -> None:
         self.waiting = [
@@ -182,7 +184,7 @@ class Runner:
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:
-            # Nothing on disk says so, but status finds a member that its ended launcher has not started: lost.
+            # No record says so, but status reports a member as lost if its launcher ended without starting it.
             say(f"member {index}: cannot start: {error}")
             self.gpus.give_back(gpus)
             return
@@ -248,14 +250,14 @@ class Runner:
             self._finish(member)
             return
         if self.terminated:
-            member.stop(Cause.LOST, "its launcher was told to end")
+            member.stop(Cause.LOST, "its launcher was asked to stop")
         limit = self.resources.timeout_min
         if limit is not None and now - member.started > limit * 60:
             member.stop(Cause.TIMEOUT, f"ran into hydra.launcher.timeout_min={limit:g}")
         if member.kill_at is None and member.failed():
             member.kill_at = now + GRACE_AFTER_FAILURE_S
         if member.kill_at is not None and now >= member.kill_at:
-            member.tell(signal.SIGKILL if member.signalled else signal.SIGTERM)
+            member.send_signal(signal.SIGKILL if member.signalled else signal.SIGTERM)
             member.signalled, member.kill_at = True, now + GRACE_AFTER_TERM_S
 
     def _finish(self, member: _Running) -> None:
@@ -272,18 +274,18 @@ class Runner:
 
 
 def _is_owned(attempt: Attempt | None) -> bool:
-    """Whether something of an attempt is alive: none starts beside it."""
+    """Whether a process of the attempt is alive; no other attempt starts until none is."""
     if attempt is None or attempt.end is not None:
         return False
-    # The launcher may be gone while a rank of it still dies: an attempt's ranks own it as well.
+    # The launcher may be gone while one of its ranks is still ending: an attempt's ranks own it as well.
     owners = [attempt.lease.get("launcher"), *(rank.get("process") for rank in attempt.ranks)]
     return any(owner and is_here(owner) and alive(owner) for owner in owners)
 
 
 class Gpus:
-    """This machine's GPUs, each given to one member at a time, whatever sweep or launcher it is of.
+    """This machine's GPUs, each given to one member at a time, across all sweeps and launchers.
 
-    A lock on a file says who has one, and no crash leaves it behind.
+    A GPU is taken by locking a file; the kernel releases the lock if its holder crashes.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -291,7 +293,7 @@ class Gpus:
         self._held: dict[str, int] = {}
 
     def take(self, count: int) -> tuple[str, ...] | None:
-        """So many GPUs, or None when fewer are free."""
+        """Take `count` GPUs; None, and nothing taken, when fewer are free."""
         taken: list[str] = []
         for name in self.names:
             if len(taken) < count and name not in self._held and self._lock(name):
@@ -306,7 +308,7 @@ class Gpus:
             os.close(self._held.pop(name))
 
     def _lock(self, name: str) -> bool:
-        # Of all users, as the GPUs are; one who may not open the file cannot have been promised anything by it.
+        # The lock files are shared by all users, as the GPUs are. A user who cannot open one does without the lock.
         path = (
             Path(tempfile.gettempdir()) / f"trident-gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock"
         )
@@ -331,7 +333,7 @@ def say(*words: Any) -> None:
 
 
 def run_array(sweep: SweepDir, array: Array) -> bool:
-    """Run an array to its end, here. False when another launcher has it."""
+    """Run an array to its end in this process. False when another launcher has it."""
     job = identity(os.getpid())
     if not sweep.arrays.claim(array, job):
         return False
@@ -355,7 +357,7 @@ def _workers(running: Iterable[_Running]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End what an exception has left; a worker takes its child with it."""
+    """End the workers that are still running after an exception; a worker ends its child as well."""
     for worker in workers:
         worker.terminate()
     limit = time.monotonic() + GRACE_AFTER_TERM_S

@@ -1,7 +1,7 @@
-"""What can be found out about a cluster's nodes only on them, by the doctor's short job on two of them.
+"""The doctor's short job on two nodes: it checks what can only be checked on the nodes themselves.
 
-Run as ``python -P -m trident.launch.agents.probe head FOLDER -- SRUN…`` by the batch script, and by that, on each node,
-as ``… probe node FOLDER``. The login node's side is `schedulers.slurm.probe`.
+Run as ``python -P -m trident.launch.agents.probe head FOLDER -- SRUN…`` by the batch script, which
+then starts ``… probe node FOLDER`` on each node. The login node's side is `schedulers.slurm.probe`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 POLL_S = 0.05
 PATIENCE_S = 30.0
-"""How long one side waits for a file of the other: a shared file system may show it late."""
+"""How long one side waits for a file of the other: a shared file system may show it with a delay."""
 MEETING_S = 30.0
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The batch step's: lets the nodes meet as the ranks of a member do, and tries SLURM's programs."""
+    """The batch step: let the nodes meet as the ranks of a member do, and try SLURM's programs."""
     task = Task.of(environ)
     assert task is not None, "the probe is a batch job"
     hosts = list(task.hosts)
@@ -93,7 +93,7 @@ def _node(folder: Path, environ: Mapping[str, str]) -> int:
 
 
 def _waited(path: Path, begun: float) -> float | None:
-    """How long after `begun` the file is there; None where it does not come."""
+    """Seconds from `begun` until the file appears; None if it does not appear."""
     while time.monotonic() - begun < PATIENCE_S:
         if read_json(path) is not None:
             return time.monotonic() - begun

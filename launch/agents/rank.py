@@ -1,8 +1,8 @@
-"""What is started on every task: this rank of a member, as a watched child process.
+"""The worker that is started for every rank: it runs the rank as a child process and watches it.
 
 Run as ``python -P -m trident.launch.agents.rank SWEEP_DIR MEMBER`` with rank variables and TRIDENT_ATTEMPT in the
 environment; with TRIDENT_MEETING, the ranks meet first. It claims its rank of the attempt, so that no other worker runs
-it, writes one rank record, forwards signals, and ends as its child ended.
+it, writes one rank record, forwards signals, and exits with the exit code of its child.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
 
 
 def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
-    """Take the rank before its process is started, which accepts the attempt because its parent has claimed it.
+    """Take the rank before its process starts: that process accepts the attempt only if its parent has claimed it.
 
     Raises:
         UsageError: another worker has it.
@@ -95,7 +95,7 @@ def app_of(sweep: SweepDir, code: str | None) -> App:
 
 
 def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
-    """This rank, and what holds the port of all of them while it is to be kept."""
+    """This rank, and the socket that keeps the port of all ranks reserved, if any."""
     invitation = environ.get(MEETING)
     found = detect(environ)
     if invitation is None:
@@ -123,7 +123,7 @@ def _environment(
         **ranks.environment(),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
-        "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback, and the cause is read from it
+        "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback, from which the cause is read
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
     }
@@ -132,7 +132,7 @@ def _environment(
 def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
     if child.signalled in ENDING:
-        end["told"] = child.signalled.name  # whatever it exits with, it has not run to its end
+        end["told"] = child.signalled.name  # it did not run to its end, whatever its exit code
     if code and (child.signalled in ENDING or (child.signalled and code == -child.signalled)):
         end["detail"] = f"ended by {child.signalled.name}" if child.signalled else None
     elif code:
@@ -142,7 +142,7 @@ def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str
 
 
 class Child:
-    """The rank's process, in a session of its own with all that it starts."""
+    """The rank's process, in a session of its own together with all the processes that it starts."""
 
     def __init__(self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str]) -> None:
         self.signalled: signal.Signals | None = None
@@ -165,7 +165,7 @@ class Child:
             if os.getppid() != self._parent:
                 self._forward_signal(
                     signal.SIGTERM
-                )  # the launcher is gone, and nobody would see this end
+                )  # the launcher is gone, and nobody would notice the end of this process
                 if time.monotonic() - self._told_at > KILL_AFTER_S:
                     kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it

@@ -1,7 +1,8 @@
 """How the ranks of an attempt find each other before they start: all of them, once, each on its host.
 
-The process that looks after the member listens on the head node; every worker says who it is, and is told the address
-and port at which the ranks will meet in training. What is wrong is found in seconds, and has a rank and a host.
+The process that looks after the member listens on the head node; every worker sends its rank and host,
+and receives the address and port at which the ranks will meet in training. Mistakes are found within seconds, and each
+is reported with its rank and host.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Hello = Mapping[str, Any]
 
 
 class RendezvousError(LaunchError):
-    """The ranks that should train together are not there, or are not what they should be."""
+    """The ranks that should train together are missing, or are not the expected ones."""
 
 
 class Rendezvous:
@@ -32,8 +33,8 @@ class Rendezvous:
     Args:
         hosts: the nodes in order of node_rank, as the scheduler names them.
         tasks_per_node: ranks on each.
-        address: what the ranks are told to connect to in training, with `{host}` for the head node's name.
-        seconds: how long the last rank may take.
+        address: what the ranks will connect to in training, with `{host}` for the head node's name.
+        seconds: how long to wait for the last rank.
     """
 
     def __init__(
@@ -53,14 +54,14 @@ class Rendezvous:
 
     @property
     def invitation(self) -> str:
-        """What workers get, in their environment."""
+        """What workers get in their environment to find this listener."""
         return f"{self.host}:{self._server.getsockname()[1]}:{self._token}"
 
     def step(self) -> bool:
-        """Hear who has come, without waiting. True once all have met.
+        """Accept the ranks that have connected, without waiting. True once all have met.
 
         Raises:
-            NotMet: somebody is missing after the time limit, or is not who should be there. All are told.
+            RendezvousError: a rank is missing after the time limit, or is not the expected one. All ranks are notified.
         """
         if self.met:
             return True
@@ -113,7 +114,7 @@ class Rendezvous:
         self._selector.unregister(sock)
         del self._texts[sock]
         if hello is None or hello.get("token") != self._token:
-            sock.close()  # a stranger, or a rank that has ended: it is missed when the time is over
+            sock.close()  # not a rank, or one that has ended: it counts as missing after the time limit
         else:
             self._there[sock] = hello
 
@@ -138,7 +139,7 @@ class Rendezvous:
             one, other = list(seen.values())[:2]
             raise RendezvousError(
                 f"rank {one['rank']} on {one['host']} sees other code or configs than rank {other['rank']} on "
-                f"{other['host']}\nhint: is the file system of both up to date, and their Python the same?"
+                f"{other['host']}\nhint: check that both see the same files and run the same Python"
             )
         if time.monotonic() > self._limit and len(there) < size:
             missing = sorted(set(range(size)) - {hello["rank"] for hello in there})
@@ -154,14 +155,14 @@ class Rendezvous:
                 sock.settimeout(5)
                 sock.sendall(json.dumps(answer).encode() + b"\n")
             except OSError:
-                continue  # it has gone meanwhile, and its end is seen by others
+                continue  # it has ended meanwhile, which its launcher notices
 
 
 def meet(invitation: str, hello: Hello, *, seconds: float = 3600) -> Mapping[str, Any]:
-    """The worker's side: say who one is, wait for the others, and hear where to meet.
+    """The worker's side: send this rank's identity, wait for the others, and receive the address to meet at.
 
     Raises:
-        NotMet: the others are not there, or the one who invited is not.
+        RendezvousError: other ranks are missing, or the head node cannot be reached.
     """
     host, port, token = invitation.rsplit(":", 2)
     try:

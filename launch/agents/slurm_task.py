@@ -1,8 +1,8 @@
-"""What an array task of SLURM does: it looks after one member, from taking an attempt to recording its end.
+"""An array task of SLURM: it supervises one member, from taking an attempt to recording its end.
 
 Run as ``python -P -m trident.launch.agents.slurm_task SWEEP_DIR ARRAY -- SRUN… WORKER…`` by the batch script, on the
-first node of the allocation. It starts the ranks by the words after ``--``, lets them meet, forwards signals to them,
-and writes the attempt's end.
+first node of the allocation. It starts the ranks with the command after ``--``, lets them meet, forwards signals to
+them, and writes the attempt's end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GRACE_S = 20.0
 """How long the ranks may take to end by themselves when they have not met, before srun is killed."""
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 10
-"""Attempts in a row that were preempted, or lost a node, before they left a checkpoint: more would end alike."""
+"""Attempts in a row that were preempted or lost a node before a checkpoint: more would end the same way."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     task = Task.of(environ)
     if task is None:
         raise LaunchError(
-            "this is no array task of a batch job\nhint: `sbatch` the script that holds this line"
+            "this is not an array task of a batch job\nhint: `sbatch` the script that holds this line"
         )
     array = sweep.arrays.get(number)
     if not sweep.arrays.claim(array, task.array_job):
@@ -76,7 +76,7 @@ class ArrayTask:
         self.srun: subprocess.Popen[bytes] | None = None
         self.signalled: signal.Signals | None = None
         self.warned = False
-        """Whether its time was said to be over soon."""
+        """Whether SLURM has warned that the time limit is near."""
         self.started = time.monotonic()
 
     def run(self, environ: Mapping[str, str]) -> int:
@@ -127,9 +127,9 @@ class ArrayTask:
         return False
 
     def _gives_up(self) -> dict[str, Any] | None:
-        """The end of an attempt that is not worth starting, since all those before it came to nothing."""
+        """The end to record instead of another attempt, when all those before it made no progress; else None."""
         if not App.from_record(self.sweep.record.app).leaves_result:
-            return None  # nobody knows how far another app has come
+            return None  # the progress of an external app is not known
         past = attempts_without_progress(self.sweep, self.index, self.task.array_job)
         if len(past) < MAX_ATTEMPTS_WITHOUT_PROGRESS:
             return None
@@ -137,7 +137,7 @@ class ArrayTask:
         return {"cause": past[-1].cause or Cause.LOST, "detail": detail}
 
     def _is_alive(self, attempt: Attempt) -> bool:
-        """Whether another job runs the attempt; this one's own earlier lives are over."""
+        """Whether another job runs the attempt; earlier runs of this same job have ended."""
         owner = attempt.lease.get("task")
         if attempt.end is not None or owner in (None, self.task.name):
             return False
@@ -152,7 +152,7 @@ class ArrayTask:
         return subprocess.Popen(
             [srun, f"--output={logs}", "--open-mode=append", *rest, str(self.index)],
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # signals come from here alone
+            start_new_session=True,  # only this process signals it
             env={
                 **environ,
                 "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
@@ -163,7 +163,7 @@ class ArrayTask:
         )
 
     def _watch(self, srun: subprocess.Popen[bytes], meeting: Rendezvous) -> str | None:
-        """Stay until srun has ended. Returns what kept the ranks from meeting, if anything did."""
+        """Wait until srun has ended. Returns what kept the ranks from meeting, if anything did."""
         failure, limit = None, None
         while srun.poll() is None:
             if failure is None:
@@ -182,14 +182,14 @@ class ArrayTask:
     def _forward_signal(self, number: int, frame: Any) -> None:
         self.signalled = signal.Signals(number)
         self.warned = self.warned or number == signal.SIGUSR2
-        # srun hands a signal on to every task. With TERM it would end the step, and SLURM has told the tasks by itself.
+        # srun forwards a signal to every task. TERM would end the step, and SLURM has sent it to the tasks.
         if number == signal.SIGUSR2 and self.srun is not None and self.srun.poll() is None:
             self.srun.send_signal(number)
 
     def _end(self, number: int, failure: str | None) -> int:
         attempt = self.sweep.attempts.get(self.index, number)
         end = self._why(attempt, failure)
-        again = self._goes_on(attempt, end)
+        again = self._should_requeue(attempt, end)
         self.sweep.attempts.write_end(
             self.index, number, **end, **({"requeued": True} if again else {})
         )
@@ -202,8 +202,8 @@ class ArrayTask:
                 self.sweep.attempts.write_end(self.index, number, **end)
         return 0 if attempt.completed or again else 1
 
-    def _goes_on(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
-        """Whether the array task is to be put into the queue again: it was stopped or lost a node, and may run."""
+    def _should_requeue(self, attempt: Attempt, end: Mapping[str, Any]) -> bool:
+        """Whether to put the array task into the queue again: it was stopped or lost a node, and has retries left."""
         cause = end.get("cause")
         stopped = (Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAIL)
         if cause not in stopped or not self._still_running():
@@ -219,7 +219,7 @@ class ArrayTask:
         return True
 
     def _why(self, attempt: Attempt, failure: str | None) -> dict[str, Any]:
-        """The cause of an attempt's end, where the ranks' own records do not hold it."""
+        """The cause of an attempt's end, where the ranks' own records do not state it."""
         if attempt.completed:
             return {}
         if self.sweep.attempts.is_cancelled(self.index):
@@ -236,17 +236,17 @@ class ArrayTask:
                 if (words := memory_killed(log)) is not None:
                     return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
         if attempt.first_failure is not None and attempt.first_failure.get("cause"):
-            return {}  # it failed by itself, whatever it was told
+            return {}  # it failed by itself, whatever signal it got
         if self.warned:
             minutes = self.options.get("timeout_min")
             detail = f"its time of {minutes:g} min is over" if minutes else "its time is over"
             return {"cause": Cause.TIMEOUT, "detail": detail}
         if self._was_signalled(attempt):
-            return {"cause": Cause.PREEMPTED, "detail": "told to stop by the scheduler"}
+            return {"cause": Cause.PREEMPTED, "detail": "stopped by the scheduler"}
         return {}
 
     def _lost_nodes(self, attempt: Attempt) -> list[str]:
-        """The nodes that are gone: ranks elsewhere raise, for want of those, long before SLURM misses a node."""
+        """The nodes that do not answer: other ranks fail because of them long before SLURM reports a node down."""
         if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
             return []
         try:
@@ -256,19 +256,19 @@ class ArrayTask:
             return []
 
     def _ended_by_slurm(self) -> dict[str, Any]:
-        """The job is being ended, by its time limit or by a person's command."""
+        """The end to record when the job is being ended, by its time limit or by a person's command."""
         if not self.warned:
             return {"cause": Cause.CANCELLED, "detail": "by the scheduler's own command"}
         minutes = self.options.get("timeout_min")
         if minutes and time.monotonic() - self.started > minutes * 60 - POLL_S:
             detail = f"its time of {minutes:g} min was over before it had stopped"
             return {"cause": Cause.TIMEOUT, "detail": detail}
-        return {}  # the scheduler knows
+        return {}  # the scheduler knows the cause
 
     def _was_signalled(self, attempt: Attempt) -> bool:
-        """Whether somebody outside has told the member to stop: this process, or all its ranks.
+        """Whether the member was asked to stop from outside, by a signal to this process or to all its ranks.
 
-        Where one rank fails by itself, srun tells the others.
+        Where one rank fails by itself, srun signals the others.
         """
         if self.signalled is not None or attempt.stopped:
             return True

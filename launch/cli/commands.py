@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROGRAM", "trident_sweep"]
 
-# Every verb imports what it needs when it runs: `trident-sweep list` must not pay for Hydra, and none for torch.
+# Every verb imports what it needs when it runs: `trident-sweep list` must not load Hydra, and no verb loads torch.
 
 PROGRAM = "trident-sweep"
 
@@ -55,7 +55,7 @@ def _choices(context: click.Context, _: click.Parameter, incomplete: str) -> lis
 def _directories(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    return [CompletionItem(incomplete, type="dir")]  # which the shell itself completes
+    return [CompletionItem(incomplete, type="dir")]  # the shell itself completes directories
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -63,14 +63,14 @@ wait = click.option("--wait", is_flag=True, help="Show progress until all member
 
 
 def one_sweep(function: _Function) -> _Function:
-    """The argument of verbs that are about a whole sweep."""
+    """The argument of commands for a whole sweep."""
     return click.argument("sweep", required=False, metavar="[SWEEP]", shell_complete=_sweeps)(
         function
     )
 
 
 def words(metavar: str, *, required: bool = False) -> Callable[[_Function], _Function]:
-    """The arguments of verbs that are about members."""
+    """The arguments of commands for members."""
     return click.argument(
         "words", nargs=-1, required=required, metavar=metavar, shell_complete=_sweeps
     )
@@ -96,9 +96,9 @@ def rules(function: _Function) -> _Function:
 @click.version_option(package_name="trident-sweep", message="%(prog)s %(version)s")
 @click.pass_context
 def trident_sweep(context: click.Context) -> int:
-    """Run a Hydra multirun sweep as SLURM arrays or on this machine, and see it through.
+    """Run a Hydra multirun sweep as SLURM arrays or on this machine, and follow it to its end.
 
-    SWEEP is a sweep's name, id or directory; if you leave it out, the newest sweep is meant. INDEX
+    SWEEP is a sweep's name, id or directory; the default is the newest sweep. INDEX
     is a member's number in the table of `trident-sweep status`.
     """
     if context.invoked_subcommand is None:
@@ -131,14 +131,16 @@ def trident_sweep(context: click.Context) -> int:
     help="One more directory to find configs in.",
 )
 @click.option("--app", metavar="COMMAND", help="Sweep another Hydra app: --app 'python train.py'.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and the script, and submit nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and the script without submitting.")
 @wait
-@click.option("--canary", is_flag=True, help="Run the first member, the others if it completes.")
+@click.option(
+    "--canary", is_flag=True, help="Run the first member, then the others if it completes."
+)
 @click.option(
     "--after",
     metavar="SWEEP",
     shell_complete=_sweeps,
-    help="Begin when all members of that sweep have ended.",
+    help="Start when all members of that sweep have ended.",
 )
 @click.pass_obj
 def submit(
@@ -196,7 +198,7 @@ def _wait(sweep: SweepDir) -> int:
     try:
         reports = live(sweep)
     except KeyboardInterrupt:
-        say(f"\nthe sweep goes on; `trident-sweep cancel {shlex.quote(sweep.name)}` ends it")
+        say(f"\nthe sweep continues; `trident-sweep cancel {shlex.quote(sweep.name)}` ends it")
         return 130
     if not sys.stdout.isatty():
         show(status_table(sweep, reports))
@@ -237,10 +239,10 @@ def _identity(sweep: SweepDir) -> dict[str, str]:
 @trident_sweep.command()
 @one_sweep
 @click.option("--watch", is_flag=True, help="Keep the table up to date until all members end.")
-@click.option("--verbose", is_flag=True, help="Also say how often the scheduler was asked.")
+@click.option("--verbose", is_flag=True, help="Also print how often the scheduler was queried.")
 @as_json
 def status(sweep: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
-    """Show the state of each member, and why it failed or waits."""
+    """Show the state of each member, and why it failed or is waiting."""
     from ..lib.command import calls
     from ..monitoring.status import report
     from .tables import show, status_table
@@ -275,7 +277,7 @@ def _watch(sweep: SweepDir) -> int:
 @words("[SWEEP] INDEX", required=True)
 @click.option("--rank", type=int, default=0, help="The rank whose log is shown; by default 0.")
 @click.option("--attempt", type=int, help="An earlier attempt, instead of the last one.")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing while the member runs.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing while the member runs.")
 def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> int:
     """Print a member's log; if it failed, its traceback first."""
     from ..operations.logs import failure, log_of
@@ -317,12 +319,14 @@ def cancel(words: Sequence[str]) -> int:
     "--code",
     type=click.Choice(["frozen", "current"]),
     default="frozen",
-    help="Run the code that the sweep was submitted with (the default), or today's.",
+    help="Run the code that the sweep was submitted with (the default), or the current code.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew, not from the last checkpoint.")
+@click.option(
+    "--fresh", is_flag=True, help="Start from the beginning, not from the last checkpoint."
+)
 @wait
 def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
-    """Run members again that failed, are missing or were lost."""
+    """Run the members again that failed or were lost."""
     from ..operations.resume import resume
 
     sweep, indexes, overrides = members_of(words)
@@ -330,8 +334,8 @@ def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
     if not submitted:
         say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
         return _wait(sweep) if wait else 0
-    go_on = counted(len(submitted), "member") + " will go on"
-    say(f"sweep {sweep.name}: {go_on}: {', '.join(map(str, submitted))}")
+    resumed = counted(len(submitted), "member") + " resumed"
+    say(f"sweep {sweep.name}: {resumed}: {', '.join(map(str, submitted))}")
     return _wait(sweep) if wait else 0
 
 
@@ -339,7 +343,7 @@ def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
 @words("[SWEEP] INDEX [-- COMMAND...]", required=True)
 @click.option("--rank", type=int, default=0, help="On the node of this rank; by default 0.")
 def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
-    """Open a shell beside a running member, or run a command there."""
+    """Open a shell on the node of a running member, or run a command there."""
     from ..operations.attach import attach
 
     sweep, index = one_member(words)
@@ -354,7 +358,7 @@ def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
 def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
     """Show what a sweep no longer needs, and free it by rule.
 
-    Without a rule nothing is freed. Records always stay, except under --all.
+    Without a rule nothing is freed. Records are always kept, except with --all.
     """
     from ..operations.clean import clean, found
     from .tables import freed_table, left_lines, show
@@ -392,7 +396,10 @@ def _agrees(question: str) -> bool:
 @click.option("--grouped", is_flag=True, help="Mean, std, 95% interval, n and best over seeds.")
 @click.option("--over", multiple=True, metavar="KEY", help="Group over KEY, not over run.seed.")
 @click.option(
-    "--metric", multiple=True, metavar="GLOB", help="Only these, not all test metrics; repeatable."
+    "--metric",
+    multiple=True,
+    metavar="GLOB",
+    help="Show only these, not all test metrics; repeatable.",
 )
 @click.option(
     "--mode",
@@ -405,7 +412,7 @@ def _agrees(question: str) -> bool:
     "form",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
-    help="How to print them; by default as a table.",
+    help="The output format; by default a table.",
 )
 @as_json
 def results(
@@ -432,9 +439,8 @@ def results(
         print(text, end="")
     else:
         show(rows_table(rows, metrics) if groups is None else groups_table(groups, metrics, keys))
-    missing = [row.index for row in rows if row.state != "COMPLETED"]
-    if missing:
-        say(f"{len(missing)} of {len(rows)} members are not COMPLETED and count nowhere: {missing}")
+    if excluded := r.describe_excluded(rows):
+        say(f"excluded: {excluded}")
     for line in r.mixtures(rows):
         say(f"warning: {line}")
     if groups is None and form == "table" and not as_json and _have_seeds(rows):
@@ -448,7 +454,7 @@ def _have_seeds(rows: Sequence[Any]) -> bool:
 
 @trident_sweep.command()
 @words("[SWEEP] INDEX", required=True)
-@click.option("--in-place", is_flag=True, help="With the run directory inside the sweep.")
+@click.option("--in-place", is_flag=True, help="Keep the run directory inside the sweep.")
 def show(words: Sequence[str], in_place: bool) -> int:
     """Print a member's exact command line, to paste into a shell."""
     from ..operations.resume import pasteable
@@ -460,14 +466,14 @@ def show(words: Sequence[str], in_place: bool) -> int:
 
 @trident_sweep.command()
 @click.argument("words", nargs=-1, metavar="[hydra.launcher.KEY=VALUE]...")
-@click.option("--allocate", is_flag=True, help="Also run a short job on two nodes, and ask them.")
+@click.option("--allocate", is_flag=True, help="Also check two nodes with a short job.")
 @as_json
 def doctor(words: Sequence[str], allocate: bool, as_json: bool) -> int:
     """Check whether this machine, or this cluster, is fit for sweeps."""
     from ..operations.doctor import checks
 
     if words and not allocate:
-        raise UsageError(f"{words[0]}: is for the job of `doctor --allocate`")
+        raise UsageError(f"{words[0]}: options are for the job of `doctor --allocate`")
     found = checks(Path.cwd())
     if allocate:
         from ..operations.node_checks import node_checks

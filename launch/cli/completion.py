@@ -1,4 +1,4 @@
-"""What a shell completes: sweeps and the choices of config groups, by listing directories. Hydra is not loaded."""
+"""Shell completion of sweeps and of config groups' options, by listing directories. Hydra is not loaded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["complete", "group_choices", "sweep_names"]
 
 
 def complete(command: click.Command, program: str, variable: str, request: str) -> int:
-    """Answer a shell: its completion script, or the completions of a line that was begun."""
+    """Answer a shell: its completion script, or the completions of a partial line."""
     add_completion_class(SplitWords)
-    # A directory that cannot be read has no completions; the others are a request that no shell makes.
+    # OSError: a directory that cannot be read has no completions. The others: a request that no shell makes.
     with suppress(OSError, KeyError, ValueError):
         return shell_complete(command, {}, program, variable, request)
     return 1
@@ -41,9 +41,9 @@ def group_choices(options: Mapping[str, Any], directory: Path, begun: str) -> li
     """``experiment=di`` -> ``experiment=digits``, also for the last one of several choices.
 
     Args:
-        options: those of `submit`; they say where configs are.
+        options: the options of `submit`, which say where configs are.
         directory: the working directory.
-        begun: an override, as far as it is typed.
+        begun: the part of an override that is typed so far.
     """
     override, equals, value = begun.partition("=")
     if not equals:
@@ -85,13 +85,13 @@ class SplitWords(BashComplete):
         return joined[:-1], joined[-1]
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Leaves out what bash takes for earlier words."""
+        """Leave out what bash treats as earlier words."""
         item.value = item.value.removeprefix(self._prefix)
         return super().format_completion(item)
 
 
 def _registered(group: str) -> list[str]:
-    """Choices that are in no file: plugins register them with Hydra."""
+    """Group options that plugins register with Hydra, and that are in no file."""
     if group != "hydra/launcher":
         return []
     from ..schedulers.base import known

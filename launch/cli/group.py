@@ -30,7 +30,7 @@ class Verbs(click.Group):
 
 
 class Attach(click.Command):
-    """Keeps the words after ``--`` apart: they are a command of the user's, with options of its own."""
+    """Keeps the words after ``--`` apart: they are the user's command, with its own options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words, command = args, list[str]()
@@ -43,7 +43,7 @@ class Attach(click.Command):
 
 
 def wrong_usage(error: click.ClickException) -> str:
-    """A mistake that click has found, in the form of our own errors."""
+    """A usage error of click, formatted like our own errors."""
     context = getattr(error, "ctx", None)
     if isinstance(error, click.NoSuchOption):
         text = f"no such option: {error.option_name}"

@@ -22,7 +22,7 @@ COMPLETE = "_TRIDENT_SWEEP_COMPLETE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line. Returns 0, 1 for a thing that failed, or 2 for wrong usage."""
+    """Run a command line. Returns 0, 1 for a failure, or 2 for wrong usage."""
     try:
         code = _answer(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         say(wrong_usage(error))
         return 2
-    except BrokenPipeError:  # `| head` has read enough
+    except BrokenPipeError:  # the reader, such as `| head`, has ended
         discard_stdout()
         return 0
     except OSError as error:

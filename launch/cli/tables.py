@@ -50,10 +50,10 @@ def show(item: RenderableType) -> None:
     if console.is_terminal:
         console.print(item)
         return
-    console = Console(width=200, soft_wrap=True)  # a pipe has no width: cut nothing
+    console = Console(width=200, soft_wrap=True)  # a pipe has no width: do not cut lines
     with console.capture() as capture:
         console.print(item)
-    print(capture.get(), end="")  # rich would end the process when the reader has left
+    print(capture.get(), end="")  # rich would end the process when the reader has closed the pipe
 
 
 def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
@@ -197,7 +197,7 @@ def freed_table(sweep: SweepDir, freed: Sequence[Freed]) -> RenderableType:
 
 
 def left_lines(freed: Sequence[Freed], most: int = 10) -> list[str]:
-    """What is not freed, and why: a line each, of a thousand members only the first ones."""
+    """What is not freed, and why, a line each; at most `most` lines."""
     lines = [f"not freed: {item.path}: {item.why}" for rule in freed for item in rule.left]
     more = [f"not freed: {len(lines) - most} more; --json names all"] if len(lines) > most else []
     return lines[:most] + more
@@ -220,7 +220,7 @@ def plan_text(plan: Plan, sweep: SweepDir) -> str:
 
 
 def status_lines(reports: Sequence[Report]) -> dict[int, str]:
-    """A line a member, for a stdout that is no terminal."""
+    """One line for each member, for a stdout that is not a terminal."""
     return {
         r.member.index: " ".join(
             filter(None, [f"{r.member.index:>4}", str(r.status.state), why(r)])
@@ -230,7 +230,7 @@ def status_lines(reports: Sequence[Report]) -> dict[int, str]:
 
 
 def live(sweep: SweepDir) -> list[Report]:
-    """Show the sweep until all its members have ended, or the reader interrupts; returns the last look at it."""
+    """Show the sweep until all its members have ended, or the reader interrupts; returns the last reports."""
     return _live_table(sweep) if sys.stdout.isatty() else _live_lines(sweep)
 
 
@@ -277,7 +277,7 @@ def _picture(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
         ProgressBar(total=len(reports), completed=ended, width=40),
         f"{ended}/{len(reports)}",
     )
-    # A long sweep does not fit a screen: what runs, what went wrong, and the newest of the rest.
+    # A long sweep does not fit the screen: show what runs, what failed, and the newest of the rest.
     shown = sorted(
         reports,
         key=lambda r: (r.status.state is not State.RUNNING, r.status.state is not State.FAILED),

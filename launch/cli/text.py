@@ -1,4 +1,4 @@
-"""What the commands print that is no table: messages, counts and JSON."""
+"""The output of commands other than tables: messages, counts and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["counts_by_state", "counts_text", "say", "to_json"]
 
 
 def say(line: str) -> None:
-    """Print a message: stdout is for results."""
+    """Print a message to stderr: stdout is for results."""
     print(line, file=sys.stderr, flush=True)
 
 

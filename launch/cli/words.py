@@ -1,4 +1,4 @@
-"""Which sweep and which members the words of a command line mean."""
+"""Resolving the arguments of a command line to a sweep and its members."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def one_member(words: Sequence[str]) -> tuple[SweepDir, int]:
 
 
 def _sweep(names: Sequence[str]) -> SweepDir:
-    """The one sweep among words that are no indexes; a second word is often a mistyped index."""
+    """The one sweep among the words that are not indexes; a second word is often a mistyped index."""
     first = names[0] if names else None
     if len(names) > 1 and all(map(_is_sweep, names)):
         raise UsageError(f"one sweep at a time, got {', '.join(names)}")
@@ -84,12 +84,12 @@ def _is_sweep(reference: str | None) -> bool:
     try:
         find(reference, _ignore)
     except LaunchError as error:
-        return not isinstance(error, UsageError)  # one that is damaged is there all the same
+        return not isinstance(error, UsageError)  # a damaged sweep is still a sweep
     return True
 
 
 def _ignore(_: str) -> None:
-    """Another search has warned already."""
+    """Drop a warning: another search has printed it already."""
 
 
 def _range(sweep: SweepDir) -> str:

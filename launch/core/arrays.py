@@ -17,19 +17,19 @@ class Array:
     index: int
     directory: Path
     script: Path
-    """What starts it."""
+    """The script that starts it."""
     members: tuple[int, ...]
     launcher: Mapping[str, Any]
     job: str | None
     """The scheduler's id, once it is known."""
     offset: int = 0
-    """What a member's index is above the number of its array task: those are bounded by the scheduler."""
+    """A member's index minus the number of its array task: schedulers limit those numbers."""
     follows: int | None = None
-    """The array that has to end before this one begins."""
+    """The array that has to end before this one starts."""
     canary: int | None = None
     """The array whose members have to complete before this one begins."""
     deferred: bool = False
-    """Whether the tasks of the array that it follows submit it, since there was no room for it."""
+    """Whether it is submitted later, by the tasks of the array that it follows, since there was no room for it."""
     after: tuple[str, ...] = ()
     """Jobs of other sweeps that have to end before it begins."""
 

@@ -16,7 +16,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def cause_of(code: int, log: str, *, out_of_memory: bool) -> Cause:
-    """`code` is as subprocess gives it, negative for a signal; `out_of_memory`: the kernel has killed for memory."""
+    """`code` is as subprocess gives it, negative for a signal; `out_of_memory`: the kernel reported a kill."""
     exception = exception_of(log) or ""
     if _OUT_OF_MEMORY.search(exception) or (code == -signal.SIGKILL and out_of_memory):
         return Cause.OUT_OF_MEMORY
@@ -29,13 +29,13 @@ _STEP_KILLED = re.compile(
 
 
 def memory_killed(log: str) -> str | None:
-    """The scheduler's own words for a step that it has killed for memory, at the end of a rank's log."""
+    """The scheduler's message about a step that it killed for memory, at the end of a rank's log."""
     found = _STEP_KILLED.search(log)
     return None if found is None else found[0].strip()[:200]
 
 
 def detail_of(code: int, log: str) -> str:
-    """One line: the exception where the log ends with one, else how the process ended."""
+    """One line: the exception if the log ends with one, else how the process ended."""
     exception = exception_of(log)
     if exception is not None and code != -signal.SIGKILL:
         return exception

@@ -1,4 +1,4 @@
-"""What the doctor has found, as a value."""
+"""A finding of the doctor, as a value."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Check:
     ok: bool
     found: str
     means: str = ""
-    """What follows from it for a sweep."""
+    """What it means for a sweep."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 __all__ = ["RULES"]
 
 RULES: Mapping[str, str] = {
-    "resume-files": "the checkpoints from which COMPLETED members would have gone on",
+    "resume-files": "the checkpoints from which COMPLETED members would have resumed",
     "checkpoints": "checkpoints of COMPLETED members, except the best one of each",
     "logs": "logs of earlier attempts of COMPLETED members",
     "code": "the frozen code, once all members are COMPLETED",
-    "all": "the sweep's directory, once nothing of it runs or waits",
+    "all": "the sweep's directory, once no member runs or waits",
 }
-"""What each rule frees; only `all` frees what results are made from."""
+"""What each rule frees; only `all` frees the files that results come from."""

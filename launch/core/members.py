@@ -49,7 +49,7 @@ def expand(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
     empty = [key for key, values in choices.items() if not values]
     if empty:
         raise UsageError(
-            f"an empty sweep: {empty[0]!r} has no values\nhint: a glob or range that matches nothing?"
+            f"an empty sweep: {empty[0]!r} has no values\nhint: check that the glob or range matches something"
         )
     return list(itertools.product(*choices.values()))
 
@@ -60,7 +60,7 @@ def _choices(override: Override) -> list[str]:
         return [override.input_line]  # as typed: `~key` and quoting stay what they were
     if not override.is_discrete_sweep():
         raise UsageError(
-            f"{override.input_line!r} is no list of values, and a sweep is finite\n"
+            f"{override.input_line!r} is not a list of values, and a sweep is finite\n"
             "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
         )
     key = override.get_key_element()
@@ -68,10 +68,10 @@ def _choices(override: Override) -> list[str]:
 
 
 def _element(value: Any) -> str:
-    """One value in Hydra's grammar, so that it is read as what it was.
+    """One value in Hydra's grammar, so that it is parsed back as the same value.
 
-    Hydra's own way of writing a sweep's values leaves the quotes of `choice('1')` out, and 1 is no string; nor can it
-    read back all that it writes.
+    Hydra's own formatting drops the quotes of `choice('1')`, which makes a number of it, and Hydra cannot parse all
+    that it writes.
     """
     from hydra.core.override_parser.types import (
         Override,
@@ -104,7 +104,7 @@ def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
         if same in seen:
             raise UsageError(
                 f"members {seen[same]} and {index} are the same: {' '.join(point)}\n"
-                "hint: a value stands twice in a list; to repeat a point, sweep over `run.seed`"
+                "hint: a value is in a list twice; to repeat a point, sweep over `run.seed`"
             )
         seen[same] = index
     return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
@@ -127,7 +127,7 @@ def merge(
 
 
 def canonical(point: Sequence[str]) -> tuple[str, ...]:
-    """The overrides as values: `lr=1e-3` and `lr=0.001`, `x=a` and `x='a'` are one."""
+    """The overrides as values: `lr=1e-3` and `lr=0.001`, `x=a` and `x='a'` are equal."""
     return tuple(map(_canonical, point))
 
 
@@ -145,7 +145,7 @@ def _canonical(override: str) -> str:
 
     try:
         parsed = _parser().parse_override(override)
-    except HydraException:  # an app of another grammar
+    except HydraException:  # an external app may use another grammar
         return override
     if parsed.is_delete() or parsed.is_sweep_override():
         return override
@@ -170,7 +170,7 @@ _OURS = {
 
 
 def refuse_ours(key: str, override: str) -> None:
-    """Raises UsageError for what a sweep sets by itself."""
+    """Raises UsageError for a key that the sweep itself sets."""
     if key in _OURS:
         raise UsageError(f"{override}: not in a sweep\nhint: {_OURS[key]}")
 
@@ -204,7 +204,7 @@ def check_name(name: str) -> None:
 
 
 def _stem(text: str) -> str:
-    """What of `text` may begin a sweep's name."""
+    """The part of `text` that may begin a sweep's name."""
     stem = re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-._+")[:60].rstrip("-")
     return f"sweep-{stem}" if stem.isdigit() else stem or "sweep"
 

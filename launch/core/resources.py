@@ -14,7 +14,7 @@ __all__ = ["Machine", "Resources", "parallelism", "resolve", "throttle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What there is to share out: cores, GPU names as in CUDA_VISIBLE_DEVICES, memory in GB."""
+    """A machine's resources: cores, GPU names as in CUDA_VISIBLE_DEVICES, memory in GB."""
 
     cores: int
     gpus: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Resources:
 
 
 def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: int) -> Resources:
-    """The launcher's options held against the trainer's. `gpus` is how many a node has."""
+    """A member's resources: the launcher's options checked against the trainer's. A node has `gpus` GPUs."""
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
     per_task = launcher.get("gpus_per_task")
@@ -60,7 +60,7 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
         given = per_task * tasks
     _agree("trainer.devices", devices, "hydra.launcher.tasks_per_node", tasks)
     num_nodes = trainer.get("num_nodes")
-    if num_nodes != 1:  # Lightning's default, which says nothing
+    if num_nodes != 1:  # 1 is Lightning's default, so it was not chosen
         _agree("trainer.num_nodes", _count(num_nodes), "hydra.launcher.nodes", nodes)
     uses_gpus = gpus and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda", None)
     gpus_per_node = given if given is not None else (tasks if uses_gpus else 0)
@@ -72,7 +72,7 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
     for name in launcher.get("env") or {}:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
             raise UsageError(
-                f"hydra.launcher.env: {name!r} is no name of a variable\n"
+                f"hydra.launcher.env: {name!r} is not a valid variable name\n"
                 "hint: letters, digits and `_`, and no digit first"
             )
     timeout = launcher.get("timeout_min")
@@ -113,7 +113,7 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
 
 
 def throttle(wanted: Any) -> int:
-    """How many members of an array run at once, where the scheduler knows what there is to share out."""
+    """How many members of an array run at once, where the scheduler itself assigns resources."""
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
         raise UsageError(f"hydra.launcher.array_parallelism={wanted}: expected a number above 0")
     return wanted
@@ -129,7 +129,7 @@ def _positive(launcher: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _count(devices: Any) -> int | None:
-    """How many an explicit `devices` names; None where it leaves the number open."""
+    """The number of devices that an explicit `devices` names; None where it leaves the number open."""
     if isinstance(devices, str):
         devices = [d for d in devices.split(",") if d] if "," in devices else _whole(devices)
     if isinstance(devices, list | tuple):

@@ -18,21 +18,21 @@ class Dependency:
 
     job: str
     must_complete: bool = False
-    """Whether the other one never begins if this job fails."""
+    """Whether the other job never starts if this one fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayScript:
-    """All that the script of an array can say."""
+    """Everything that the script of an array may contain."""
 
     path: Path
-    """Where the script will be; what the array leaves may be beside it."""
+    """Where the script will be; the array's output may be beside it."""
     sweep: Path
     array: int
     """The array's number in its sweep."""
     members: tuple[int, ...]
     offset: int
-    """What a member's index is above the number of its array task."""
+    """A member's index minus the number of its array task."""
     job_name: str
     """The name by which the job can be found again."""
     slots: int
@@ -59,13 +59,13 @@ class RunningRank:
     process: str
     """``host:pid:start`` of its process."""
     task: str | None
-    """The array task that it is part of, where the scheduler has such."""
+    """The array task that it is part of, if the scheduler has array tasks."""
     host: str | None
     """Its node, as the scheduler names it."""
     directory: Path
     """The member's."""
     environment: Mapping[str, str]
-    """What a command beside it is to know of the member."""
+    """The variables that a command beside it gets from the member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,4 +76,4 @@ class Attachment:
     """What comes before the command's own words."""
     environment: Mapping[str, str]
     directory: Path | None = None
-    """Where it is started; None where `words` say it."""
+    """The directory to start in; None where `words` set it."""

@@ -1,4 +1,4 @@
-"""The text of a script that starts an array. Values in, text out; quoted once, here, where it becomes shell."""
+"""The text of a script that starts an array. Values in, text out; only this module quotes for the shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import UsageError
 __all__ = ["batch", "directives", "local", "refuse_control", "srun"]
 
 _SHELL = {"directives", "exports", "setup", "teardown"}
-"""Placeholders that stand for lines; all others for a part of one, which may be a comment or a directive."""
+"""Placeholders for whole lines; all others are for a part of a line, which may be a comment or a directive."""
 
 
 class _Placeholders(Template):
@@ -32,7 +32,7 @@ def local(
     environment: Mapping[str, str],
     version: str,
 ) -> str:
-    """The script of an array on this machine. Comments get no newline and commands no unquoted word.
+    """The script of an array on this machine. No comment contains a newline, and every word of a command is quoted.
 
     Raises:
         UsageError: a value holds a control character.
@@ -73,7 +73,7 @@ def batch(
     """The batch script of an array: what sbatch reads of it, and what each of its tasks does.
 
     Args:
-        template: text with ``@@`` placeholders; ``@@directives``, ``@@element`` and ``@@worker`` it must have.
+        template: text with ``@@`` placeholders; it must have ``@@directives``, ``@@element`` and ``@@worker``.
         flags: sbatch's, by name without dashes; True for one without a value.
         setup: lines of shell that come before, as they are. `teardown` likewise, after.
         container: words that srun gets to start the workers in a container.
@@ -114,7 +114,7 @@ def _check_placeholders(template: str, name: str, known: set[str]) -> None:
         )
     if lacking := sorted({"directives", "element", "worker"} - found):
         raise UsageError(
-            f"template {name} lacks @@{lacking[0]}: without it nothing of the member would run\n"
+            f"template {name} lacks @@{lacking[0]}: without it the member would not run\n"
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
 
@@ -129,22 +129,22 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 def refuse_control(what: str, text: str) -> None:
     """Raises UsageError where `text` holds a control character.
 
-    A line break in a script's comment or directive would make commands of what follows it.
+    A line break in a script's comment or directive would turn the text after it into commands.
     """
     if re.search(r"[\x00-\x1f\x7f-\x9f]", text):
         raise UsageError(
             f"{what} is {text!r}: expected text without line breaks or other control characters\n"
-            "hint: what follows a line break in a script is a command; a block `|` of YAML ends in one"
+            "hint: text after a line break in a script is a command; a block `|` of YAML ends in a line break"
         )
 
 
 def srun(*words: str) -> list[str]:
-    """What starts tasks on an allocation's nodes."""
+    """The srun command that starts tasks on an allocation's nodes."""
     return ["srun", *words]
 
 
 def directives(flags: Mapping[str, str | bool]) -> str:
-    """What sbatch reads of a script: its flags, by name without dashes; True for one without a value."""
+    """The lines of a script that sbatch reads: its flags, by name without dashes; True for one without a value."""
     return "\n".join(_directive(flag, value) for flag, value in flags.items())
 
 

@@ -1,4 +1,4 @@
-"""States and causes: two closed sets, and the one function that tells a member's. Values in, values out."""
+"""States and causes: two closed sets, and the one function that derives a member's. Values in, values out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerState:
-    """What the scheduler says of a job or an array task; `reason` is in its own words."""
+    """What the scheduler reports of a job or an array task; `reason` is in its own words."""
 
     state: State
     reason: str | None = None
@@ -70,16 +70,16 @@ _SLURM: Mapping[str, tuple[State, Cause | None]] = {
     "BOOT_FAIL": (State.FAILED, Cause.NODE_FAIL),
     "OUT_OF_MEMORY": (State.FAILED, Cause.OUT_OF_MEMORY),
 }
-"""squeue's and sacct's words of a job's state (their manual pages, JOB STATE CODES)."""
+"""The words of squeue and sacct for a job's state (their manual pages, JOB STATE CODES)."""
 
 _PLAIN = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 _HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 
 
 def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> SchedulerState:
-    """What squeue or sacct say of an array task, in our words; a state that is not known stays UNKNOWN.
+    """The state that squeue or sacct report of an array task; a word that is not known gives UNKNOWN.
 
-    What never moves by itself says so, with the command that frees it.
+    The reason of a job that is stuck says so, with the command that frees it.
     """
     name = word.split()[0].rstrip("+") if word.strip() else ""  # `CANCELLED by 1000`
     state, cause = _SLURM.get(name, (State.UNKNOWN, None))
@@ -96,7 +96,7 @@ def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> Sche
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """The records of one start of a member, as they lie on disk."""
+    """The records of one attempt to run a member, as they are on disk."""
 
     number: int
     lease: Mapping[str, Any]
@@ -106,9 +106,9 @@ class Attempt:
 
     @property
     def completed(self) -> bool:
-        """All ranks recorded a clean end, none was told to end, and there was no agreed stop.
+        """All ranks recorded a clean end, none was asked to stop by a signal, and the ranks did not agree to stop.
 
-        Many a program ends by 0 when it is told to.
+        Many programs exit with 0 when a signal asks them to stop.
         """
         clean = [rank for rank in self.ranks if rank.get("exit") == 0 and not rank.get("told")]
         return not self.stopped and len(clean) == self.lease.get("world_size")
@@ -125,7 +125,7 @@ class Attempt:
 
 
 def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, float]:
-    # A rank that was told to end, since another had failed, is never the culprit.
+    # A rank that was asked to stop because another one failed is never the first failure.
     return rank.get("cause") is None, rank["ended"]
 
 
@@ -143,10 +143,10 @@ class Status:
 def derive(
     *, attempt: Attempt | None, job: str | None, cancelled: bool, native: SchedulerState | None
 ) -> Status:
-    """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's word.
+    """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's report.
 
-    `job` is the job of the newest array that holds the member; `native` is None when the scheduler knows nothing of
-    it any more.
+    `job` is the job of the newest array that holds the member; `native` is None when the scheduler no longer
+    knows it.
     """
     number = None if attempt is None else attempt.number
     if attempt is not None and attempt.completed:
@@ -182,7 +182,7 @@ def _not_started(
         detail = native.reason or detail
     elif not unknown:
         said = native.reason or f"{native.state} by the scheduler"
-        detail = f"{said}, and it wrote nothing: do compute nodes see the sweep's directory?"
+        detail = f"{said}, and it wrote nothing: check that compute nodes see the sweep's directory"
     cause = native.cause or Cause.LOST
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 
@@ -192,7 +192,9 @@ def _ended(attempt: Attempt, cancelled: bool, native: SchedulerState | None) -> 
     if native is not None and native.cause and not end.get("cause"):
         # The scheduler ended it before its own records could say why.
         end = {**end, "cause": native.cause, "detail": end.get("detail") or native.reason}
-    waited = bool(end.get("requeued"))  # it was to go on, and was cancelled before it did
+    waited = bool(
+        end.get("requeued")
+    )  # it was to be requeued, and was cancelled before it ran again
     if native is not None and native.state is State.CANCELLED and waited:
         cancelled = True
     if end.get("cause") == Cause.CANCELLED or (cancelled and (waited or not end.get("cause"))):
@@ -220,8 +222,15 @@ def _whose(attempt: Attempt, rank: Mapping[str, Any]) -> str | None:
 def _missing(attempt: Attempt) -> str:
     ended = {rank["rank"] for rank in attempt.ranks if rank.get("exit") is not None}
     missing = sorted(set(range(attempt.lease.get("world_size", 1))) - ended)
-    told = [str(rank["rank"]) for rank in attempt.ranks if rank.get("told")]
+    told = [rank["rank"] for rank in attempt.ranks if rank.get("told")]
     if told and not missing:
-        return f"rank {', '.join(told)} was told to end"
-    names = ", ".join(map(str, missing))
-    return f"rank {names} left no end" if missing else "no end was recorded"
+        return f"{_ranks(told)} {'was' if len(told) == 1 else 'were'} asked to stop"
+    return (
+        f"{_ranks(missing)} exited without writing an end record"
+        if missing
+        else "no end was recorded"
+    )
+
+
+def _ranks(numbers: Sequence[int]) -> str:
+    return f"rank{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

@@ -1,4 +1,4 @@
-"""The one door to other programs that are asked for an answer."""
+"""Running other programs to read their output; all such calls go through `run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import SchedulerError
 
 calls: list[str] = []
-"""The programs that were asked by this process, in order."""
+"""The programs that this process has called, in order."""
 
 
 def run(
@@ -21,7 +21,7 @@ def run(
     stdin: str | None = None,
 ) -> str:
     """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
-    import logging  # here, as many commands ask nobody
+    import logging  # imported here, since many commands call no program
 
     logging.getLogger(__name__).debug("$ %s", shlex.join(command))
     calls.append(command[0])

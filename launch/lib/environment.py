@@ -1,4 +1,4 @@
-"""What a new run inherits of the environment that it is started from, and what it is told there."""
+"""The environment of a new run: what it inherits from the process that starts it, and what is removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trident.protocol.ranks import VARIABLES
 __all__ = ["clean", "for_sbatch", "node_name"]
 
 _STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
-"""Of SLURM_*: how to reach a cluster. The others describe the job that surrounds this one."""
+"""The SLURM_* variables that say how to reach a cluster; all others describe the surrounding job."""
 
 _OTHER_NAMES = {
     "ARRAY": "ARRAY_INX",
@@ -24,7 +24,7 @@ _OTHER_NAMES = {
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without the ranks, the attempt or the elastic agent of a run that surrounds it."""
+    """`environ` without the variables of a surrounding run: its rank, its attempt, its elastic agent."""
     return {
         name: value
         for name, value in environ.items()
@@ -33,15 +33,15 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def node_name(environ: Mapping[str, str]) -> str:
-    """This machine, as SLURM's node lists name it where SLURM has started this process."""
+    """This machine's name, as in SLURM's node lists if SLURM has started this process."""
     return environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
-    """What sbatch, and by it the job, inherits: nothing of a job that surrounds this one.
+    """The environment for sbatch, which the job inherits: without the variables of a surrounding job.
 
-    Of SBATCH_* what the script says itself is dropped, since it would win over the script; users keep their account and
-    partition there.
+    An SBATCH_* variable is dropped if the script sets the same flag, since it would override the script. The others
+    stay: users keep their account and partition there.
     """
     said = {
         flag.upper().replace("-", "_") for flag in re.findall(r"^#SBATCH --([\w-]+)", script, re.M)

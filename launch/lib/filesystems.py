@@ -1,4 +1,4 @@
-"""On what kind of file system a directory lies, and whether other machines can be expected to see it."""
+"""The kind of file system that a directory is on, and whether other machines can be expected to see it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MEMORY = {"devtmpfs", "ramfs", "tmpfs"}
 
 
 def kind_of(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that `path` is on, as the kernel names it; empty where it does not tell.
+    """The type of the file system that `path` is on, as the kernel names it; empty where that is not known.
 
     `mounts` is the text of ``/proc/self/mounts``, read now where it is left out.
     """
@@ -27,7 +27,7 @@ def kind_of(path: Path, mounts: str | None = None) -> str:
     best, kind = -1, ""
     for line in mounts.splitlines():
         _, where, found, *_ = line.split(" ")
-        # The kernel writes a space as \040, and later mounts lie over earlier ones.
+        # The kernel writes a space as \040, and later mounts hide earlier ones.
         point = Path(where.encode().decode("unicode_escape"))
         if point in (path.absolute(), *places) and len(point.parts) >= best:
             best, kind = len(point.parts), found

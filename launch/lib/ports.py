@@ -13,8 +13,8 @@ __all__ = ["free_port"]
 def free_port() -> socket.socket:
     """A port that nothing on this machine listens on, held by an open UDP socket of that number.
 
-    A TCP port that is only probed can be given out twice before its owner listens, and two members with one port
-    have trained with each other and both reported success. The UDP socket is a lock that no crash leaves behind.
+    A TCP port that is only probed can be given out twice before its owner listens, and two members with the
+    same port would train with each other and both report success. The UDP socket is a lock that a crash releases.
     """
     for port in random.sample(PORTS, k=len(PORTS)):
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

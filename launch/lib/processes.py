@@ -36,7 +36,7 @@ def alive(name: str) -> bool:
 
 
 def environment_of(name: str) -> dict[str, str]:
-    """The environment that a process of this machine was started with; empty where it is gone or not told."""
+    """The environment that a process of this machine was started with; empty where it has ended or may not be read."""
     try:
         text = Path(f"/proc/{name.split(':')[-2]}/environ").read_text(errors="replace")
     except OSError:
@@ -58,7 +58,7 @@ def kill_group(pid: int, number: signal.Signals) -> None:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for memory since it started; 0 where it does not say."""
+    """How many processes the kernel has killed for memory since boot; 0 where that is not known."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What became of a member's earlier attempts: why each ended, and how many steps were run again."""
+"""A member's earlier attempts: why each ended, and how many steps had to be run again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Past", "attempts_without_progress", "codes", "earlier", "summary"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """An attempt that another one has followed."""
+    """An attempt that was followed by another one."""
 
     attempt: int
     cause: Cause | None
     detail: str | None
     hosts: tuple[str, ...]
     lost_steps: int | None
-    """At least so many steps of it are in no checkpoint; None where it, or the next one, did not train."""
+    """The least number of its steps that are in no checkpoint; None where it, or the next one, did not train."""
 
     def record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -40,7 +40,7 @@ def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ..
 
 
 def attempts_without_progress(sweep: SweepDir, index: int, job: str) -> tuple[Past, ...]:
-    """The member's attempts under a job that has started it again and again, since one of them left a checkpoint."""
+    """The member's attempts under a requeued job, since the last one of them that saved a checkpoint."""
     past = earlier(sweep, index, sweep.attempts.last(index))
     saved = sweep.attempts.saved_by(index)
     return tuple(
@@ -52,7 +52,7 @@ def attempts_without_progress(sweep: SweepDir, index: int, job: str) -> tuple[Pa
 
 
 def codes(sweep: SweepDir, index: int) -> str:
-    """The frozen code that a member has run, as its hash; several by ``+``, and nothing where none was frozen."""
+    """The hash of the frozen code that a member has run; several joined by ``+``, empty where none was frozen."""
     last = sweep.attempts.last_number(index)
     leases = (
         sweep.attempts.get(index, number).lease for number in range(0 if last is None else last + 1)
@@ -73,7 +73,7 @@ def _past(attempt: Attempt, following: Attempt, steps: Mapping[int, tuple[int, i
     status = derive(attempt=attempt, job=attempt.lease.get("job"), cancelled=False, native=None)
     cause, detail = status.cause, status.detail
     if cause is Cause.LOST and attempt.end is None and _was_requeued(attempt, following):
-        cause, detail = Cause.NODE_FAIL, "it left no end, and was put into the queue again"
+        cause, detail = Cause.NODE_FAIL, "it wrote no end record, and was put into the queue again"
     lost = None
     if attempt.number in steps and following.number in steps:
         lost = max(0, steps[attempt.number][1] - steps[following.number][0])
@@ -93,7 +93,7 @@ def _was_requeued(attempt: Attempt, following: Attempt) -> bool:
 
 
 def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:
-    """The first and last step of training that each attempt has told of."""
+    """The first and last training step that each attempt has logged."""
     found: dict[int, tuple[int, int]] = {}
     for line in lines:
         if line.get("stage") == "fit" and "attempt" in line and "step" in line:

@@ -1,4 +1,4 @@
-"""What is known of a sweep now: each member's state from the files and one question to each scheduler."""
+"""The state of a sweep now: each member's state from its files and one query to each scheduler."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Report:
     member: Member
     status: Status
     elapsed: float | None
-    """Seconds of the last attempt, so far or in all."""
+    """Seconds that the last attempt has run, so far or in total."""
     progress: Mapping[str, Any] | None
     """The last line of the run's metrics."""
     directory: str
     packages: str | None = None
-    """How those that it runs under differ from those that the sweep was planned with."""
+    """How the packages that it runs under differ from those that the sweep was planned with."""
     past: tuple[Past, ...] = ()
     """Its attempts before the last one."""
 
@@ -55,12 +55,12 @@ class Report:
 
 
 def statuses(sweep: SweepDir) -> dict[int, Status]:
-    """The status of every member that is in the sweep."""
+    """The status of every member of the sweep."""
     return {report.member.index: report.status for report in report(sweep, progress=False)}
 
 
 class Watch:
-    """A sweep that is looked at again and again: its files each time, its schedulers now and then."""
+    """A sweep that is polled repeatedly: its files each time, its schedulers only every few seconds."""
 
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
@@ -79,7 +79,7 @@ def _poll_s(array: Array) -> float:
 
 
 def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
-    """What the schedulers say now of the members that their records do not show to be done."""
+    """Ask the schedulers now about the members whose records do not show that they are done."""
     attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
     return _natives(sweep, owners(sweep), attempts)
 
@@ -87,7 +87,7 @@ def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
 def report(
     sweep: SweepDir, *, progress: bool = True, native: Mapping[str, SchedulerState] | None = None
 ) -> list[Report]:
-    """All members; `native` is what the schedulers said, asked now where it is left out."""
+    """A report of every member; `native` is what the schedulers reported; they are asked now where it is left out."""
     owning = owners(sweep)
     attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
     if native is None:
@@ -95,7 +95,7 @@ def report(
         for index, array in owning.items():
             known = native.get(array.task(index) or "")
             if known is None or known.state.ended:
-                # Ended, maybe since its records were read: those that lie there now are the last ones.
+                # It has ended, maybe after its records were read: read again, they are final.
                 attempts[index] = sweep.attempts.last(index)
     deferred = _not_submitted(sweep.arrays.all(), native)
     reports = []
@@ -104,25 +104,25 @@ def report(
         if owner is not None:
             said = native.get(owner.task(member.index) or "") or deferred.get(owner.index)
         reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
-    return [_behind_canary(sweep, item, owning, reports) for item in reports]
+    return [_blocked_by_canary(sweep, item, owning, reports) for item in reports]
 
 
 def _not_submitted(
     arrays: Sequence[Array], native: Mapping[str, SchedulerState]
 ) -> dict[int, SchedulerState]:
-    """What to report of arrays that others will submit, by index."""
+    """What to report of arrays that tasks of earlier arrays will submit, by index."""
     if not any(array.deferred for array in arrays):
         return {}
-    # Loads all that submits, which few sweeps need here: `trident-sweep list` has to be quick.
+    # Imported here, since it loads all of submission and few sweeps need it: `trident-sweep list` must be quick.
     from ..schedulers.submission import waiting
 
     return waiting(arrays, native)
 
 
-def _behind_canary(
+def _blocked_by_canary(
     sweep: SweepDir, item: Report, owning: Mapping[int, Array], reports: Sequence[Report]
 ) -> Report:
-    """A member that has not started since the canary failed says so: a scheduler may call it cancelled."""
+    """Explain a member that has not started because the canary failed: a scheduler may report it as cancelled."""
     index, array = item.member.index, owning.get(item.member.index)
     if array is None or array.canary is None or item.status.attempt is not None:
         return item
@@ -141,9 +141,9 @@ def owners(sweep: SweepDir) -> dict[int, Array]:
 
 
 def _found_again(sweep: SweepDir, array: Array) -> Array:
-    """An array whose submission was not recorded: whoever submitted it died before he could, or before he did."""
+    """An array whose submission was not recorded: the process that submitted it died in between."""
     if array.deferred and sweep.arrays.deferred_since(array) is None:
-        return array  # nobody has tried
+        return array  # nobody has tried to submit it
     name = sweep.job_name
     try:
         job = select(array.launcher["name"]).find(array.script, name)

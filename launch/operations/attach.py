@@ -1,4 +1,4 @@
-"""A shell, or a command, beside a member that runs: on its node, in its directory."""
+"""Opening a shell, or running a command, on the node and in the directory of a running member."""
 
 from __future__ import annotations
 

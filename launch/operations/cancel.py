@@ -1,4 +1,4 @@
-"""Members are told to end: the mark first, which whoever starts or looks after them finds, then the scheduler."""
+"""Cancelling members: first their cancel marks, which launchers and tasks check, then the scheduler."""
 
 from __future__ import annotations
 

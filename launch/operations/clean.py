@@ -19,7 +19,7 @@ __all__ = ["Freed", "Left", "clean", "found"]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a rule would free, but for a reason does not."""
+    """A path that a rule would free, and the reason why it does not."""
 
     path: Path
     why: str
@@ -47,7 +47,7 @@ def found(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
     """What these rules would free now.
 
     Raises:
-        UsageError: the whole sweep is to go, and something of it lives, or its directory is a link.
+        UsageError: the whole sweep would be removed while a member is alive, or its directory is a link.
     """
     known = statuses(sweep)
     done = [index for index, status in known.items() if status.state is State.COMPLETED]
@@ -93,9 +93,9 @@ def _refuse_link(path: Path) -> None:
 
 
 def _all_but_the_best(sweep: SweepDir, index: int) -> Iterator[Path | Left]:
-    """The member's checkpoints, but for the best one (else the last) that its result names.
+    """The member's checkpoints, except the best one (else the last) that its result names.
 
-    None of them where it names none, or one that is not among them.
+    No checkpoint is yielded where the result names none, or one that is not among them.
     """
     paths = sweep.attempts.checkpoints(index)
     if not paths:
@@ -130,7 +130,7 @@ def _of(
 
 
 def _freed(rule: str, root: Path, items: Iterable[Path | Left]) -> Freed:
-    """What can be freed of these; what is reached through a link is left: it may be outside, or another member's."""
+    """The items that can be freed. Paths through a link are kept: the target may be outside, or another member's."""
     paths: list[Path] = []
     left: dict[Left, None] = {}
     for item in items:

@@ -1,4 +1,4 @@
-"""Is this machine fit for sweeps: what was found, and what it means for one."""
+"""Checks whether this machine is fit for sweeps: each finding, and what it means for a sweep."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NEEDED = (
 
 
 def checks(directory: Path) -> list[Check]:
-    """Every check runs, whatever the others find."""
+    """All checks; each runs even if others fail."""
     return [
         check
         for source in _CHECKS
@@ -42,7 +42,7 @@ def checks(directory: Path) -> list[Check]:
 
 
 def safely(name: str, source: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """The checks of a source; where it fails, that is one."""
+    """The checks of a source; if it raises an error, that becomes a failed check."""
     try:
         yield from source()
     except (OSError, LaunchError) as error:
@@ -94,7 +94,7 @@ def _directory(directory: Path) -> Iterator[Check]:
 
 
 def _refusal(directory: Path) -> str | None:
-    """Why no sweep can be submitted from there."""
+    """Why no sweep can be submitted from the directory; None if one can."""
     try:
         select(default_launcher()).check_directory(directory)
     except UsageError as error:
@@ -108,7 +108,7 @@ def _processes(directory: Path) -> Iterator[Check]:
         name="processes",
         ok=alive(me),
         found=me,
-        means="an attempt's owner can be told from a reused pid",
+        means="an attempt's owner can be distinguished from a reused pid",
     )
 
 

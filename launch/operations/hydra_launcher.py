@@ -1,6 +1,6 @@
-"""What ``python -m trident.run -m hydra/launcher=…`` does with a launcher of ours.
+"""``python -m trident.run -m hydra/launcher=…`` with one of our launchers.
 
-It waits until all members have ended, returns real values and raises failures.
+It waits until all members have ended, returns the members' values and raises their failures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["MemberFailed", "launch"]
 log = logging.getLogger(__name__)
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
-"""How long to wait between two looks at the members' files."""
+"""How long to wait before the members' files are read again."""
 
 
 class MemberFailed(LaunchError):
@@ -61,8 +61,8 @@ def launch(
     with sweep.locked():
         if first == 0 and sweep.exists():
             raise UsageError(
-                f"hydra.sweep.dir={sweep.path} holds a sweep already, whose values would be taken for this one's\n"
-                "hint: a directory of its own for each, as by default, where its name has the time"
+                f"hydra.sweep.dir={sweep.path} already holds a sweep, whose results would be mixed with this one's\n"
+                "hint: use a new directory for each sweep; by default its name contains the time"
             )
         earlier = [member for member in sweep.members() if member.index < first]
         whole = replace(plan, members=(*earlier, *new))

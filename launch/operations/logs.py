@@ -1,4 +1,4 @@
-"""A rank's log, as it is or as it grows."""
+"""Reading a rank's log, at once or as it grows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -
 
 
 def failure(sweep: SweepDir, index: int) -> str | None:
-    """The first failing rank's traceback, with a line that says whose it is; None where nothing failed."""
+    """The first failing rank's traceback, after a line that names the rank; None where nothing failed."""
     attempt = sweep.attempts.last(index)
     first = None if attempt is None or attempt.completed else attempt.first_failure
     if attempt is None or first is None:
@@ -51,7 +51,7 @@ def failure(sweep: SweepDir, index: int) -> str | None:
 
 
 def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
-    """What is in a rank's log, and what comes, over all attempts to come, until the member has ended."""
+    """The text of a rank's log as it grows, through all further attempts, until the member has ended."""
     watch = Watch(sweep)
     number = sweep.attempts.last_number(index)
     file: TextIO | None = None
@@ -80,7 +80,7 @@ def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
 
 
 def _opened(sweep: SweepDir, index: int, number: int | None, rank: int) -> TextIO | None:
-    """The log of an attempt; None where it is not there yet."""
+    """The log of an attempt; None while it does not exist."""
     if number is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The doctor's second part: what one short job finds on the nodes, and what it means for a sweep."""
+"""The doctor's second part: what a short job finds on the nodes, and what that means for a sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["node_checks"]
 def node_checks(
     directory: Path, overrides: Sequence[str], say: Callable[[str], None]
 ) -> list[Check]:
-    """Submit the job, wait for it, and judge what it found. Its files are removed.
+    """Submit the job, wait for it, and check its findings. Its files are removed.
 
     Raises:
         UsageError: a word that is no option of the launcher.

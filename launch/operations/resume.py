@@ -1,4 +1,4 @@
-"""What is left of a sweep is submitted again, and a member is shown as a line to paste."""
+"""Resuming the unfinished members of a sweep, and showing a member's command line."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def resume(
     current_code: bool = False,
     fresh: bool = False,
 ) -> tuple[int, ...]:
-    """Submit what failed, is missing or lost, or these members of it. Returns the indexes that were submitted.
+    """Submit the members that failed or were lost, or only `indexes`. Returns the indexes that were submitted.
 
-    They run the code that the sweep was submitted with, or what is there now with `current_code`. They go on from their
-    last checkpoint, or with `fresh` from the beginning.
-    Members that live or are COMPLETED are left alone. A cancelled one goes on only when it is named, and so does one
-    whose state is unknown since another machine has it: who names it says that nothing of it is left there.
+    They run the code that the sweep was submitted with, or with `current_code` the code as it is now. They resume from
+    their last checkpoint, or with `fresh` from the beginning.
+    Members that are alive or COMPLETED are left alone. A cancelled one is resumed only when it is named, and so is one
+    whose state is unknown since another machine runs it: naming it asserts that none of its processes is left there.
     """
     with sweep.locked():
         wanted = _wanted(sweep, indexes)
@@ -61,7 +61,7 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
     if cancelled and not wanted:
         named = " ".join(map(str, cancelled))
         raise UsageError(
-            f"nothing failed; members {named} are cancelled, and go on only when they are named\n"
+            f"nothing failed; members {named} are cancelled, and are resumed only when they are named\n"
             f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
         )
     return wanted
@@ -100,7 +100,7 @@ def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> di
     stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
     if stray:
         raise UsageError(
-            f"{stray[0]}: a member's overrides are what it is, and stay\n"
+            f"{stray[0]}: a member's overrides cannot change\n"
             "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
         )
     options = {**launcher["options"], "array_parallelism": launcher["array_parallelism"]}

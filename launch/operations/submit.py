@@ -1,4 +1,4 @@
-"""From a command line to a submitted array, in the order that loses nothing: plan, disk, scheduler, the job's id."""
+"""From a command line to a submitted array: plan, write to disk, submit, and then record the job's id."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class SubmitRequest:
 
 
 def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepDir]:
-    """The plan of a request. Everything that can be found wrong is found here; nothing is written."""
+    """The plan of a request. All checks are made here, and nothing is written."""
     composition = _composed(request)
     resolved = check_resources(
         composition.launcher,
@@ -173,7 +173,7 @@ def _named(request: SubmitRequest, point: Sequence[str], root: Path) -> SweepDir
     if request.name is None:
         return _unused(SweepDir(root / name_of(point, time.strftime("%Y%m%d-%H%M%S"))))
     if request.name not in (path.name for path in root.glob("*") if SweepDir(path).exists()):
-        check_name(request.name)  # an existing sweep may have a name from before there was a rule
+        check_name(request.name)  # an existing sweep may have a name that is older than this rule
     return SweepDir(root / request.name)
 
 
@@ -203,7 +203,7 @@ def _existing(sweep: SweepDir) -> ExistingSweep | None:
 
 def _check_writable(sweep: SweepDir) -> None:
     if not sweep.exists() and not sweep.is_free():
-        raise UsageError(f"{sweep.path} is there, and is no sweep\nhint: choose another --name")
+        raise UsageError(f"{sweep.path} exists, and is not a sweep\nhint: choose another --name")
     existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(
@@ -212,7 +212,7 @@ def _check_writable(sweep: SweepDir) -> None:
 
 
 def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
-    """The jobs of a sweep of which something still runs or waits."""
+    """The jobs of a sweep that have members running or waiting."""
     known = statuses(sweep)
     live = [
         array
@@ -229,7 +229,7 @@ def _job_of(name: str, array: Array, launcher: str) -> str:
         )
     if array.job is None:
         raise UsageError(
-            f"--after {name}: a part of it is not submitted yet, and has no job to wait for\n"
+            f"--after {name}: a part of it is not submitted yet, so there is no job to wait for\n"
             "hint: `trident-sweep status` says what it waits for"
         )
     return array.job
@@ -245,7 +245,7 @@ def check_resources(
     *,
     members: int,
 ) -> ResolvedResources:
-    """Raises UsageError for what contradicts itself, or could never start on this machine or cluster."""
+    """Raises UsageError for options that contradict each other, or could never start on this machine or cluster."""
     _refuse_options(options)
     scheduler = select(launcher)
     resources = _agreed(options, trainers, gpus=scheduler.gpus_per_node())
@@ -295,9 +295,9 @@ def place_of(plan: Plan) -> str:
 
 
 def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepDir]:
-    """Write and submit. Returns what was done, which another submission at the same time may have changed.
+    """Write the sweep and submit it. Returns the final plan, which a simultaneous submission may have changed.
 
-    An unnamed sweep gets a directory of its own; with a name, it goes on with what is there.
+    An unnamed sweep gets a directory of its own; with a name, an existing sweep is continued.
     """
     revision = git(
         Path(plan.app.directory)
@@ -333,19 +333,19 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
 
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
-    """Freeze the code as it is now, where that is wanted and can be."""
+    """Freeze the code as it is now, if the options ask for it and it is possible."""
     return freeze(sweep, Path(plan.app.directory)) if plan.options.get("snapshot", True) else None
 
 
 def resubmit(plan: Plan, sweep: SweepDir) -> None:
-    """More arrays of a sweep that is on disk: everything is written, then submitted, then the id recorded."""
+    """Submit more arrays of an existing sweep: write everything, submit, then record the job's id."""
     for index in plan.submit:
         sweep.attempts.unmark_cancelled(index)
     submit_all(plan, sweep)
 
 
 def script_text(plan: Plan, sweep: SweepDir) -> str:
-    """The script of the first array of a plan, of which nothing is written yet."""
+    """The script of the first array of a plan that is not written yet."""
     (offset, some), *_ = plan.pieces()
     array = sweep.arrays.planned(
         some, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset

@@ -1,4 +1,4 @@
-"""The program whose runs a sweep is made of: how a member of it is started, and how a foreign one is planned."""
+"""The program whose runs a sweep is made of: how a member is started, and how an external app is planned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class App:
 
     command: tuple[str, ...]
     directory: str
-    """Members run in the directory from which the sweep was submitted: relative data paths go on working."""
+    """Members run in the directory from which the sweep was submitted: relative data paths stay valid."""
     source: str
     """First on PYTHONPATH: where the project's own modules are."""
     leaves_result: bool
@@ -47,7 +47,7 @@ class App:
         return cls(**{**record, "command": tuple(record["command"])})
 
     def frozen(self, code: Path) -> App:
-        """The same from a copy of its directory: what of its command lies there, and the modules, are the copy's."""
+        """The same app, run from a copy of its directory: paths in its command, and its modules, are the copy's."""
         return replace(
             self,
             command=tuple(self._moved(word, code) for word in self.command),
@@ -60,7 +60,7 @@ class App:
             there = code / Path(value).relative_to(self.directory)
         except ValueError:
             return word
-        # What git ignores, an environment in `.venv` above all, is in no copy.
+        # Files that git ignores, such as an environment in `.venv`, are not copied.
         return f"{option}{equals}{there}" if there.exists() else word
 
     def member_command(
@@ -74,7 +74,7 @@ class App:
             f"hydra.job.num={member.index}",
             f"hydra.job.id={quote(f'{sweep_id}_{member.index}')}",
         )
-        if not main_process and not self.leaves_result:  # the engine sees to this by itself
+        if not main_process and not self.leaves_result:  # the engine does this by itself
             overrides += ("hydra.output_subdir=null", "hydra/job_logging=stdout")
         return self.command + overrides
 
@@ -97,7 +97,7 @@ def external(command: str, directory: Path) -> App:
     words = shlex.split(command)
     if not words:
         raise UsageError("--app names no command\nhint: --app 'python train.py'")
-    if words[0] in ("python", "python3"):  # a path to another one is meant as it is
+    if words[0] in ("python", "python3"):  # a path to another python is kept as it is
         words[0] = sys.executable
     words = [str(directory / word) if (directory / word).is_file() else word for word in words]
     return App(
@@ -109,13 +109,13 @@ def absolute(path: str, directory: Path) -> str:
     return path if "://" in path else str((directory / path).resolve())
 
 
-# -- planning a foreign app: it is asked itself, since its config path and name stand in its own decorator -----------
+# -- planning an external app: it plans itself, since its config path and name are in its own decorator --------------
 
 
 def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The points of a sweep over `app`, expanded and checked by the app's own Hydra in a process of its own."""
     for_hydra = [override for override in overrides if key_of(override).startswith("hydra")]
-    # Sweepers are told of the others alone, and members are single runs.
+    # Sweepers get only the other overrides, and members are single runs.
     passed_on = [
         o for o in for_hydra if not key_of(o).startswith(("hydra.sweeper", "hydra/sweeper"))
     ]
@@ -143,7 +143,7 @@ def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
             ) from None
         if not plan.exists():
             raise UsageError(
-                f"`{shlex.join(app.command)}` ended without planning\nhint: is it a Hydra app?"
+                f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
             )
         return [(*point, *passed_on) for point in json.loads(plan.read_text())["points"]]
 

@@ -34,7 +34,7 @@ Point = tuple[str, ...]
 
 _LAUNCHER = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.mode")
 _SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
-"""Environment that only exists inside a task."""
+"""Environment variables that exist only inside a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def compose(
 ) -> Composed:
     """Expand and check. `default` is the launcher where neither the command line nor the configs choose one.
 
-    Raises UsageError for whatever would keep a member from starting, in words that name the culprit.
+    Raises UsageError for whatever would keep a member from starting; the message names the override at fault.
     """
     with session(path, config_dir, directory) as hydra, explained(hydra, name, overrides):
         mine, theirs = _split(hydra.parse(overrides))
@@ -112,7 +112,7 @@ def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override
 
 
 def _of_one_launcher(mine: Sequence[Override], wanted: bool) -> list[str]:
-    """Those of the launcher's overrides that only one launcher may know, or the others, its choice among them."""
+    """The overrides that only one launcher may know (`wanted`), or all others, with the choice of launcher."""
     return [
         o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.launcher") == wanted
     ]
@@ -132,8 +132,8 @@ def _check_sweeper(base: DictConfig) -> None:
     sweeper = base.hydra.runtime.choices["hydra/sweeper"]
     if sweeper != "basic":
         raise UsageError(
-            f"hydra/sweeper={sweeper} decides as results come, and `submit` returns before there are any\n"
-            f"hint: `python -m trident.run -m hydra/sweeper={sweeper} hydra/launcher=trident_local …` stays and decides"
+            f"hydra/sweeper={sweeper} chooses points from results, and `submit` returns before there are any\n"
+            f"hint: `python -m trident.run -m hydra/sweeper={sweeper} hydra/launcher=trident_local …` waits for results"
         )
 
 
@@ -203,7 +203,7 @@ def _resolved(task: DictConfig) -> dict[str, Any]:
 
 
 def _with_task_environment(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """`check`, where environment variables that only a task has count as set."""
+    """Call `check` with the environment variables that only a task has counted as set."""
     borrowed: list[str] = []
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Hydra's errors as errors of usage: what was wrong, and the nearest name that would have been right."""
+"""Hydra's errors as usage errors: what was wrong, and the nearest name that would have been valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["explained"]
 
 @contextmanager
 def explained(hydra: Session, name: str | None, overrides: Sequence[str]) -> Iterator[None]:
-    """Raises UsageError for what Hydra raises inside."""
+    """Raises UsageError for whatever Hydra raises inside the block."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -64,7 +64,7 @@ def _named(pattern: str, text: str) -> str:
 
 
 def _known_keys(hydra: Session, name: str | None, overrides: Sequence[str]) -> list[str]:
-    """The dotted keys of the config, composed with what of the overrides chooses groups and can be chosen."""
+    """The dotted keys of the config, composed with those overrides that choose an existing group option."""
     groups = set(_groups(hydra.loader))
     chosen = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
     for choices in ([o for o in chosen if "," not in o], []):

@@ -1,4 +1,4 @@
-"""Names of Hydra that are importable and that its documentation does not promise, in one place.
+"""The names of Hydra that we import although its documentation does not promise them, in one place.
 
 Seen in Hydra 1.3.2 and 1.3.8. Nothing from ``hydra._internal`` is used. Each name here has a test that fails, with
 Hydra's version, as soon as a release renames it or changes what it does.
@@ -22,9 +22,9 @@ __all__ = ["config_loader", "kept_state", "parse"]
 
 @contextmanager
 def kept_state() -> Iterator[None]:
-    """Compose freely inside; afterwards Hydra's process-wide state is what it was before.
+    """Restore Hydra's process-wide state at the end of the block, whatever was composed inside.
 
-    Hydra's own context managers restore `GlobalHydra` alone, refuse to begin where it is set, as it is inside of a
+    Hydra's own context managers restore `GlobalHydra` alone, refuse to start where it is set, as it is inside a
     running app, and leave three more singletons changed.
     """
     app, config = GlobalHydra.instance(), HydraConfig.instance()
@@ -45,7 +45,7 @@ def kept_state() -> Iterator[None]:
 
 
 def config_loader() -> ConfigLoader:
-    """What lists groups and their options (`list_groups`, `get_group_options`), while Hydra is initialized."""
+    """The loader that lists groups and options (`list_groups`, `get_group_options`), while Hydra is initialized."""
     return GlobalHydra.instance().config_loader()
 
 

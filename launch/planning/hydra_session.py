@@ -23,14 +23,14 @@ from .hydra_internals import config_loader, kept_state, parse
 __all__ = ["Session", "session"]
 
 _JOB_NAME = "run"
-"""What Hydra makes of ``trident.run``."""
+"""The job name that Hydra derives from ``trident.run``."""
 _VERSION_BASE = "1.3"
-"""That of ``trident.run``'s own ``hydra.main``."""
+"""The version base of the ``hydra.main`` in ``trident.run``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Composes and parses, as long as its `session` lasts."""
+    """Composes configs and parses overrides while its `session` is open."""
 
     loader: ConfigLoader
 
@@ -44,11 +44,11 @@ class Session:
 
 @contextmanager
 def session(path: str, config_dir: str | None, directory: Path) -> Iterator[Session]:
-    """Hydra with the primary configs of `path`; whatever Hydra held before, it holds again afterwards.
+    """Hydra with the primary configs of `path`; Hydra's earlier state is restored afterwards.
 
     Args:
         path: a directory, or ``pkg://MODULE``.
-        config_dir: as in ``--config-dir``, seen from `directory`.
+        config_dir: as in ``--config-dir``, relative to `directory`.
 
     Raises:
         UsageError: `path` is of another kind, or `config_dir` is no directory.
@@ -80,8 +80,8 @@ def _initialized(path: str) -> AbstractContextManager[None]:
 class _ConfigDir(SearchPathPlugin):
     """Hydra's ``--config-dir``, which ``initialize_config_dir`` does not take.
 
-    An override of ``hydra.searchpath`` would come to the same place and replace the primary config's own. Hydra keeps
-    a registered plugin for good: outside of a session this one adds nothing.
+    An override of ``hydra.searchpath`` would replace the primary config's own search path. Hydra never unregisters a
+    plugin, so outside a session this one adds nothing.
     """
 
     directory: ClassVar[Path | None] = None

@@ -1,6 +1,6 @@
 """A sweep before it is submitted: one object that is printed by --dry-run, or written and submitted.
 
-Values in, values out: what is on disk, what the scheduler allows and what time it is are gathered by the caller.
+Values in, values out: the caller gathers what is on disk, what the scheduler allows, and the time.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Cut:
     room: int | None = None
     """Array tasks that may be submitted at once; None: any number."""
     why: str = ""
-    """Whose limit `room` is."""
+    """The name of the limit that `room` comes from."""
 
     def most(self, members: int) -> int:
-        """Members of one array. Where all do not fit at once, two arrays do: one runs, and the next one waits."""
+        """The size of one array. If not all members fit at once, two arrays must: one runs, the next one waits."""
         if self.room is None or members <= self.room:
             return members
         return max(1, self.room // 2)
@@ -94,7 +94,7 @@ class Plan:
     points: tuple[Member, ...] = ()
     """The points of this submission, numbered from 0."""
     named: bool = True
-    """Whether the user named the sweep: it then goes on with what is there under that name."""
+    """Whether the user named the sweep: an existing sweep of that name is then continued."""
     members: tuple[Member, ...] = ()
     """All members of the sweep."""
     submit: tuple[int, ...] = ()
@@ -104,7 +104,7 @@ class Plan:
     slots: int
     """Members that run at once."""
     code: str | None = None
-    """The hash of the frozen code that members run; None: what is there when they start."""
+    """The hash of the frozen code that members run; None: the code in the directory when they start."""
     cut: Cut = Cut()
     after: tuple[str, ...] = ()
     """The jobs that have to end before the first member starts."""
@@ -132,7 +132,7 @@ class Plan:
         }
 
     def _options(self) -> dict[str, Any]:
-        """The options, with what they left to the trainer filled in: a later submission asks none."""
+        """The options, with values from the trainer filled in: later submissions have no trainer to read."""
         gpus = self.options.get("gpus_per_node")
         resolved = {
             "tasks_per_node": self.resources.tasks_per_node,
@@ -151,7 +151,7 @@ class Plan:
         return f"{', '.join(parts)}; {self.slots} at once"
 
     def describe_order(self) -> list[str]:
-        """What waits for what, a line each; nothing where all is submitted at once."""
+        """The order of submission, in lines; empty where everything is submitted at once."""
         lines = [f"waits for the jobs {_first_few(self.after)}"] if self.after else []
         if self.canary:
             lines.append(f"member {self.submit[0]} first, the others if it completes")
@@ -175,7 +175,7 @@ def plan(
     canary: bool = False,
     existing: ExistingSweep | None = None,
 ) -> Plan:
-    """The plan of a new sweep, or of what is new or unfinished of an existing one.
+    """The plan of a new sweep, or of the new and unfinished members of an existing one.
 
     Args:
         sweep_id: a new sweep's id; an existing one keeps its own.
@@ -201,7 +201,7 @@ def plan(
 
 
 def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
-    """The plan with all members of its sweep, and with those of its points to submit that are new or unfinished.
+    """The plan with all members of its sweep; it submits those of its points that are new or unfinished.
 
     Members that exist keep their indexes: points are matched to them by their overrides.
 
@@ -216,7 +216,7 @@ def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
     if existing.app != plan.app or _keys(existing.members) != _keys(plan.points):
         raise UsageError(
             f"{existing.path} belongs to another sweep: `{existing.command_line}`\n"
-            "hint: choose another --name; the same keys with more values would go on with that one"
+            "hint: choose another --name; the same keys with more values would continue that sweep"
         )
     everybody, indexes = merge(existing.members, plan.points)
     statuses = existing.statuses

@@ -1,9 +1,9 @@
-"""What a sweep came to: a row a member, or grouped over the keys that only repeat a setting."""
+"""The results of a sweep: one row for each member, or groups over the keys that only repeat a setting."""
 
 from __future__ import annotations
 
 from .export import as_records, groups_csv, rows_csv
-from .rows import Row, mixtures, rows, select_metrics
+from .rows import Row, describe_excluded, mixtures, rows, select_metrics
 from .statistics import Group, Summary, group, interval95, is_lower_better
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "Summary",
     "as_records",
+    "describe_excluded",
     "group",
     "groups_csv",
     "interval95",

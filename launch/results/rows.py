@@ -1,7 +1,8 @@
-"""What a sweep came to, a row a member."""
+"""The results of a sweep, one row for each member."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +15,12 @@ from ..monitoring.status import report
 from ..planning.plan import ranges
 from ..sweepdir.sweep import SweepDir
 
-__all__ = ["Row", "mixtures", "rows", "select_metrics"]
+__all__ = ["Row", "describe_excluded", "mixtures", "rows", "select_metrics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A member; metrics are there only if it is COMPLETED: nothing counts that did not finish."""
+    """A member. It has metrics only if it is COMPLETED, so that unfinished members never count."""
 
     index: int
     state: State
@@ -72,8 +73,17 @@ def rows(sweep: SweepDir) -> list[Row]:
     return made
 
 
+def describe_excluded(table: Sequence[Row]) -> str:
+    """``2 failed, 1 running (0, 4-5)``: the members that are not COMPLETED; empty where all are."""
+    excluded = [row for row in table if row.state is not State.COMPLETED]
+    counts = Counter(row.state.lower() for row in excluded)
+    indexes = ranges(tuple(row.index for row in excluded)).replace(",", ", ")
+    named = ", ".join(f"{n} {state}" for state, n in counts.most_common())
+    return f"{named} ({indexes})" if excluded else ""
+
+
 def mixtures(table: Sequence[Row]) -> list[str]:
-    """What is not alike among members that are to be compared, a line each."""
+    """The differences in code and packages between the members that are compared, a line each."""
     done = [row for row in table if row.state is State.COMPLETED]
     by_code: dict[str, list[int]] = {}
     for row in done:

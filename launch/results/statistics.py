@@ -103,7 +103,7 @@ def _summary(name: str, done: Sequence[Row], mode: str) -> Summary:
 
 
 def _std(values: Sequence[float]) -> float:
-    """The sample's; NaN when a value is: a run that diverged is not left out."""
+    """The sample standard deviation; NaN if a value is NaN, so that a diverged run is not hidden."""
     return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
@@ -116,7 +116,7 @@ def is_lower_better(name: str, mode: str) -> bool:
     return mode == "min" if mode != "auto" else lower_is_better(name)
 
 
-# 97.5 % points of Student's t for 1 to 30 degrees of freedom; beyond, an expansion that is right to 1e-3.
+# 97.5 % points of Student's t for 1 to 30 degrees of freedom; beyond those, an expansion that is accurate to 1e-3.
 _T: tuple[float, ...] = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),

@@ -1,6 +1,6 @@
-"""The seam to schedulers: all that a sweep asks of one, and how one is found by its name.
+"""The interface of schedulers: everything that a sweep asks of one, and how one is found by its name.
 
-A scheduler of one's own is a class with these verbs, and an entry point of the group ``trident.schedulers`` that gives
+To add a scheduler, write a class with these methods and an entry point of the group ``trident.schedulers`` that gives
 it a name. It may derive from `Scheduler`, whose answers hold for one that knows no limits. `hydra/launcher=NAME` has to
 choose a launcher class of Hydra whose attribute `launcher` is that name.
 """
@@ -29,7 +29,7 @@ class Scheduler(Protocol):
     script_name: str = "launch.sh"
     """The file name of an array's script."""
     poll_s: float = 0.0
-    """How old its answers may be for whoever watches a sweep, in seconds."""
+    """How many seconds old its answers may be while a sweep is watched."""
 
     has_nodes: bool = False
     """Whether members run on other machines, which may see other files than this one."""
@@ -88,12 +88,12 @@ class Scheduler(Protocol):
     def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
         """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten ones are left out.
 
-        So is a job that has the number and another name: it is somebody else's.
+        So is a job with that number and another name: it belongs to somebody else.
         """
         ...
 
     def cancel(self, tasks: Collection[str], name: str) -> None:
-        """End these array tasks of jobs of this name, and all that runs in them. Their cancel marks are written."""
+        """End these array tasks of jobs of this name, and all their processes. Their cancel marks are on disk."""
         ...
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
@@ -107,13 +107,13 @@ class Scheduler(Protocol):
         return True
 
     def checks(self) -> Iterator[Check]:
-        """What the doctor says of it."""
+        """The doctor's checks of this scheduler."""
         return iter(())
 
     def check_nodes(
         self, folder: Path, options: Mapping[str, Any], say: Callable[[str], None], *, version: str
     ) -> Iterator[Check]:
-        """What a short job finds on its nodes, which puts its files into `folder` and removes them."""
+        """The checks of a short job on its nodes. The job's files are written to `folder` and removed."""
         return iter(())
 
 
@@ -121,7 +121,7 @@ _SHIPPED = {
     "trident_slurm": ".slurm.scheduler:SlurmScheduler",
     "trident_local": ".local:LocalScheduler",
 }
-"""Name, module and class; where nobody has chosen one, the first that is available."""
+"""Name, module and class. The default is the first that is available."""
 
 _GROUP = "trident.schedulers"
 
@@ -150,21 +150,21 @@ def known() -> list[str]:
 
 
 def _entry_points() -> dict[str, Any]:
-    """The schedulers of other packages. Looking through all that is installed takes a while: only when needed."""
+    """The schedulers of other packages. Searching all installed packages is slow, so it is done only when needed."""
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=_GROUP)}
 
 
 def default_launcher() -> str:
-    """The scheduler of this machine, where nobody has chosen one."""
+    """The default scheduler on this machine."""
     return next(name for name in _SHIPPED if select(name).available())
 
 
 def scheduler_of(choice: str, target: str | None) -> str:
-    """The scheduler's name behind ``hydra/launcher=CHOICE``, which instantiates the class `target`.
+    """The name of the scheduler that ``hydra/launcher=CHOICE`` chooses, which instantiates the class `target`.
 
-    A preset is a launcher under a name of its own: what counts is the class.
+    A preset may have any name: the class decides.
     """
     name = _launcher_attribute(target or "")
     if name is not None:

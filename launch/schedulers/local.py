@@ -1,4 +1,4 @@
-"""This machine as a scheduler: an array is one process of its own, the runner."""
+"""This machine as a scheduler: each array is one detached process, the runner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["LocalScheduler", "machine"]
 
 
 class LocalScheduler(Scheduler):
-    """A job's id names the runner's process on its host. Runners wait by themselves for what they follow."""
+    """A job's id names the runner's process on its host. A runner waits by itself for the arrays that it follows."""
 
     place = "this machine"
 
@@ -75,16 +75,16 @@ class LocalScheduler(Scheduler):
         return identity(process.pid)
 
     def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
-        """By process: a runner's id is no other process's, so that no name is asked for."""
+        """By process: a runner's id is unique, so the name is not needed."""
         jobs = {task: task.rpartition("_")[0] for task in tasks}
         known = {job: _state(job) for job in set(jobs.values())}
         return {task: native for task, job in jobs.items() if (native := known[job]) is not None}
 
     def cancel(self, tasks: Collection[str], name: str) -> None:
-        """Nothing: the runners look for the marks that already lie there many times a second."""
+        """Do nothing: the runners poll the cancel marks, which are on disk already, many times a second."""
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
-        """Here, with the rank's own GPUs: its terminal is the caller's."""
+        """The command runs on this machine, in the caller's terminal, with the rank's own GPUs."""
         theirs, gpus = environment_of(rank.process), "CUDA_VISIBLE_DEVICES"
         taken = {gpus: theirs[gpus]} if gpus in theirs else {}
         environment = {**clean(os.environ), **taken, **rank.environment}
@@ -105,12 +105,14 @@ class LocalScheduler(Scheduler):
 def _state(job: str) -> SchedulerState | None:
     if not is_here(job):
         host = job.rpartition(":")[0].rpartition(":")[0]
-        return SchedulerState(state=State.UNKNOWN, reason=f"launched on {host}: ask there")
+        return SchedulerState(
+            state=State.UNKNOWN, reason=f"launched on {host}: run this command there"
+        )
     return SchedulerState(state=State.RUNNING) if alive(job) else None
 
 
 def machine(environ: Mapping[str, str]) -> Machine:
-    """What this machine has to share out, as far as this process may use it."""
+    """The resources of this machine that this process may use."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

@@ -1,8 +1,8 @@
 """Arrays that follow one another: what fits is submitted now, and each array's tasks submit the next one.
 
-A cluster bounds how many jobs one may have submitted. A sweep that is larger is cut into arrays of which two fit: while
-one runs the next one waits for it, and when that begins, the one before has ended and left room for one more. Nobody
-has to stay on the login node for it.
+A cluster limits how many jobs a user may have submitted. A larger sweep is cut into arrays of which two fit: while one
+runs, the next one waits for it; when that one starts, the first has ended and there is room for a third. No process has
+to stay on the login node for this.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .base import select
 __all__ = ["script_of", "submit_all", "submit_next", "waiting"]
 
 STALE_S = 300.0
-"""After which who said that he submits an array, and has not, has died."""
+"""A process that claimed a submission this long ago and has not made it counts as dead."""
 
 
 def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
-    """The script of an array of a plan, as its scheduler wants it."""
+    """The text of an array's script, from its scheduler."""
     return select(plan.launcher).script(
         ArrayScript(
             path=array.script,
@@ -50,7 +50,7 @@ def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
 
 
 def submit_all(plan: Plan, sweep: SweepDir, *, attached: bool = False) -> None:
-    """Write the arrays of a plan, submit those that fit now, and leave the others to them.
+    """Write the arrays of a plan, submit those that fit now, and leave the others to their tasks.
 
     `attached` arrays end with this process, where the scheduler can see to it.
     """
@@ -106,9 +106,9 @@ def _submit(
 
 
 def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
-    """What a task of an array does for the one that follows it: submits it, as soon as there is room for it.
+    """Submit the array that follows this one, if there is room for it.
 
-    To be called when a task begins, and again when it ends. Never raises: the member goes first.
+    A task calls this when it begins, and again when it ends. Never raises: the member is more important.
     """
     try:
         following = _following(sweep, array)
@@ -121,7 +121,7 @@ def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> No
         except BaseException:
             sweep.arrays.release_deferred(
                 following
-            )  # there is no room yet: another task asks again
+            )  # there is no room yet: another task will try again
             raise
         say(f"array {following.index} submitted")
     except (LaunchError, OSError) as error:
@@ -129,7 +129,7 @@ def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> No
 
 
 def _following(sweep: SweepDir, array: Array) -> Array | None:
-    """The next array that nobody has submitted, if it is this one's to submit."""
+    """The next array that is not submitted yet, if this one has to submit it."""
     arrays = sweep.arrays.all()
     following = _follower(arrays, array)
     while following is not None and following.deferred and not _is_wanted(sweep, arrays, following):
@@ -142,7 +142,7 @@ def _follower(arrays: Sequence[Array], array: Array) -> Array | None:
 
 
 def _is_wanted(sweep: SweepDir, arrays: Sequence[Array], array: Array) -> bool:
-    """Whether an array has a member that still has to run, and that no later submission has."""
+    """Whether an array has a member that still has to run and is in no later submission."""
     later = {index for other in arrays if other.index > array.index for index in other.members}
     return any(
         index not in later and not sweep.attempts.is_cancelled(index) for index in array.members
@@ -166,7 +166,7 @@ def _is_mine(sweep: SweepDir, array: Array) -> bool:
 def waiting(
     arrays: Sequence[Array], native: Mapping[str, SchedulerState]
 ) -> dict[int, SchedulerState]:
-    """What is to be said of the arrays that are not submitted yet, by index: they wait while one before them lives."""
+    """The states of the arrays that are not submitted yet, by index: they are pending while an earlier one is alive."""
     found: dict[int, SchedulerState] = {}
     by_index = {array.index: array for array in arrays}
     for array in arrays:

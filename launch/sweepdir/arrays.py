@@ -1,4 +1,4 @@
-"""The arrays of a sweep on disk: what each submission runs, its script, who started it, and what it waits for."""
+"""The arrays of a sweep on disk: what each submission runs, its script, the job that runs it, and what it waits for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ARRAY, _SUBMISSION, _STARTED = "array.json", "submission.json", "started.json"
 _SCRIPT, _LOG = "launch.sh", "launcher.log"
 _DEFERRED_CLAIM = "feeding.json"
 _DEFERRED_KEY = "fed"
-"""Of array.json: both names are those that released versions write and read."""
+"""Keys of array.json: released versions write and read these names."""
 
 
 class Arrays:
@@ -55,7 +55,7 @@ class Arrays:
         script: str = _SCRIPT,
         offset: int = 0,
     ) -> Array:
-        """What `add` would write now."""
+        """The array that `add` would write now."""
         index = len(list(self.path.glob("[0-9]*")))
         return self._array(index, members, launcher, script, offset=offset)
 
@@ -64,7 +64,7 @@ class Arrays:
         record = read_json(directory / _ARRAY)
         if record is None:
             raise LaunchError(f"{directory} holds no array")
-        # Whoever started it owns it, also where that was a person by hand, after it was submitted.
+        # The job that started it owns it, even if a person started the script by hand after it was submitted.
         owner = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
         return self._array(
             index,
@@ -120,22 +120,22 @@ class Arrays:
         write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
 
     def claim(self, array: Array, job: str) -> bool:
-        """A job's first act. False when another has it: a script that is started twice runs once."""
+        """Take the array, as the first thing that its job does. False when another job has it: it runs only once."""
         path = array.directory / _STARTED
         if write_exclusive(path, {"job": job, "started": time.time()}):
             return True
         return (read_json(path) or {}).get("job") == job
 
     def claim_deferred(self, array: Array) -> bool:
-        """Take the submission of a deferred array, which many tasks try at once: the first one has it."""
+        """Take the submission of a deferred array. Many tasks try at once, and the first one succeeds."""
         return write_exclusive(array.directory / _DEFERRED_CLAIM, {"since": time.time()})
 
     def release_deferred(self, array: Array) -> None:
-        """Leave it to another task."""
+        """Leave the submission to another task."""
         (array.directory / _DEFERRED_CLAIM).unlink(missing_ok=True)
 
     def deferred_since(self, array: Array) -> float | None:
-        """When a task claimed to submit it; None when none has, or when it is submitted."""
+        """When a task claimed the submission; None when none has, or when the array is submitted."""
         claim = read_json(array.directory / _DEFERRED_CLAIM)
         if claim is None or (array.directory / _SUBMISSION).exists():
             return None

@@ -1,4 +1,4 @@
-"""The attempts of a sweep's members on disk: who runs one, how it ended, and what the next one continues from."""
+"""The attempts of a sweep's members on disk: the process that runs one, its end, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 
 
 class Attempts:
-    """The folder ``members/`` of a sweep. A member is named by its index, an attempt by that and its number."""
+    """The folder ``members/`` of a sweep. A member is identified by its index, an attempt by that and its number."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class Attempts:
         return self.member_dir(index) / "attempts" / str(number)
 
     def context(self, index: int, number: int) -> MemberContext:
-        """What the ranks of an attempt know of it."""
+        """What is passed to the ranks of an attempt."""
         return MemberContext(
             sweep=self.path.parent,
             index=index,
@@ -50,11 +50,11 @@ class Attempts:
         )
 
     def claim_rank(self, index: int, number: int, rank: int, process: str) -> str | None:
-        """A worker's first act. None, or the worker that runs this rank of the attempt already."""
+        """Take a rank, as the first thing that a worker does. Returns the worker that already runs it, or None."""
         return claim(self.directory(index, number), rank, process)
 
     def lease(self, index: int, **record: Any) -> int:
-        """Take the member's next attempt. Of several processes that try at once, each gets a number of its own."""
+        """Take the member's next attempt. If several processes try at once, each gets a number of its own."""
         number = self._take(index)
         directory = self.directory(index, number)
         (directory / "ranks").mkdir()
@@ -62,7 +62,7 @@ class Attempts:
         return number
 
     def _take(self, index: int) -> int:
-        """The number of a directory that this process has made; the file system lets one of several make it."""
+        """The number of a directory that this process has created; of several processes only one can create it."""
         last = self.last_number(index)
         number = 0 if last is None else last + 1
         while True:
@@ -139,7 +139,7 @@ class Attempts:
         return sorted(path for name in names for path in self.member_dir(index).glob(name))
 
     def set_resume_aside(self, index: int) -> None:
-        """Have the next attempt start from the beginning; what it would have continued from is kept."""
+        """Make the next attempt start from the beginning; the files that it would have continued from are kept."""
         record, number = self.member_dir(index) / RESUME, self.last_number(index)
         for path in (record, record.with_suffix("")):  # and the checkpoints that it names
             if path.exists():

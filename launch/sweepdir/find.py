@@ -1,4 +1,4 @@
-"""Which sweeps there are, and which one is meant."""
+"""Listing the sweeps of a directory, and finding one by name, id or path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _log(line: str) -> None:
 
 
 def new_id() -> str:
-    """A sweep's id. Never a number: those are members."""
+    """A sweep's id. Never a number: numbers are member indexes."""
     while (candidate := os.urandom(4).hex()).isdigit():
         pass
     return candidate

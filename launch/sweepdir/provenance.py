@@ -1,4 +1,4 @@
-"""What a sweep was made of: code, versions, packages."""
+"""The provenance of a sweep: its git revision, versions and packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAIN = ("trident-sweep", "hydra-core", "torch", "lightning", "transformers", "d
 
 
 Revision = tuple[dict[str, Any] | None, str]
-"""A revision with whether the work tree differs from it, and by what; (None, "") outside a repository."""
+"""A revision with whether the work tree differs from it, and the diff; (None, "") outside a repository."""
 
 
 def git(directory: Path) -> Revision:
@@ -34,7 +34,7 @@ def packages() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a reader asks for first, and a hash over all of them."""
+    """The versions of the main packages, and a hash over those of all packages."""
     everything = packages()
     listing = "\n".join(sorted(f"{name}=={number}" for name, number in everything.items()))
     main = {name: everything[name] for name in _MAIN if name in everything}

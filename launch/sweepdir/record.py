@@ -1,4 +1,4 @@
-"""sweep.json: what a sweep is, as one value that is written and read here alone."""
+"""sweep.json: what a sweep is, as one value that only this module writes and reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import LaunchError, UsageError
 __all__ = ["SCHEMA", "SweepRecord", "read_sweep"]
 
 SCHEMA = 1
-"""Of sweep.json, as it is written now, and the newest that is read."""
+"""The schema version of sweep.json that is written, and the newest that can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class SweepRecord:
     id: str
     name: str = ""
     command_line: str
-    """By which it was submitted."""
+    """The command line that submitted it."""
     created: float
     """Seconds since 1970."""
     app: Mapping[str, Any]
@@ -36,7 +36,7 @@ class SweepRecord:
     git: Mapping[str, Any] | None = None
     """The revision, and whether the work tree differed from it; None outside a repository."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the packages that it was planned with."""
+    """The versions of the packages that it was planned with."""
 
     def record(self) -> dict[str, Any]:
         """What sweep.json holds."""
@@ -108,7 +108,7 @@ def _check_schema(path: Path, record: Mapping[str, Any]) -> None:
 def _fits(key: str, value: Any) -> bool:
     if key == "id":
         return isinstance(value, str) and value != "" and value.isprintable()
-    if key == "created":  # seconds since 1970; no NaN, which has no place in an order
+    if key == "created":  # seconds since 1970; not NaN, which cannot be sorted
         return type(value) in (int, float) and 0 <= value < 1e11
     return isinstance(value, _TYPES.get(key, object))
 

@@ -1,4 +1,4 @@
-"""Deleting from a sweep's directory: only what lies in it, and nothing through a symbolic link."""
+"""Deleting from a sweep's directory: only what is in it, and nothing through a symbolic link."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def real(path: Path) -> Path:
 def link_above(root: Path, path: Path) -> Path | None:
     """The first link on the way from `root` to `path`, which itself may be one; None where there is none.
 
-    `root` is a link on the way to itself: removing it would leave what it leads to.
+    If `root` itself is a link, it counts: removing it would leave its target.
     """
     way = [p for p in reversed(path.parents) if p != root and p.is_relative_to(root)]
     return next((p for p in ([root] if path == root else way) if p.is_symlink()), None)

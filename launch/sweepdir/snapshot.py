@@ -19,7 +19,7 @@ LIMIT_MB = 200
 def freeze(sweep: SweepDir, directory: Path) -> str | None:
     """Copy what git knows of `directory`, or would if it were added, into the sweep. Returns its hash.
 
-    None where git knows nothing: the members then run what is there when they start.
+    None where git knows no files: the members then run the code in the directory when they start.
 
     Raises:
         UsageError: it is more than LIMIT_MB.
@@ -32,7 +32,7 @@ def freeze(sweep: SweepDir, directory: Path) -> str | None:
     target = sweep.code_dir(digest)
     if target.exists():
         return digest
-    # Beside it first: a directory of that name is whole.
+    # Copied beside it first, and renamed: a directory of that name is always complete.
     partial = target.with_name(f".{digest}.{os.getpid()}")
     try:
         for file in files:
@@ -40,7 +40,7 @@ def freeze(sweep: SweepDir, directory: Path) -> str | None:
             shutil.copy2(directory / file, partial / file, follow_symlinks=False)
         partial.rename(target)
     except OSError as error:
-        if not target.exists():  # else another submission was faster
+        if not target.exists():  # else another submission has made it
             raise LaunchError(f"the code cannot be copied to {target}: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +55,7 @@ def _files(directory: Path) -> list[str]:
         )
     except SchedulerError:
         return []
-    # What runs leave is no code, whether git ignores it or not.
+    # The files that runs write are not code, whether git ignores them or not.
     names = sorted({name for name in listed.split("\0") if name and not name.startswith("logs/")})
     paths = {name: directory / name for name in names}
     return [name for name, path in paths.items() if path.is_symlink() or path.is_file()]
@@ -69,7 +69,7 @@ def _check_size(directory: Path, files: list[str]) -> None:
         raise UsageError(
             f"the code to freeze has {total:.0f} MB, and {LIMIT_MB} are allowed; the largest file is {largest} "
             f"({sizes[largest] / 2**20:.0f} MB)\n"
-            "hint: add data to .gitignore, or hydra.launcher.snapshot=false runs what is there when a member starts"
+            "hint: add data to .gitignore, or hydra.launcher.snapshot=false runs the code as it is when a member starts"
         )
 
 

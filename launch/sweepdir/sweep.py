@@ -10,8 +10,8 @@
 
                             ranks/worker-0003.json: the one worker that runs this rank
 
-State is in none of these files: `states.derive` tells it from them. Whole files are written atomically, no file has
-two writers, and nothing grows with the number of members before they start, but for members.jsonl.
+State is in none of these files: `states.derive` derives it from them. Whole files are written atomically, no file has
+two writers, and before members start, only members.jsonl grows with their number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .removal import remove
 __all__ = ["ROOT", "SweepDir"]
 
 ROOT = Path("logs/sweeps")
-"""Where sweeps lie, seen from the directory they are submitted from."""
+"""Where sweeps are, relative to the directory they are submitted from."""
 
 _SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.diff", ".lock"
 
@@ -55,14 +55,14 @@ class SweepDir:
 
     @cached_property
     def record(self) -> SweepRecord:
-        """sweep.json. Raises LaunchError, with the path, where there is none or it is not to be relied on."""
+        """sweep.json. Raises LaunchError, with the path, where it is missing or damaged."""
         if not self.exists():
             raise UsageError(f"{self.path} holds no sweep: there is no {_SWEEP}")
         return read_sweep(self.path / _SWEEP)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One at a time decides what is submitted: two at once would both start what is left."""
+        """Hold the sweep's lock: two submissions at once would both start the members that are left."""
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / _LOCK).open("w") as file:
@@ -71,23 +71,23 @@ class SweepDir:
 
     @property
     def job_name(self) -> str:
-        """By which a scheduler finds what was submitted of this sweep; the same where its directory was renamed."""
+        """The name of the sweep's jobs, by which a scheduler finds them; renaming the directory does not change it."""
         return f"{self.record.name}:{self.record.id}"
 
     def code_dir(self, digest: str) -> Path:
-        """Where frozen code lies; the directory of the sweep's submission, as git knows it."""
+        """Where frozen code is: a copy of the files that git knows in the directory of submission."""
         return self.path / "code" / digest
 
     def exists(self) -> bool:
         """Whether there is a sweep.json, also where it is damaged or may not be read."""
         try:
             (self.path / _SWEEP).lstat()
-        except OSError as error:  # what may be a sweep is not taken for a free place
+        except OSError as error:  # a directory that may hold a sweep does not count as free
             return isinstance(error, PermissionError)
         return True
 
     def create(self, record: SweepRecord, members: Sequence[Member], *, diff: str = "") -> None:
-        """Write a new sweep. sweep.json is written last: a directory that has it is whole."""
+        """Write a new sweep. sweep.json is written last: a directory that has it is complete."""
         self.write_members(members)
         with _writing(self.path):
             if diff:
@@ -95,13 +95,13 @@ class SweepDir:
             write_json(self.path / _SWEEP, record.record())
 
     def is_free(self) -> bool:
-        """Whether a new sweep may be written here, or is being written, or a crash has left some of one."""
+        """Whether no complete sweep is here: nothing, one that is being written, or the remains of a crash."""
         if not self.path.exists():
             return True
         return self.path.is_dir() and (not any(self.path.iterdir()) or self._begun())
 
     def _begun(self) -> bool:
-        """Only who writes a sweep makes its lock, and before all else."""
+        """Whether a process has begun to write a sweep here: it creates the lock before anything else."""
         return (self.path / _LOCK).exists()
 
     def take(self) -> bool:
@@ -114,7 +114,7 @@ class SweepDir:
         return True
 
     def write_members(self, members: Sequence[Member]) -> None:
-        """All members of the sweep; those that were there keep their indexes."""
+        """Write all members of the sweep; those that exist keep their indexes."""
         lines = [json.dumps(_member_record(member), ensure_ascii=False) for member in members]
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ class SweepDir:
         return self.attempts.member_dir(index)
 
     def digest(self) -> str:
-        """What this machine sees of the sweep and its members, which another one may see differently."""
+        """A hash of the sweep and its members as this machine sees them, to compare with what another machine sees."""
         import hashlib
 
         seen = hashlib.sha256()
@@ -150,7 +150,7 @@ class SweepDir:
         return sorted((self.path / "code").glob("[!.]*"))
 
     def remove(self, paths: Iterable[Path]) -> None:
-        """Delete them. Raises UsageError for what does not lie in the sweep's own directory."""
+        """Delete them. Raises UsageError for a path outside the sweep's own directory."""
         remove(self.path, paths)
 
 

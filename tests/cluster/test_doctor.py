@@ -34,12 +34,15 @@ def test_a_directory_that_a_node_does_not_see(cli, cluster):
     cluster.hide("n1", cli.directory)
     try:
         nodes = found(cli, "hydra.launcher.partition=small", code=1)["nodes"]
-        assert not nodes["ok"] and "do all nodes see it" in nodes["means"]
+        assert not nodes["ok"] and "check that all nodes see it" in nodes["means"]
         there = ("hydra.launcher.partition=small", "hydra.launcher.timeout_min=5")
         cli("submit", *SLURM, *there, "--name", "s", "--wait", code=1)
         (member,) = cli.members("s")
         assert (member["state"], member["cause"], member["attempt"]) == ("FAILED", "lost", None)
-        assert "it wrote nothing: do compute nodes see the sweep's directory?" in member["detail"]
+        assert (
+            "it wrote nothing: check that compute nodes see the sweep's directory"
+            in member["detail"]
+        )
     finally:
         cluster.unhide("n1", cli.directory)
     cli("resume", "s", "--wait")

@@ -77,7 +77,7 @@ def test_a_released_sweep_is_read_resumed_and_finished(
     first, _ = json.loads(cli("results", NAME, "--json").stdout)
     assert first["metrics"] == pytest.approx(expected["metrics"][0], rel=1e-6)
 
-    assert "1 member will go on: 1" in cli("resume", NAME, "--wait").stderr
+    assert "1 member resumed: 1" in cli("resume", NAME, "--wait").stderr
 
     assert cli.states(NAME) == ["COMPLETED", "COMPLETED"]
     for row, metrics in zip(

@@ -18,6 +18,7 @@ from trident.launch.core.states import State
 from trident.launch.errors import UsageError
 from trident.launch.results import (
     Row,
+    describe_excluded,
     group,
     groups_csv,
     interval95,
@@ -79,6 +80,15 @@ def test_groups_are_best_first_and_count_only_what_completed() -> None:
     assert summary["std"] == pytest.approx(0.70711, abs=1e-5)
     assert [g.params["lr"] for g in group(TABLE, ["run.seed"], mode="min")] == ["0.1", "0.2"]
     assert len(group(TABLE, [])) == 4
+
+
+def test_excluded_members_are_counted_by_state_and_named_in_ranges() -> None:
+    running = [row(index, "0.1", index, State.RUNNING) for index in range(4, 9000)]
+    failed = [row(0, "0.1", 0, State.FAILED), row(2, "0.1", 2, State.FAILED)]
+    completed = [row(1, "0.1", 1), row(3, "0.1", 3)]
+    text = describe_excluded([*failed, *completed, *running])
+    assert text == "8996 running, 2 failed (0, 2, 4-8999)"
+    assert describe_excluded(completed) == ""
 
 
 def test_the_direction_follows_the_name() -> None:

@@ -50,7 +50,7 @@ def test_a_failing_member_disturbs_no_other_and_is_resumed_alone(cli: Cli, tmp_p
     assert "rank 1 says hello" in cli("logs", "1", "--rank", "1").stdout
 
     healed.touch()
-    assert "1 member will go on: 1" in cli("resume", "s", "--wait").stderr
+    assert "1 member resumed: 1" in cli("resume", "s", "--wait").stderr
     assert [(m["state"], m["attempt"]) for m in cli.members("s")] == [
         ("COMPLETED", 0),
         ("COMPLETED", 1),
@@ -190,7 +190,7 @@ def test_two_who_resume_at_once_start_everything_once(cli: Cli) -> None:
         for _ in range(2)
     ]
     told = sorted(process.communicate()[1].strip() for process in both)
-    assert told[0] == "sweep s: 3 members will go on: 0, 1, 2"
+    assert told[0] == "sweep s: 3 members resumed: 0, 1, 2"
     assert len(told) == 2 and told[1].startswith("sweep s: nothing to resume: ")
     assert not {"COMPLETED", "FAILED", "CANCELLED"} & set(told[1].replace(",", "").split())
     cli("cancel", "s")

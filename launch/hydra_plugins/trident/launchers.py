@@ -1,4 +1,4 @@
-"""``hydra/launcher=trident_local`` and ``trident_slurm``: they block, and return real values and real failures."""
+"""``hydra/launcher=trident_local`` and ``trident_slurm``: they wait for the members and return their results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class TridentLocalConf(LocalQueueConf):
     """Ranks of a member per node; null is gpus_per_node, else trainer.devices, else 1."""
 
     mem_gb: int | None = None
-    """What a member is expected to use of this machine's memory; bounds how many `auto` runs at once."""
+    """The memory that a member is expected to use; limits how many `auto` runs at once."""
 
     stderr_to_stdout: bool = True
     """A rank's log is one file; false is refused."""
@@ -68,7 +68,7 @@ class TridentSlurmConf(SlurmQueueConf):
     """Minutes after which an attempt is ended; SLURM counts whole ones. null is the partition's own limit."""
 
     mem_gb: float | None = None
-    """Memory of a node in GB; fractions are passed on in MB."""
+    """Memory of a node in GB; fractions are passed to SLURM in MB."""
 
     gpus_per_node: Any = None
     """GPUs of a node: a number, or a type and a number as in `a100:4`."""
@@ -80,22 +80,22 @@ class TridentSlurmConf(SlurmQueueConf):
     """A rank's log is one file; false is refused."""
 
     max_num_timeout: int = 3
-    """How often a member that ran into its time limit goes on; preemption and node loss are not counted."""
+    """How often a member that reached its time limit is requeued; preemption and node loss are not counted."""
 
     snapshot: bool = True
     """Freeze the code of the directory, as git knows it, when the sweep is submitted."""
 
     teardown: list[str] | None = None
-    """Lines of shell after the ranks have ended; `setup` are those before."""
+    """Lines of shell to run after the ranks have ended; those of `setup` run before."""
 
     env: dict[str, str] = field(default_factory=dict)
     """Further environment of every rank."""
 
     srun_args: list[str] = field(default_factory=list)
-    """Further words of srun."""
+    """Further arguments of srun."""
 
     master_address: str = "{host}"
-    """By which name ranks reach the head node: `{host}i` where the fast network has names of its own."""
+    """The name by which ranks reach the head node: `{host}i` where the fast network has names of its own."""
 
     meeting_s: float = 120
     """Seconds within which all ranks must have started and found each other."""
@@ -108,7 +108,7 @@ class TridentSlurmConf(SlurmQueueConf):
 
 
 class _Blocking(Launcher):
-    """Hydra's protocol: setup, then launch as often as the sweeper likes."""
+    """Hydra's protocol: `setup` once, then `launch` for each batch of the sweeper."""
 
     def __init__(self, **conf: Any) -> None:
         self.conf = conf
@@ -121,7 +121,7 @@ class _Blocking(Launcher):
 
 
 class SweepLauncher(_Blocking):
-    """Runs the sweep by the scheduler of the name `launcher`. Those of other packages derive from it, too."""
+    """Runs the sweep with the scheduler named `launcher`. Launchers of other packages may derive from it."""
 
     launcher: str
 

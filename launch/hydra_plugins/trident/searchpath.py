@@ -1,4 +1,4 @@
-"""Puts the groups that ship behind a project's own on Hydra's search path."""
+"""Adds trident's config groups to Hydra's search path, after the project's own."""
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin

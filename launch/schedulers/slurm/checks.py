@@ -1,4 +1,4 @@
-"""What the doctor says of a cluster: of its settings, and of what one short job finds on two of its nodes."""
+"""The doctor's checks of a cluster: its settings, and the findings of one short job on two of its nodes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _judged(probe: Probe) -> Iterator[Check]:
         found=f"{', '.join(hosts) or 'none'} after {probe.waited:.1f} s",
         means=""
         if len(hosts) == probe.resources.nodes
-        else f"nothing was left in {probe.folder.parent}: do all nodes see it, and this Python?"
+        else f"no node wrote to {probe.folder.parent}: check that all nodes see it, and this Python"
         f" {_last_words(probe)}".rstrip(),
     )
     for host in hosts:
@@ -117,7 +117,7 @@ def _judged(probe: Probe) -> Iterator[Check]:
 
 
 def _last_words(probe: Probe) -> str:
-    """The end of what the job has said: srun's own last line names no reason."""
+    """The end of the job's output: srun's own last line alone names no reason."""
     return " / ".join(probe.words.splitlines()[-6:])
 
 
@@ -132,14 +132,16 @@ def _of_node(host: str, probe: Probe) -> Iterator[Check]:
         name=f"shared file system, {host}",
         ok=shared and trip is not None and trip < STALE_S,
         found=f"there and back in {trip:.2f} s" if shared and trip is not None else late,
-        means="what one sees of members is about as old as that" if shared else "no sweep can run",
+        means="the state of members is seen with about that delay"
+        if shared
+        else "no sweep can run",
     )
     if trip is not None:
         yield Check(
             name=f"clock, {host}",
             ok=abs(node["skew_s"]) < SKEW_S + trip / 2,
             found=f"{node['skew_s']:+.2f} s, known to {trip / 2:.2f} s",
-            means="elapsed times and the order of failures are as right as that",
+            means="elapsed times and the order of failures are accurate to that",
         )
     same = node["version"] == probe.version
     yield Check(

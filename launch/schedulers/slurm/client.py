@@ -54,7 +54,7 @@ def version() -> str:
 
 
 def sbatch(script: Path, dependency: str | None = None) -> str:
-    """Submit a script. `dependency` is in sbatch's own words, as ``afterany:33``. Returns the job's id."""
+    """Submit a script. `dependency` is in sbatch's syntax, as in ``afterany:33``. Returns the job's id."""
     environment = for_sbatch(os.environ, script.read_text(encoding="utf-8"))
     waits = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
     printed = run("sbatch", "--parsable", *waits, str(script), timeout=TIMEOUT_S, env=environment)
@@ -73,8 +73,8 @@ def refuse_script(script: str) -> None:
         )
     except SchedulerError as error:
         if "node configuration" in error.words and ("--nodelist" in script or _some_node_is_away()):
-            # It says the same of nodes that do not exist, of such that will come back, and (22.05) of a list of fewer
-            # nodes than the job has. What is really submitted is judged better.
+            # sbatch prints the same for nodes that do not exist, nodes that are down now, and (22.05) a list of fewer
+            # nodes than the job has. The real submission is checked better.
             return
         raise UsageError(f"sbatch refuses this sweep: {error.words or error}") from None
 
@@ -95,7 +95,7 @@ def job_of_script(script: Path, name: str) -> str | None:
 
 
 def job_of_task(task: str, name: str) -> str:
-    """The job id of an array task, which its name does not hold and srun wants.
+    """The job id of an array task, which srun needs and the task's name does not contain.
 
     Raises:
         SchedulerError: SLURM has no such task of a job of this name.
@@ -108,7 +108,7 @@ def job_of_task(task: str, name: str) -> str:
 
 
 def _squeue(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
-    """The queue's word on these array tasks; those that it has forgotten are left out."""
+    """The states of these array tasks in the queue; those that it has forgotten are left out."""
     wanted = ("--noheader", "--array", "--states=all", f"--jobs={_jobs(tasks)}")
     try:
         listed = run("squeue", *wanted, "--format=%i|%T|%S|%r|%j", timeout=TIMEOUT_S)
@@ -131,7 +131,7 @@ def _with_start(native: SchedulerState, start: str) -> SchedulerState:
 
 
 def _sacct(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
-    """What accounting remembers; nothing where there is none, or it cannot be asked."""
+    """The states in accounting; empty where there is no accounting, or it cannot be asked."""
     wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={_jobs(tasks)}")
     try:
         listed = run("sacct", *wanted, "--format=JobID,State,JobName", timeout=TIMEOUT_S)
@@ -169,8 +169,8 @@ def _jobs(tasks: Collection[str]) -> str:
 def _rows_of(listed: str, name: str) -> Iterator[str]:
     """The rows of the jobs of this name, which is the last field of each and is left out.
 
-    SLURM gives a number again, once its numbers have wrapped or its state was set up anew: a number alone may be that
-    of somebody else's job.
+    SLURM reuses a number once its numbers have wrapped or its state was reset: a number alone may identify
+    somebody else's job.
     """
     end = f"|{name}"
     return (line.removesuffix(end) for line in listed.split("\n") if line.endswith(end))
@@ -182,5 +182,5 @@ def _slices(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def first_line(error: SchedulerError) -> str:
-    """What went wrong, without what follows it."""
+    """The first line of an error's message."""
     return str(error).splitlines()[0]

@@ -1,4 +1,4 @@
-"""A cluster as a whole: what it lets this user have, and how a sweep is cut to fit."""
+"""A cluster as a whole: its limits for this user, and how a sweep is cut to fit them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def has_accounting() -> bool:
 
 
 def limits() -> Limits:
-    """What this cluster lets anybody have."""
+    """The limits that this cluster has for everybody."""
     config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
     partitions = run("scontrol", "--oneliner", "show", "partition", timeout=TIMEOUT_S)
     return parse(config, partitions.splitlines())
@@ -47,10 +47,10 @@ def cut(
     partition: str | None = None,
     qos: str | None = None,
 ) -> Cut:
-    """How a sweep is cut into arrays, by what this cluster lets this user have submitted at once, less what he has.
+    """How a sweep is cut into arrays, by how many more jobs this cluster lets this user submit now.
 
     Raises:
-        UsageError: there is not even room for a member, and one that submits the next.
+        UsageError: there is not even room for two jobs, one that runs and the next one.
     """
     there = limits.partitions.get(partition or limits.default or "")
     allowed = _submits(limits.cluster, account, there, qos) if limits.enforces else None
@@ -58,7 +58,9 @@ def cut(
     room, why = None, ""
     if allowed is not None:
         room, why = allowed.jobs - _count(*mine), f"{allowed.why}={allowed.jobs}"
-    if members > limits.jobs // 2:  # of all users, and those that have just ended are still held
+    if (
+        members > limits.jobs // 2
+    ):  # the limit is for all users, and jobs that have just ended still count
         free = limits.jobs - _count("--states=all")
         if room is None or free < room:
             room, why = free, f"MaxJobCount={limits.jobs}"
@@ -73,7 +75,7 @@ def cut(
 def _submits(
     cluster: str | None, account: str | None, partition: Partition | None, qos: str | None
 ) -> Submits | None:
-    """By accounting; None where it cannot be asked, and sbatch alone knows."""
+    """The limit in accounting; None where it cannot be asked, so that only sbatch knows the limit."""
     form = "DefaultAccount,Account,Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
     who = [f"name={getpass.getuser()}", *([f"cluster={cluster}"] if cluster else [])]
     try:

@@ -1,6 +1,6 @@
 """``hydra.launcher.*`` of ``trident_slurm`` as flags of sbatch and srun. Values in, values out.
 
-Names, their conversion and their check are submitit's, so that options of hydra-submitit-launcher go on working; the
+Names, their conversion and their check are submitit's, so that options of hydra-submitit-launcher keep working; the
 script and its submission are ours.
 """
 
@@ -38,7 +38,7 @@ _OURS = {
     "time": "hydra.launcher.timeout_min",
     "wrap": "members are what is run",
 }
-"""Flags that the script sets by itself, and what to say instead."""
+"""Flags that the script sets by itself, and the hint for each."""
 
 _SHELL = ("setup", "teardown", "env")
 """Options that are lines of shell, or are quoted for it: they may hold line breaks."""
@@ -87,7 +87,7 @@ def sbatch_flags(options: Mapping[str, Any], asked: Resources) -> dict[str, str 
 
 
 def srun_flags(options: Mapping[str, Any], asked: Resources) -> list[str]:
-    """How srun starts the workers of a member, but for where their logs are."""
+    """srun's flags for the workers of a member, except where their logs are."""
     cores = asked.cpus_per_task
     if options.get("cpus_per_gpu"):
         cores = max(1, options["cpus_per_gpu"] * asked.gpus_per_node // asked.tasks_per_node)
@@ -109,7 +109,7 @@ def _check(options: Mapping[str, Any], asked: Resources) -> None:
     if limit is not None and limit * 60 <= delay:
         raise UsageError(
             f"hydra.launcher.timeout_min={limit:g} is not above hydra.launcher.signal_delay_s={delay}: a member would "
-            f"be told to stop before it starts\nhint: `hydra.launcher.timeout_min={math.ceil(delay / 60) + 1}` or more"
+            f"be stopped before it starts\nhint: `hydra.launcher.timeout_min={math.ceil(delay / 60) + 1}` or more"
         )
     if options.get("cpus_per_gpu") and options.get("cpus_per_task"):
         raise UsageError(
@@ -142,7 +142,9 @@ def _additional(options: Mapping[str, Any]) -> Mapping[str, Any]:
     additional: Mapping[str, Any] = options.get("additional_parameters") or {}
     for name in additional:
         if not _flag(name).replace("-", "").isalnum():
-            raise UsageError(f"hydra.launcher.additional_parameters: {name!r} is no flag of sbatch")
+            raise UsageError(
+                f"hydra.launcher.additional_parameters: {name!r} is not a flag of sbatch"
+            )
         if (ours := _ours(_flag(name))) is not None:
             raise UsageError(
                 f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {_OURS[ours]}"
@@ -151,7 +153,7 @@ def _additional(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ours(flag: str) -> str | None:
-    """The flag of the script that sbatch would take this one for: it takes the beginning of one for the whole."""
+    """The flag of the script that sbatch would read this one as: sbatch accepts abbreviated flags."""
     if flag in _OURS or flag == "gpus":  # a flag of its own
         return flag if flag in _OURS else None
     return next((name for name in _OURS if name.startswith(flag)), None)
@@ -177,12 +179,12 @@ def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _executor() -> Any:
-    """submitit's executor, as what it knows of names and values; loaded when it is needed."""
+    """submitit's executor, used only for its names and conversion of values; loaded when it is needed."""
     from submitit import SlurmExecutor
 
     class Options(SlurmExecutor):
         @classmethod
         def affinity(cls) -> int:
-            return 2  # values are converted anywhere; whether sbatch is here is asked elsewhere
+            return 2  # values can be converted without sbatch; whether it is available is checked elsewhere
 
     return Options

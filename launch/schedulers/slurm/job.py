@@ -1,4 +1,4 @@
-"""A job from within: what SLURM tells it of itself, and what it asks SLURM for."""
+"""A job seen from inside: what SLURM's environment says about it, and what it asks SLURM for."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """The array task that this process is the batch step of."""
+    """The array task whose batch step this process is."""
 
     array_job: str
     number: int
     job: str
-    """Its own job id; of one of an array's tasks it equals the array's."""
+    """Its own job id; for one task of each array it equals the array's."""
     restarts: int
     hosts: tuple[str, ...]
 
@@ -72,18 +72,18 @@ def requeue(task: Task) -> None:
     except SchedulerError as error:
         if error.code is None or error.code >= 0:
             raise
-        # By a signal: what it asked for has begun, and ends every process of the job, itself among them.
+        # Killed by a signal: the requeue has begun and ends every process of the job, scontrol among them.
 
 
 WITHOUT: Mapping[str, str] = {
-    "scontrol": "a member that is stopped cannot requeue itself: `trident-sweep resume` goes on with it",
+    "scontrol": "a member that is stopped cannot requeue itself: `trident-sweep resume` continues it",
     "squeue": "a member does not see whether an earlier attempt of it still runs",
-    "sbatch": "a sweep beyond the submit limit is not fed on: `trident-sweep resume` submits the rest",
+    "sbatch": "arrays beyond the submit limit are not submitted: `trident-sweep resume` submits them",
 }
-"""What array tasks call on compute nodes, and what follows where that does not work."""
+"""The programs that array tasks call on compute nodes, and what does not work without each."""
 
 NEEDED = {"scontrol", "squeue"}
-"""Of these, what every sweep needs."""
+"""The programs among them that every sweep needs."""
 
 
 def refusals_here(job: str, environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -105,10 +105,10 @@ def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 
 def unreachable_nodes(hosts: Sequence[str]) -> list[str]:
-    """Those of a job's nodes that SLURM misses already, or whose slurmd does not answer.
+    """Those of a job's nodes that SLURM reports as not responding, or whose slurmd does not answer.
 
-    SLURM itself gives a node minutes before it misses it; who has lost a connection to one asks sooner. srun reaches
-    the same port from here.
+    SLURM itself takes minutes to notice a lost node; a process that has lost a connection can find out sooner. srun
+    uses the same port from here.
     """
     shown = _asked("scontrol", "show", "node", "--oneliner", ",".join(hosts))
     config = _asked("scontrol", "show", "config")
@@ -124,8 +124,8 @@ def unreachable_nodes(hosts: Sequence[str]) -> list[str]:
 
 
 def _asked(*argv: str) -> str:
-    """What a question out of a job gives. SLURM tells every process of a job that it ends, those that ask it as well:
-    these ask again."""
+    """The output of a query from inside a job. SLURM signals every process of a job that ends, the query's as well: it
+    is then repeated."""
     try:
         return run(*argv, timeout=TIMEOUT_S)
     except SchedulerError as error:

@@ -1,4 +1,4 @@
-"""What a cluster lets anybody have, and whether a member could ever start there. Values in, values out."""
+"""The limits of a cluster, and whether a member could ever start there. Values in, values out."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Partition:
     state: str
     is_default: bool
     nodes: int
-    """It has so many, or lets a job have no more."""
+    """The number of its nodes, or the most that it gives a job."""
     max_minutes: float | None
     qos: str | None = None
-    """Whose limits jobs of this partition have as well."""
+    """The QOS whose limits also apply to jobs of this partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Limits:
     partitions: Mapping[str, Partition]
     cluster: str | None = None
     enforces: bool = False
-    """Whether what accounting allows an account, a user or a QOS is a limit, and not a note."""
+    """Whether SLURM enforces the limits that accounting has for an account, a user or a QOS."""
 
     @property
     def default(self) -> str | None:
@@ -59,7 +59,7 @@ def parse(config: str, partitions: Sequence[str]) -> Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submits:
-    """How many jobs a user may have submitted at once, array tasks among them, and by whose word."""
+    """How many jobs a user may have submitted at once, array tasks among them, and the limit that says so."""
 
     jobs: int
     why: str
@@ -130,7 +130,7 @@ def refuse(
     if there.state != "UP":
         up = ", ".join(p.name for p in limits.partitions.values() if p.state == "UP")
         raise UsageError(
-            f"partition {name} is {there.state}: members would wait without end\nhint: up are {up}"
+            f"partition {name} is {there.state}: members would wait forever\nhint: up are {up}"
         )
     if asked.nodes > there.nodes:
         raise UsageError(
@@ -140,7 +140,7 @@ def refuse(
     if limit_min is not None and there.max_minutes is not None and limit_min > there.max_minutes:
         raise UsageError(
             f"hydra.launcher.timeout_min={limit_min:g}, and partition {name} allows {there.max_minutes:g} minutes\n"
-            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that runs into it goes on by itself, "
+            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that reaches it is requeued, at most "
             "hydra.launcher.max_num_timeout times"
         )
 

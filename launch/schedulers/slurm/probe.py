@@ -1,4 +1,4 @@
-"""One short job on two nodes, as the login node sees it: `examine` submits it and answers its files.
+"""One short job on two nodes, as the login node sees it: `examine` submits it and exchanges files with it.
 
 On the nodes ``trident.launch.agents.probe`` runs.
 """
@@ -25,7 +25,7 @@ __all__ = ["Probe"]
 
 POLL_S = 0.05
 PATIENCE_S = 30.0
-"""How long a node's answer may take to be seen here: a shared file system may show it late."""
+"""How long to wait for a node's answer: a shared file system may show it with a delay."""
 JOB_NAME = "trident-doctor"
 
 
@@ -33,7 +33,7 @@ class Probe:
     """The login node's side.
 
     Args:
-        folder: where the files of both sides are; to be on the file system where sweeps lie.
+        folder: where the files of both sides are, on the same file system as sweeps.
         options: the launcher's, as a sweep would have them.
         nodes: how many nodes to ask for.
         version: Trident's own here, which the nodes compare with theirs.
@@ -47,17 +47,17 @@ class Probe:
             nodes=nodes, tasks_per_node=1, cpus_per_task=1, gpus_per_node=0, timeout_min=5, mem_gb=1
         )
         self.nodes: dict[str, dict[str, Any]] = {}
-        """By node: what it told, and how long the login node waited for its files, in seconds."""
+        """For each node, its report and the seconds that the login node waited for its files."""
         self.head: Mapping[str, Any] = {}
         self.waited = 0.0
         self.words = ""
         """What the job printed."""
 
     def examine(self, say: Callable[[str], None], *, patience: float) -> None:
-        """Run the job and hear what it finds.
+        """Run the job and read what it finds.
 
         Raises:
-            LaunchError: the job does not start within `patience` seconds, or ends without a word.
+            LaunchError: the job does not start within `patience` seconds, or ends without a result.
         """
         self.folder.mkdir(parents=True)
         write_json(self.folder / "login.json", {"version": self.version})
@@ -93,7 +93,7 @@ class Probe:
         return "\n".join(lines) + "\n"
 
     def _hear(self, task: str, limit: float) -> None:
-        """Wait until every node has said who it is, or the job has ended."""
+        """Wait until every node has reported, or the job has ended."""
         asked, last = time.monotonic(), False
         while len(self.nodes) < self.resources.nodes:
             for path in self.folder.glob("hello-*.json"):
@@ -104,7 +104,7 @@ class Probe:
                 return
             if time.monotonic() - asked > 3:
                 native, asked = client.states([task], JOB_NAME).get(task), time.monotonic()
-                # It has ended: what it wrote may take its time to be seen here.
+                # It has ended: its files may appear here with a delay.
                 last = native is None or native.state.ended
                 if last:
                     time.sleep(3)
@@ -114,7 +114,7 @@ class Probe:
             time.sleep(POLL_S)
 
     def _answer(self) -> None:
-        """Play ping-pong by files with each node, which gives its clock and how old what one sees is."""
+        """Exchange files with each node, which measures its clock and the delay of the file system."""
         sent = time.time()
         write_json(self.folder / "ping.json", {"time": sent})
         limit = time.monotonic() + PATIENCE_S

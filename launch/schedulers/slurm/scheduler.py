@@ -34,7 +34,7 @@ class SlurmScheduler:
     poll_s = 10.0  # the controller serves everybody
 
     def gpus_per_node(self) -> int:
-        return 0  # those of other machines are not known
+        return 0  # the GPUs of compute nodes are not known here
 
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int

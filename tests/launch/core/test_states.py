@@ -82,19 +82,19 @@ def test_while_the_owner_lives_a_member_runs_even_when_a_rank_has_failed() -> No
     )
 
 
-def test_the_first_failure_is_the_culprit_and_never_a_rank_that_was_told_to_end() -> None:
+def test_the_first_failure_is_the_culprit_and_never_a_rank_that_was_asked_to_stop() -> None:
     told, culprit = ranks(143, 1)
     culprit |= {"cause": "out_of_memory", "detail": "MemoryError"}
     found = state(attempt([told, culprit], end={}))
     assert (found.cause, found.detail) == (Cause.OUT_OF_MEMORY, "rank 1: MemoryError")
 
 
-def test_what_left_no_end_is_lost_and_named() -> None:
+def test_a_rank_without_an_end_record_is_lost_and_named() -> None:
     found = state(attempt(ranks(0, None)))
     assert (found.state, found.cause, found.detail) == (
         State.FAILED,
         Cause.LOST,
-        "rank 1 left no end",
+        "rank 1 exited without writing an end record",
     )
     assert state(None, job=None).detail == "never submitted"
     assert state(None).cause is Cause.LOST
@@ -121,7 +121,7 @@ def test_a_newer_job_makes_it_pending_and_a_silent_scheduler_unknown() -> None:
 def test_a_rank_that_was_told_to_end_has_not_completed_whatever_its_exit_code() -> None:
     told = attempt(ranks(0, 0, told="SIGTERM"))
     assert state(told).state is State.FAILED
-    assert state(told).detail == "rank 0, 1 was told to end"
+    assert state(told).detail == "ranks 0, 1 were asked to stop"
     assert state(told, cancelled=True).state is State.CANCELLED
     timeout = attempt(ranks(0, 0, told="SIGTERM"), end={"cause": "timeout", "ended": 20.0})
     assert (state(timeout).state, state(timeout).cause) == (State.FAILED, Cause.TIMEOUT)

@@ -144,7 +144,7 @@ def test_variables_of_a_task_count_as_set_for_as_long_as_it_is_checked(composed:
         ("hydra.run.dir=here", "hydra.run.dir=here: not in a sweep\nhint: "),
         ("hydra.job.num=1", "hydra.job.num=1: not in a sweep\nhint: members are numbered"),
         ("x=range(2,2)", "an empty sweep: 'x' has no values\nhint: "),
-        ("x=interval(0,1)", "is no list of values, and a sweep is finite\nhint: "),
+        ("x=interval(0,1)", "is not a list of values, and a sweep is finite\nhint: "),
         ("x=[1", "[1"),
         ("x=???", "x: no value (`???`)\nhint: give one: `x=…`"),
         ("group=secnd", "hint: did you mean `second`?"),

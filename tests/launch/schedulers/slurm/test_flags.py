@@ -55,7 +55,7 @@ def test_cores_of_a_rank_are_always_a_number() -> None:
         ({"gpus_per_task": 2, "gpus_per_node": 3}, "contradicts"),
         ({"additional_parameters": {"--output": "x"}}, "is set by the script"),
         ({"additional_parameters": {"job-nam": "x"}}, "is set by the script\nhint: `--name`"),
-        ({"additional_parameters": {"a b": "x"}}, "is no flag of sbatch"),
+        ({"additional_parameters": {"a b": "x"}}, "is not a flag of sbatch"),
         (
             {"comment": "two\nlines"},
             r"hydra.launcher.comment is 'two\\nlines': expected text without",
