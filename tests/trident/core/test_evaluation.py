@@ -16,6 +16,7 @@ from trident.errors import ConfigError
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The `srun` command is available"),
+    pytest.mark.filterwarnings("ignore:Total length of `DataLoader` across ranks is zero"),
 ]
 
 
