@@ -200,7 +200,7 @@ class Resumable(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restoration is not None:
-            # Lightning skips the step of a plateau schedule in the epoch in which it continues, since it lacks the logged values.
+            # Lightning skips a plateau schedule's step in the epoch in which it continues, for lack of logged values.
             trainer.fit_loop.restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved.at)
         stops, saves = self._agreement.ask(trainer, is_cheap)

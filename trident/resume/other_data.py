@@ -52,7 +52,7 @@ class ExternalDataLoaders:
         return Assignment(order=order, batching={})
 
     def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> None:
-        """Raise ConfigError if the number of ranks changed, and later, when dataloaders are made, if the batches did."""
+        """Raise ConfigError if the number of ranks changed; also, when dataloaders are made, if the batches did."""
         self._order = order
         before, now = segments[0].ranks, self._trainer.world_size
         if before != now:

@@ -73,7 +73,7 @@ class Restoration:
         return position
 
     def _resume_epoch(self, data: TrainedData, checkpoint: dict[str, Any]) -> Position:
-        """Make the data yield the rest of the epoch; if its batches changed, convert the count of those already read."""
+        """Make the data yield the rest of the epoch; if its batches changed, convert the count of those read."""
         current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         read, assignment = int(current["ready"]), self._known.assignment
         segments = self.state.segments(read, assignment)
