@@ -66,7 +66,7 @@ class Overrides(click.Command):
 
 
 def _refuse_a_word(args: Sequence[str]) -> None:
-    """Refuse a first word that is not an override: it is probably a mistyped verb; later ones may be values of flags."""
+    """Refuse a first word that is not an override: it is probably a mistyped verb. Later ones may be flags' values."""
     word = args[0] if args else "="
     if "=" in word or word.startswith(("-", "~")):
         return

@@ -1,6 +1,6 @@
 """``trident shards OVERRIDES --ranks 2x4``: which rank would read which part of the data, without training.
 
-Every rank's data is prepared here, one after the other, in that rank's environment. The engine is imported when this runs.
+Every rank's data is prepared here, one after the other, in that rank's environment. The engine is imported only then.
 """
 
 from __future__ import annotations

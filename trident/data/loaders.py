@@ -144,7 +144,7 @@ class _Worker(ForkProcess):
     def start(self) -> None:
         before = signal.pthread_sigmask(
             signal.SIG_BLOCK, {signal.SIGTERM}
-        )  # inherited by the worker
+        )  # the worker inherits it
         try:
             super().start()
         finally:

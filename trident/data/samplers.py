@@ -146,9 +146,7 @@ class TrainBatches(Sampler[list[int]]):
         for later in reversed(range(length)):
             sizes.append(min(self.batch_size, samples - later))
             samples -= sizes[-1]
-        sizes[-1] += (
-            samples  # with a batch size of 1, a batch grows instead: no rank may take an extra step
-        )
+        sizes[-1] += samples  # with a batch size of 1, a batch grows: no rank may step more often
         return sizes
 
 

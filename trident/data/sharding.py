@@ -158,7 +158,7 @@ def split_to_evaluate(stream: Any, part: Part) -> Any:
 
 
 def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:
-    """Put what ranks have of each batch (`parts`, by rank) into the order of the data set; `dataset` is a rank's part."""
+    """Put the ranks' results of each batch (`parts`, by rank) into the data set's order; `dataset` is a rank's part."""
     if isinstance(dataset, RankStride):
         missing: Any = object()
         steps = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
