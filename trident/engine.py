@@ -59,7 +59,7 @@ log = get_logger(__name__)
 
 LOW_PRECISION = {torch.float16, torch.bfloat16}
 NOT_SO = ("The `srun` command is available", "Checkpoint directory .* exists and is not empty")
-"""Lightning's advice: ranks are wired already, and a run that continues finds its checkpoints."""
+"""Warnings of Lightning that do not apply: ranks are already set up, and a resumed run has checkpoints."""
 
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
 
@@ -69,17 +69,17 @@ def run(
 ) -> float | None:
     """Train, test and predict by config; returns ``run.optimized_metric``, or None.
 
-    Its value, and all validation metrics of the result, are those of the checkpoint that is tested where that was
-    chosen by this metric; else the fit's last.
+    The value, and all validation metrics of the result, are those of the tested checkpoint if this metric chose it;
+    otherwise those of the fit's last validation.
 
     Args:
         cfg: the composed config.
-        result: is filled in on the way, so that a run that fails has a record, too.
+        result: filled in during the run, so that a failing run has a record, too.
         member: the member of a sweep that this process is a rank of; its attempts continue each other.
 
     Raises:
-        ConfigError: the config asks for something that cannot be, found before data is loaded where
-            that is possible.
+        ConfigError: the config asks for something impossible; found before data is loaded if
+            possible.
     """
     result = result or Result()
     for said in NOT_SO:
@@ -89,8 +89,8 @@ def run(
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
     place = ResumeDir.of(member)
     begins = place.latest() if fits and place is not None else None
-    # Sized before anything is built: ranks that contradict the config are the cheapest error there
-    # is.
+    # Checked before anything is built, because ranks that contradict the config are the cheapest
+    # error to find.
     size = trainer_size(cfg.trainer, detect(os.environ))
     pl.seed_everything(settings.get("seed"), workers=True, verbose=False)
     with result.timed("data"):
@@ -129,7 +129,7 @@ class Built:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the trainer's verbs take."""
+        """The arguments with the data for the trainer's `fit`, `test` and `predict`."""
         return {"model": self.module, "datamodule": self.datamodule}
 
     def evaluates(self, split: Split) -> bool:
@@ -147,7 +147,7 @@ def _datamodule(cfg: DictConfig, *, fits: bool) -> Any:
 
 
 def _check(built: Built) -> None:
-    """Refuse, or warn of, what is seen when all objects are there."""
+    """Refuse, or warn of, problems that can only be seen when all objects exist."""
     if built.fits:
         _require_step_for(built.datamodule, built.module)
     _warn_of_low_precision(built.module, built.trainer)
@@ -156,7 +156,7 @@ def _check(built: Built) -> None:
 
 
 def _record(built: Built) -> None:
-    """Hand hyperparameters to the loggers."""
+    """Pass hyperparameters to the loggers."""
     ranks = built.result.world_size = built.trainer.world_size
     known = hyperparameters(built.cfg, built.module) | global_batch_size(built.cfg, ranks)
     for logger in built.trainer.loggers:
@@ -164,7 +164,7 @@ def _record(built: Built) -> None:
 
 
 def _fit(built: Built, begins: Mapping[str, Any] | None, ckpt_path: str | None) -> None:
-    """Train, from where an earlier attempt stopped if there was one; then judge the run."""
+    """Train, from where an earlier attempt stopped if there was one; then read the metric to optimize."""
     trainer, result = built.trainer, built.result
     with _stage("fit", trainer, built.datamodule, result):
         if begins is None:
@@ -180,9 +180,9 @@ def _fit(built: Built, begins: Mapping[str, Any] | None, ckpt_path: str | None) 
 
 def _continue_fit(trainer: pl.Trainer, data: Mapping[str, Any], begins: Mapping[str, Any]) -> None:
     """Fit from where an earlier attempt stopped."""
-    log.info(f"goes on at step {begins['step']} of attempt {begins['attempt']}")
+    log.info(f"resumes at step {begins['step']} of attempt {begins['attempt']}")
     if begins["over_after"] is not None:
-        # Its callbacks had ended training, which no checkpoint holds.
+        # The earlier attempt's callbacks had ended training, which checkpoints do not record.
         trainer.fit_loop.max_epochs = begins["over_after"]
     trainer.fit(**data, ckpt_path=begins["checkpoint"])
 
@@ -208,7 +208,7 @@ def instantiate_objects(cfg: DictConfig, key: str) -> list[Any]:
 
 @contextmanager
 def _stage(name: str, trainer: pl.Trainer, datamodule: Any, result: Result) -> Iterator[None]:
-    """Record what a stage comes to, also when it fails or is stopped."""
+    """Record the results of a stage, also when it fails or is stopped."""
     try:
         with result.timed(name):
             yield
@@ -224,7 +224,7 @@ def _stage(name: str, trainer: pl.Trainer, datamodule: Any, result: Result) -> I
 
 
 def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
-    """Loading data happens inside of a stage, and is counted for itself."""
+    """Record the time of loading data by itself, since it happens inside a stage."""
     seconds = getattr(datamodule, "setup_seconds", 0.0)
     if seconds:
         datamodule.setup_seconds = 0.0
@@ -259,10 +259,10 @@ def _trainer(
 
 
 def _keep_order_of_sums(trainer: pl.Trainer) -> None:
-    """Let a run that continues sum its gradients as the one that was never stopped.
+    """Make a resumed run sum its gradients in the same order as a run that was never stopped.
 
-    DDP moves parameters to other buckets after a process's first step, and with more than two ranks a sum's last bits
-    hang on its place in a bucket. Where it looks for unused parameters it leaves the buckets as they are.
+    DDP moves parameters to other buckets after a process's first step, and with more than two ranks the last bits of a
+    sum depend on its place in a bucket. If DDP looks for unused parameters, it leaves the buckets as they are.
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and trainer.world_size > 2:
@@ -270,10 +270,10 @@ def _keep_order_of_sums(trainer: pl.Trainer) -> None:
 
 
 def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
-    """Whether Lightning puts its own sampler into dataloaders: only where nobody else splits.
+    """Whether Lightning puts its own sampler into dataloaders: only if nothing else splits the data.
 
-    A TridentDataModule deals training data out and cuts evaluation data by itself, without the
-    padding of Lightning's sampler, by which metrics depend on the number of ranks.
+    A TridentDataModule assigns training data and cuts evaluation data by itself, without the padding
+    of Lightning's sampler, which makes metrics depend on the number of ranks.
     """
     asked = bool(trainer.get("use_distributed_sampler"))
     if not isinstance(datamodule, TridentDataModule):
@@ -283,7 +283,7 @@ def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
 
 
 def _root(cfg: DictConfig) -> dict[str, str]:
-    """One root per run: Lightning's own, the working directory, is shared by all."""
+    """The root directory of this run: Lightning's default, the working directory, is shared by all runs."""
     if cfg.trainer.get("default_root_dir") is not None or not HydraConfig.initialized():
         return {}
     return {"default_root_dir": HydraConfig.get().runtime.output_dir}
@@ -295,7 +295,7 @@ def _callbacks(
     callbacks: list[Callback] = [AtEnd(), *instantiate_objects(cfg, "callbacks")]
     if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
-            callbacks.append(ModelCheckpoint())  # which Lightning adds where there is no other
+            callbacks.append(ModelCheckpoint())  # Lightning adds one if there is none
         settings = cfg.get("run") or {}
         minutes, steps = settings.get("resume_minutes"), settings.get("resume_steps")
         minutes = MINUTES if minutes is None else minutes
@@ -341,7 +341,7 @@ def _enabled(trainer: Mapping[str, Any], split: Split) -> bool:
 
 
 def _evaluates(trainer: Mapping[str, Any], split: Split, *owners: Any) -> bool:
-    """Whether a split is wanted and there: any of `owners` may have its data."""
+    """Whether a split is to be evaluated and exists: any of `owners` may have its data."""
     return _enabled(trainer, split) and any(_has(owner, split) for owner in owners)
 
 
@@ -355,7 +355,7 @@ def _checkpoint(path: str | None, strategy: str) -> str | None:
     """The checkpoint to start from, checked before anything is loaded."""
     if path is None or path in SPECIAL_CHECKPOINTS or "://" in path:
         return path
-    absolute = Path(to_absolute_path(path))  # from where the command was typed
+    absolute = Path(to_absolute_path(path))  # relative to where the command was typed
     if not absolute.exists():
         raise ConfigError(
             f"run.ckpt_path={path}: no such file or directory in {to_absolute_path('.')}"
@@ -379,7 +379,7 @@ def _require_training_data(datamodule: TridentDataModule) -> None:
 
 
 def _require_step_for(datamodule: Any, module: pl.LightningModule) -> None:
-    """Batches of several training sets are dicts by name, which only a step of one's own can read."""
+    """Raise ConfigError unless the module has its own step for batches of several training sets, dicts by name."""
     sets = (
         datamodule.configs.get(Split.TRAIN, {}) if isinstance(datamodule, TridentDataModule) else {}
     )
@@ -395,7 +395,7 @@ def _require_step_for(datamodule: Any, module: pl.LightningModule) -> None:
 
 
 def _warn_of_direction(trainer: pl.Trainer) -> None:
-    """Whether a callback keeps, or waits for, the highest value of what looks like a loss."""
+    """Warn if a callback maximizes a metric that looks like a loss."""
     for callback in _callbacks_of(trainer):
         monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
         if monitor and mode == "max" and lower_is_better(monitor):
@@ -406,7 +406,7 @@ def _warn_of_direction(trainer: pl.Trainer) -> None:
 
 
 def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> None:
-    """`from_pretrained` makes weights of the checkpoint's own type, in which small updates vanish."""
+    """Warn of low-precision weights, in which small updates vanish: `from_pretrained` keeps the checkpoint's dtype."""
     dtypes = {parameter.dtype for parameter in module.parameters() if parameter.requires_grad}
     low = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes & LOW_PRECISION)
     if low and str(trainer.precision) not in ("bf16-true", "16-true"):
@@ -418,7 +418,7 @@ def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> N
 
 
 def _warn_of_whole_data(datamodule: Any, trainer: pl.Trainer) -> None:
-    """Whether another datamodule splits its data cannot be seen from here."""
+    """Warn if another datamodule may not split its data, which cannot be seen from here."""
     samples = splits_data(trainer)
     if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not samples:
         log.warning(
@@ -434,7 +434,7 @@ def _score(name: str | None, metrics: dict[str, float]) -> float | None:
 
 
 def _finish(trainer: pl.Trainer) -> None:
-    """Loggers that have a session end it, so that the next run of this process begins its own."""
+    """End the sessions of loggers, so that the next run of this process starts its own."""
     if any(type(logger).__name__ == "WandbLogger" for logger in trainer.loggers):
         import wandb
 

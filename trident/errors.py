@@ -1,4 +1,4 @@
-"""What a user did wrong, said so that it can be mended."""
+"""The error for mistakes of the user, with a message that says how to correct them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run: what was wrong, what was expected, and a hint on its own line.
+    """A config cannot be run; the message says what was wrong, what was expected, and has a hint on its own line.
 
-    A run that ends by it exits with 2, and shows the message without a traceback.
+    A run that ends with it exits with 2, and shows the message without a traceback.
     """

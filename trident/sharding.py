@@ -1,4 +1,4 @@
-"""What ``preprocessing`` and projects name to read a rank's part of the data."""
+"""The functions that ``preprocessing`` and projects use to read a rank's part of the data."""
 
 from __future__ import annotations
 

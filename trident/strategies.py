@@ -1,4 +1,4 @@
-"""What ``trainer.strategy._target_`` names in configs."""
+"""The strategies that ``trainer.strategy._target_`` names in configs."""
 
 from __future__ import annotations
 

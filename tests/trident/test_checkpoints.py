@@ -164,7 +164,7 @@ def test_a_record_of_another_version_is_said_and_begun_anew(
     write_json(tmp_path / RESUME, {"schema": 1, "checkpoint": f"{tmp_path}/resume/of.ckpt"})
     assert place.latest() is None
     assert f"{tmp_path / RESUME} has schema 1" in caplog.text
-    assert "goes on from 2: the run begins anew" in caplog.text
+    assert "resumes only from schema 2: the run starts over" in caplog.text
 
 
 def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_ranks_that_see_different_checkpoints_refuse(tmp_path: Path) -> None:
     codes, said = finish(ranks)
     assert all(codes)
     path = json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
-    assert f"would go on from different checkpoints: rank 0 from {path}, rank 1 from none" in said
+    assert f"would resume from different checkpoints: rank 0 from {path}, rank 1 from none" in said
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
         path.unlink()
     found = place.latest()
     assert found is not None and found["step"] == 1
-    assert "2.ckpt" in caplog.text and "passed over for the one before" in caplog.text
+    assert "2.ckpt" in caplog.text and "skipped in favor of the previous one" in caplog.text
     shutil.rmtree(tmp_path / "1.ckpt") if folder else (tmp_path / "1.ckpt").write_bytes(b"nothing")
     assert place.latest() is None
 
@@ -225,7 +225,7 @@ def test_the_checkpoint_that_a_run_went_on_from_outlives_the_damaged_one(tmp_pat
         records.append((record["step"], record["before"] and record["before"]["step"]))
         if attempt == 1:
             Path(record["checkpoint"]).write_bytes(b"torn")
-    assert "passed over for the one before" in said
+    assert "skipped in favor of the previous one" in said
     assert records == [(4, None), (8, 4), (8, 4)]
     kept = sorted(path.name for path in (tmp_path / "run" / "resume").iterdir())
     assert kept == ["attempt0-step4-batch.ckpt", "attempt2-step8-batch.ckpt"]

@@ -74,7 +74,7 @@ SIZES = {
     ),
 }
 BY_EPOCH = ("max_size_cycle_mixed", "sequential_streams")
-"""Runs whose epochs are run again: how much was read of a stream beside another set cannot be told."""
+"""Runs whose epochs are run again: how much was read of a stream next to another set is not known."""
 CASES = [(size, name) for size, names in SIZES.items() for name in names]
 
 

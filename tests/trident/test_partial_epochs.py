@@ -59,7 +59,7 @@ def test_other_ranks_read_what_is_left_of_the_epoch(case: str, tmp_path: Path) -
     attempt_of(tmp_path, 0, first, f"stop_after: [{7 if 'at its end' in case else 2}]", *words)
     assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     said = attempt_of(tmp_path, 1, then, "stop_after: []", *words)
-    assert f"goes on with {then} rank{'s' * (then > 1)}, and was stopped with {first}" in said
+    assert f"resumes with {then} rank{'s' * (then > 1)}, and was stopped with {first}" in said
     assert ("no checkpoint is written within this epoch" in said) == ("several" in case)
     whole = [*range(size), *(range(100, 110) if "several sets" in case else ())]
     assert trained_on(*tmp_path.glob("trace.*")) == [Counter(whole)] * 2
@@ -111,8 +111,8 @@ def test_other_ranks_are_refused_by_deepspeed(tmp_path: Path) -> None:
     attempt_of(tmp_path, 0, 2, "stop_after: [6]", *words)
     codes, said = finish(begun(tmp_path, 1, 1, *words))
     assert codes == [2], said[-3000:]
-    assert "DeepSpeed's checkpoint has the parts of 2 ranks, and there are 1 now" in said
-    assert "hint: go on with 2, or begin anew: trident-sweep resume --fresh" in said
+    assert "DeepSpeed's checkpoint has the parts of 2 ranks, and there is 1 rank now" in said
+    assert "hint: resume with 2 ranks, or start over: trident-sweep resume --fresh" in said
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_other_ranks_refuse_where_it_was_not_trident_that_dealt_out(
     attempt_of(tmp_path, 0, 2, "stop_after: [2]", *words)
     codes, said = finish(begun(tmp_path, 1, 1, *words))
     assert codes == [2], said[-3000:]
-    assert "toy: what 2 ranks left of the epoch in which the run was stopped cannot be told" in said
-    assert "hint: go on with 2 ranks and batch_size=2, drop_last=False" in said
-    assert "or begin anew: trident-sweep resume --fresh" in said
+    assert "toy: what 2 ranks left of the epoch in which the run was stopped is not known" in said
+    assert "hint: resume with 2 ranks and batch_size=2, drop_last=False" in said
+    assert "or start over: trident-sweep resume --fresh" in said
 
 
 def test_other_ranks_refuse_an_epoch_of_a_datamodule_that_is_not_tridents(tmp_path: Path) -> None:
@@ -201,10 +201,10 @@ def test_other_ranks_refuse_an_epoch_of_a_datamodule_that_is_not_tridents(tmp_pa
     codes, said = finish(begun(tmp_path, 1, 1, *words))
     assert codes == [2], said[-3000:]
     assert (
-        "what 2 ranks left of the epoch in which the run was stopped cannot be dealt out to 1"
+        "what 2 ranks left of the epoch in which the run was stopped cannot be assigned to 1"
         in said
     )
-    assert "hint: go on with 2, or begin anew: trident-sweep resume --fresh" in said
+    assert "hint: resume with 2 ranks, or start over: trident-sweep resume --fresh" in said
     codes, said = finish(begun(tmp_path, 2, 2, *words, f"{BATCH}=1"))
     assert codes == [2, 2] and "dataloader 0: batch_size is 1, and was 2" in said, said[-3000:]
 
@@ -270,8 +270,8 @@ def test_what_is_left_is_read_in_other_batches(case: str, tmp_path: Path) -> Non
     attempt_of(tmp_path, 0, first, "stop_after: [3]", *words)
     assert "-batch" in json.loads((tmp_path / "run" / RESUME).read_text())["checkpoint"]
     said = attempt_of(tmp_path, 1, then, "stop_after: []", *words, *more)
-    changed = "goes on with other batches than the attempt that was stopped (toy: "
-    assert changed in said and said.count("goes on with other batches") == 1
+    changed = "resumes with other batches than the attempt that was stopped (toy: "
+    assert changed in said and said.count("resumes with other batches") == 1
     whole = [*range(24), *(range(100, 110) if "several sets" in case else ())]
     assert trained_on(*tmp_path.glob("trace.*")) == [Counter(whole)] * 2
 
@@ -297,4 +297,4 @@ def test_an_epoch_that_was_begun_in_another_order_is_refused(
     attempt_of(tmp_path, 0, 1, "stop_after: [2]", *words)
     codes, printed = finish(begun(tmp_path, 1, 1, *words, other))
     assert codes == [2] and said in printed, printed[-3000:]
-    assert "hint: put that back, or begin anew: trident-sweep resume --fresh" in printed
+    assert "hint: restore that, or start over: trident-sweep resume --fresh" in printed

@@ -164,7 +164,7 @@ REFUSED = {
             "+spec.dataset.shards=3",
             *steps("apply", a=f"{{_target_: toyproject.toy.next_ranks, rank: {var('RANK')}}}"),
         ],
-        "split_dataset_by_node is given rank 2 of 2, which there is not",
+        "split_dataset_by_node is given rank 2, which is out of range: there are ranks 0-1",
     ),
     "a torch stream that nobody splits": (
         "2",

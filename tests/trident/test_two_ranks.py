@@ -362,7 +362,7 @@ def test_only_rank_zero_writes(both):
         ),
         (
             "limited_by_hand",
-            "other: it is not trident that cuts it over the ranks, each of which takes a limit of 0.6",
+            "other: trident does not split it over the ranks, each of which applies a limit of 0.6",
         ),
         ("by_the_clock", "goes by the clock of each of 2 ranks"),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),

@@ -15,7 +15,7 @@ __all__ = ["RankConsistency"]
 
 
 class RankConsistency(Callback):
-    """Ends a run whose ranks have different values of what a callback or a schedule decides by."""
+    """Ends a run if its ranks have different values of a metric that a callback or schedule decides by."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._require(trainer)

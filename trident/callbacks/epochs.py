@@ -1,4 +1,4 @@
-"""Tells data sets which epoch it is."""
+"""Sets the current epoch on data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Epochs"]
 
 
 class Epochs(Callback):
-    """Tells data sets the epoch, tables and streams; Lightning tells samplers only."""
+    """Sets the current epoch on data sets, both tables and streams; Lightning sets it only on samplers."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for loader in CombinedLoader(trainer.train_dataloader).flattened:

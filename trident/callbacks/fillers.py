@@ -18,7 +18,7 @@ __all__ = ["Fillers"]
 
 
 class Fillers(Callback):
-    """Takes batches that only keep a rank in step with others out of the gradients, and out of what is logged.
+    """Excludes batches that only keep a rank in step with the others from gradients and logged values.
 
     A `TridentModule` leaves them out of its evaluation by itself.
     """
@@ -38,7 +38,7 @@ class Fillers(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         if self._undo is not None:
-            # In place is all that reaches every strategy; Lightning has made this tensor by a division.
+            # Only an in-place change reaches every strategy; Lightning has made this tensor by a division.
             loss.mul_(0)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:

@@ -38,7 +38,7 @@ class Journal(Callback):
         self._write(trainer, "fit")
 
     def go_on_after(self, taken: int, before: int | None) -> None:
-        """Count steps that others have taken, of `before` in all: theirs were other ones than those that are left."""
+        """Count `taken` steps of an earlier attempt that planned `before` in all: the remaining steps differ."""
         if self.steps and before:
             self.steps = taken + round(self.steps * (1 - taken / before))
 

@@ -16,8 +16,8 @@ __all__ = ["ObjectiveMetric", "require_metric"]
 
 
 class ObjectiveMetric(Callback):
-    """Ends a run after its first validation, or before its second epoch, if nothing logs the metric that judges it,
-    and keeps what each validation came to.
+    """Ends a run after its first validation, or before its second epoch, if nothing logs the metric to optimize,
+    and keeps the metrics of each validation.
     """
 
     def __init__(self, name: str) -> None:
@@ -56,7 +56,7 @@ class ObjectiveMetric(Callback):
         return self._seen[-1] if self._seen else {}
 
     def of_the_best(self, trainer: pl.Trainer) -> dict[str, float]:
-        """The validation metrics of the checkpoint that is tested; empty where it is chosen by another metric."""
+        """The validation metrics of the checkpoint that is tested; empty if another metric chooses it."""
         checkpoint = trainer.checkpoint_callback
         if getattr(checkpoint, "monitor", None) != self.name:
             return {}

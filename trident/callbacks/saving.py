@@ -1,4 +1,4 @@
-"""What every fit does about its checkpoints: each one can be read again, and the last one is of the fit's end."""
+"""Ensures that every checkpoint of a fit can be read again, and that the last one is from the end of the fit."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from trident.trainer.restart import count_as_before, keeps_last
 __all__ = ["AtEnd", "Readable"]
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
-"""To gather their weights costs something; no value of a user's class is among them."""
+"""Gathering their weights is expensive, and none of their values has a user's class."""
 
 
 class Readable(Callback):
-    """Ends a run that would save what cannot be read, before it trains where that is to be seen, else as it saves.
+    """Ends a run that would save an unreadable checkpoint: before training if possible, otherwise when it saves.
 
-    The last of a trainer's callbacks, so that others have set up what they keep.
+    The last of a trainer's callbacks, so that others have already set up their state.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         strategy = trainer.strategy
-        # DeepSpeed reads its own checkpoints, and whatever is in them.
+        # DeepSpeed reads its own checkpoints, whatever they contain.
         if stage != "fit" or isinstance(strategy, DeepSpeedStrategy):
             return
         inner = strategy.save_checkpoint
@@ -51,10 +51,10 @@ class Readable(Callback):
 def _planned(
     trainer: pl.Trainer, module: pl.LightningModule, *, weights_only: bool
 ) -> dict[str, Any]:
-    """What a checkpoint would hold now that is not Lightning's or torch's own.
+    """What a checkpoint would hold now, apart from the values of Lightning and torch.
 
-    Lightning's own way to gather it would have dataloaders begin. A hook that fails may need what training sets up:
-    what it saves is seen when it saves.
+    Lightning's own way to gather these values would start the dataloaders. A hook that fails may need something that
+    training sets up: its values are checked when it saves.
     """
     planned: dict[str, Any] = {"epoch": trainer.current_epoch, "global_step": trainer.global_step}
     planned["state_dict"] = {} if isinstance(trainer.strategy, SHARDED) else module.state_dict()
@@ -78,11 +78,11 @@ def _planned(
 
 
 class AtEnd(Callback):
-    """Has each `ModelCheckpoint` with ``save_last`` save what training came to.
+    """Makes each `ModelCheckpoint` with ``save_last`` save the state at the end of training.
 
-    Lightning writes ``last`` where it saves one of the best, and never again where none is better. This one comes
-    before other callbacks that do something at the end of training, such as to average weights: training continues from
-    what there was at the end of its last epoch.
+    Lightning writes ``last`` only when it saves one of the best checkpoints. This callback runs before others that
+    act at the end of training, for example to average weights: training continues from the state at the end of its
+    last epoch.
     """
 
     def __init__(self) -> None:
@@ -115,6 +115,6 @@ class AtEnd(Callback):
 
 
 def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:
-    """Whether what is linked to was saved after the last step."""
+    """Whether the checkpoint that ``last`` links to was saved after the last step."""
     linked = callback.save_last == "link" and bool(callback.last_model_path)
     return linked and step_of_last_save(callback) == trainer.global_step

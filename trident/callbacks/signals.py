@@ -1,4 +1,4 @@
-"""Ends a run between two batches when a signal asked for it."""
+"""Ends a run between two batches after a signal asked it to stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StopBetweenBatches"]
 
 
 class StopBetweenBatches(Callback):
-    """Ends the run at the end of the batch during which SIGTERM came."""
+    """Ends the run at the end of the batch during which SIGTERM arrived."""
 
     # Lightning's own handler, set when a loop begins, starts a collective inside the handler and
     # lets the run end with exit code 0.

@@ -1,4 +1,4 @@
-"""``trident check OVERRIDES``: everything that can be found wrong without loading data or weights."""
+"""``trident check OVERRIDES``: finds mistakes in a config without loading data or weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OVERRIDES = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )
-"""A check leaves nothing behind."""
+"""Overrides for Hydra, so that a check creates no files."""
 
 FILES = ("csv", "json", "parquet", "text")
 """Builders of `datasets` that read files."""
@@ -34,10 +34,10 @@ def start(words: Sequence[str]) -> int:
 
 
 def task(cfg: DictConfig) -> None:
-    """What Hydra calls in place of a run.
+    """Check a config; Hydra calls this in place of a run.
 
     Raises:
-        ConfigError: with all problems.
+        ConfigError: the config has problems; the message lists all of them.
     """
     wrong = [*found(cfg), *_files(cfg), *_metric(cfg)]
     if wrong:
@@ -46,7 +46,7 @@ def task(cfg: DictConfig) -> None:
 
 
 def _files(cfg: DictConfig) -> Iterator[Problem]:
-    """Files that are named and are not there."""
+    """Problems with files that the config names and that do not exist."""
     checkpoint = OmegaConf.select(cfg, "run.ckpt_path")
     if _is_local(checkpoint) and not Path(checkpoint).exists():
         yield Problem("run.ckpt_path", f"{checkpoint}: no such file or directory in {Path.cwd()}")
@@ -62,7 +62,7 @@ def _files(cfg: DictConfig) -> Iterator[Problem]:
 
 
 def _metric(cfg: DictConfig) -> Iterator[Problem]:
-    """A metric to optimize of a data set that is not validated; its last part is known at run time."""
+    """A problem if the metric to optimize is of a data set that is not validated; its last part is not checked."""
     name = OmegaConf.select(cfg, "run.optimized_metric")
     known = [f"{dataset}/val/" for dataset in OmegaConf.select(cfg, "datamodule.val") or {}]
     if (

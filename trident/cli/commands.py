@@ -1,4 +1,4 @@
-"""The command ``trident`` and its verbs. Loads neither Hydra nor torch: a verb loads what it needs when it runs."""
+"""The command ``trident`` and its verbs. Loads neither Hydra nor torch: each verb loads what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Verbs(click.Group):
 
 
 class Overrides(click.Command):
-    """A verb whose words are Hydra's: they reach it as they were typed, except for the verb's own options."""
+    """A verb whose arguments are passed to Hydra as they were typed, except for the verb's own options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args[:1] in ([name] for name in HELP):
@@ -66,7 +66,7 @@ class Overrides(click.Command):
 
 
 def _refuse_a_word(args: Sequence[str]) -> None:
-    """A first word that is no override is most likely a mistyped verb; later ones may be values of flags."""
+    """Refuse a first word that is not an override: it is probably a mistyped verb. Later ones may be flags' values."""
     word = args[0] if args else "="
     if "=" in word or word.startswith(("-", "~")):
         return
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def main_of_module() -> None:
-    """The same for ``python -m trident.run``, as members of sweeps are started.
+    """The same for ``python -m trident.run``, which is how members of sweeps are started.
 
     A member's process ends without torch's teardown once its work is done. torch's threads can abort a process of
     several ranks on the way out ("terminate called without an active exception"), after the result is written, and
@@ -156,7 +156,7 @@ def main_of_module() -> None:
 
 
 def _main() -> MemberContext | None:
-    """Returns the member that this process is a rank of."""
+    """Run the command line, and return the member that this process is a rank of."""
     from trident.protocol.member import enter
     from trident.protocol.ranks import RanksError
 
@@ -190,7 +190,7 @@ def _answer(words: list[str], member: MemberContext | None) -> int:
 
 
 def _complete_without_verb(words: Sequence[str]) -> None:
-    """Hydra completes the line in COMP_LINE, where it would take a verb for an override."""
+    """Remove the verb from COMP_LINE, the line that Hydra completes; Hydra would take it for an override."""
     if words[:1] not in (["-sc"], ["--shell-completion"]) or "COMP_LINE" not in os.environ:
         return
     program, _, line = os.environ["COMP_LINE"].partition(" ")

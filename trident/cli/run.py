@@ -1,7 +1,7 @@
-"""``trident run OVERRIDES``: Hydra composes a config, and it is run.
+"""``trident run OVERRIDES``: composes a config with Hydra and runs it.
 
 Loads neither torch nor lightning before a config is composed and checked, so that help, ``--cfg
-job`` and errors are fast, and ``-m`` can be typed on a login node.
+job`` and errors are fast, and ``-m`` can be used on a login node.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from trident.utils.signals import STOP
 __all__ = ["fail", "start", "task"]
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
-"""What ranks above 0 add to their overrides: one process writes a run's `.hydra/` and log."""
+"""Overrides that ranks above 0 add: only one process writes a run's `.hydra/` and log."""
 
 PRINTS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
-"""Flags with which Hydra prints something, and runs nothing."""
+"""Flags with which Hydra prints something and runs nothing."""
 
 USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMandatoryValue)
 
@@ -54,11 +54,11 @@ def start(
 
     Args:
         words: the command line without the verb.
-        answer: what is done with the config in place of a run; returns an exit code.
+        answer: called with the config in place of a run; returns an exit code.
         member: the member of a sweep that this process is a rank of.
     """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
-        # A console script does not see the project's `src`; `python -m` does.
+        # A console script does not have the project's directory on its path; `python -m` does.
         sys.path.insert(0, str(Path.cwd()))
     try:
         sys.argv[1:] = arguments(words, Path.cwd(), os.environ)
@@ -71,13 +71,13 @@ def start(
     configs = config_path(Path.cwd())
     run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
     if answer is None:
-        # By its name where it can be: launchers of Hydra's pickle what they are to run elsewhere.
+        # Importable by name if possible: some launchers of Hydra pickle the function to run it elsewhere.
         run_(task if member is None else lambda cfg: task(cfg, member))()
         return 0
     code: list[int | None] = []
     try:
         run_(lambda cfg: code.append(_answered(answer, cfg)))()
-    except SystemExit as end:  # Hydra's own, for what it could not compose
+    except SystemExit as end:  # raised by Hydra for what it could not compose
         sys.exit(2 if end.code == 1 else end.code)
     return (code and code[0]) or 0
 
@@ -92,19 +92,19 @@ def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> in
 
 
 def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
-    """The command line as Hydra is to see it: one writer of a run's files, and absolute paths."""
+    """The command line to pass to Hydra: only one rank writes a run's files, and paths are absolute."""
     found = [_absolute(argv, at, project) for at in range(len(argv))]
     if is_main_process(environ):
         return found
-    # Behind the overrides that are there: argparse takes one run of them, wherever options stand.
+    # Directly after the existing overrides: argparse accepts only one contiguous group of them.
     isnt_override = [word.startswith("-") or "=" not in word for word in found]
     first = isnt_override.index(False) if False in isnt_override else len(found)
-    behind = next((at for at in range(first, len(found)) if found[at].startswith("-")), len(found))
-    return [*found[:behind], *QUIET, *found[behind:]]
+    end = next((at for at in range(first, len(found)) if found[at].startswith("-")), len(found))
+    return [*found[:end], *QUIET, *found[end:]]
 
 
 def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
-    """Hydra looks for a relative `--config-path` beside this file, where nobody means it to be."""
+    """A word with a relative `--config-path` made absolute: Hydra would look for it next to this file."""
     names = ("--config-path", "-cp")
     option, equals, value = argv[at].partition("=")
     if equals and option in names and (project / value).is_dir():
@@ -115,9 +115,9 @@ def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
 
 
 def task(cfg: DictConfig, member: MemberContext | None = None) -> float | None:
-    """What Hydra calls: one run. Returns its score, for sweepers that optimize."""
+    """Run a config; Hydra calls this. Returns the score, for sweepers that optimize."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        member = None  # an attempt is one run, and these may be in other processes
+        member = None  # an attempt is a single run, and a sweep's may be in other processes
     try:
         return _recorded_run(cfg, member)
     except Exception as error:
@@ -128,14 +128,14 @@ def task(cfg: DictConfig, member: MemberContext | None = None) -> float | None:
 
 
 def fail(error: Exception, stream: TextIO) -> int:
-    """Say what is wrong, and give the exit code of wrong usage."""
+    """Print what is wrong, and return the exit code for wrong usage."""
     stream.write(f"error: {error}\n")
     stream.flush()
     return 2
 
 
 def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None:
-    disown(os.environ)  # where another launcher has started this process, `main` did not
+    disown(os.environ)  # `main` did not, if another launcher started this process
     ranks = detect(os.environ)
     result = _begin(cfg, ranks)
     directory = Path(HydraConfig.get().runtime.output_dir)
@@ -161,18 +161,18 @@ def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None
 
 
 def _quieten(everything: bool) -> None:
-    # Lightning 2.6 with torch 2.13, once a dataloader; nothing that a user could change.
+    # Lightning 2.6 with torch 2.13 warns once per dataloader; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # Our metrics are the same on all ranks; a user's own are not, and are warned of.
+    # Our metrics are the same on all ranks; a user's own may not be, so those warnings stay.
     warnings.filterwarnings("ignore", message=r".*'[^']*/(val|test)/[^']*'.*sync_dist=True.*")
-    # Predictions go to files.
+    # Predictions are written to files.
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
     if everything:
         warnings.filterwarnings("ignore")
 
 
 def _speak_once() -> None:
-    """Lightning adds a handler of its own, though Hydra has set up logging for all."""
+    """Remove the handler that Lightning adds, since Hydra has already set up logging."""
     if logging.getLogger().hasHandlers():
         logging.getLogger("lightning").handlers.clear()
 
@@ -192,7 +192,7 @@ def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
 
 @contextmanager
 def _wired(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
-    """torch's rank variables for the time of a run, for this process alone; afterwards, those from before."""
+    """Set torch's rank variables for this process during a run, and restore the previous ones afterwards."""
     before = {name: os.environ.get(name) for name in (*VARIABLES, MARK)}
     os.environ.update(ranks.environment() if ranks else {})
     mark(os.environ, member=member is not None)
@@ -207,7 +207,7 @@ def _wired(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
 
 
 def _user_error(error: BaseException | None) -> Exception | None:
-    """The user's error among the causes of an exception: Hydra wraps what a constructor raises."""
+    """The user's error among the causes of an exception: Hydra wraps an error that a constructor raises."""
     while error is not None:
         if isinstance(error, USER_ERRORS):
             return error
@@ -216,7 +216,7 @@ def _user_error(error: BaseException | None) -> Exception | None:
 
 
 def _import_targets(node: Any) -> None:
-    """Import what the config names, so that the time it takes is counted as what it is."""
+    """Import what the config names, so that this time is recorded as import time."""
     if isinstance(node, Mapping):
         if isinstance(target := node.get("_target_"), str):
             _import_module_of(target)
@@ -230,7 +230,7 @@ def _import_targets(node: Any) -> None:
 def _import_module_of(target: str) -> None:
     parts = target.split(".")
     for end in range(len(parts) - 1, 0, -1):
-        # What cannot be imported is reported where it is used, with its place in the config.
+        # A failing import is reported where it is used, with its place in the config.
         with suppress(Exception):
             value: Any = importlib.import_module(".".join(parts[:end]))
             for part in parts[end:]:

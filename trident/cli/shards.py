@@ -1,6 +1,6 @@
 """``trident shards OVERRIDES --ranks 2x4``: which rank would read which part of the data, without training.
 
-Every rank's data is prepared here, one after the other, in that rank's environment. Imports the engine when it is run.
+Every rank's data is prepared here, one after the other, in that rank's environment. The engine is imported only then.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 MOST = 1024
-"""Ranks that are emulated; a table of more is read by nobody."""
+"""The highest number of ranks that are emulated; nobody would read a table of more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Ranks as nodes and processes on each."""
+    """The layout of ranks: a number of nodes, and of processes on each."""
 
     nodes: int
     per_node: int
@@ -80,10 +80,10 @@ def _layout(text: str | None) -> Layout:
 
 
 def task(cfg: DictConfig, *, layout: Layout, as_json: bool) -> int:
-    """Print a table of each data set; 1 if a run would be refused.
+    """Print a table for each data set. Returns 1 if a run would be refused.
 
     Raises:
-        ConfigError: the config has mistakes of another kind.
+        ConfigError: the config has other mistakes.
     """
     from trident.data.coverage import table
 
@@ -113,7 +113,7 @@ def task(cfg: DictConfig, *, layout: Layout, as_json: bool) -> int:
 def _audited(
     cfg: DictConfig, layout: Layout
 ) -> Iterator[tuple[str, Sequence[Description], list[Finding]]]:
-    """Name, descriptions of all ranks and findings of each data set."""
+    """For each data set: its name, the descriptions of all ranks, and the findings."""
     from trident.data.coverage import Finding, audit
 
     for split in SPLITS:
@@ -143,8 +143,8 @@ def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
         datamodule = instantiate(cfg.datamodule)
         if not isinstance(datamodule, TridentDataModule):
             raise ConfigError(
-                f"what a {type(datamodule).__name__} gives each rank cannot be seen\n"
-                "hint: this is for a TridentDataModule"
+                f"cannot see which data a {type(datamodule).__name__} gives each rank\n"
+                "hint: this command needs a TridentDataModule"
             )
         datamodule.split_training = bool(cfg.trainer.get("use_distributed_sampler"))
         return datamodule.described(
@@ -154,7 +154,7 @@ def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
 
 @contextmanager
 def _as(ranks: Ranks) -> Iterator[None]:
-    """The environment of a rank."""
+    """Set the environment of a rank."""
     names = {*VARIABLES, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(ranks.environment())

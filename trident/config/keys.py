@@ -1,4 +1,4 @@
-"""Every key of a config that trident itself reads: the one table that checks and docs are held to."""
+"""Every key of a config that trident itself reads: the single table that checks and docs follow."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["KEYS", "Key", "below"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. In a path ``SPLIT`` and ``NAME`` stand for what the user calls it."""
+    """A key of the config. In its path, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses."""
 
     path: str
     type: str
     default: str
     read_in: str
-    """The file that reads it, seen from the repository."""
+    """The file that reads it, relative to the repository."""
     about: str
 
 
@@ -33,28 +33,28 @@ KEYS = (
         "path or null",
         "null",
         ENGINE,
-        "A checkpoint to go on from; without training, the one that is tested.",
+        "A checkpoint to resume from; without training, the one that is tested.",
     ),
     Key(
         "run.optimized_metric",
         "metric's name or null",
         "null",
         ENGINE,
-        "What the run returns and a sweep compares: of the tested checkpoint if this chose it, else the last.",
+        "The metric that a run returns: of the tested checkpoint if this metric chose it, otherwise the last value.",
     ),
     Key(
         "run.resume_minutes",
         "number or null",
         "10",
         ENGINE,
-        "Of a sweep's member: time between two checkpoints to go on from.",
+        "For members of a sweep: minutes between two checkpoints to resume from.",
     ),
     Key(
         "run.resume_steps",
         "int or null",
         "null",
         ENGINE,
-        "The same in optimizer's steps, beside the time.",
+        "The same as a number of optimizer steps, in addition to the time.",
     ),
     Key("print_config", "bool", "true", RUN, "Show the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silence Python's warnings."),
@@ -75,14 +75,14 @@ KEYS = (
         "bool",
         "false",
         ENGINE,
-        "true deals training data out also where sharding is manual.",
+        "true assigns training data to ranks even if sharding is manual.",
     ),
     Key(
         "trainer.default_root_dir",
         "path",
         "the run's directory",
         ENGINE,
-        "Where predictions and Lightning's own files go.",
+        "The directory for predictions and Lightning's own files.",
     ),
     Key("module", "mapping", "module: default", ENGINE, "The LightningModule and its arguments."),
     Key("module.model", "mapping", "???", MODULE, "The model, made by its `_target_`."),
@@ -127,13 +127,13 @@ KEYS = (
     Key("datamodule.val", "mapping or null", "null", DATAMODULE, "Evaluated while training."),
     Key("datamodule.test", "mapping or null", "null", DATAMODULE, "Evaluated at the end."),
     Key("datamodule.predict", "mapping or null", "null", DATAMODULE, "Predicted, to files."),
-    Key("datamodule.misc", "any", "none", DATAMODULE, "For values of the user's; not read."),
+    Key("datamodule.misc", "any", "none", DATAMODULE, "For the user's own values; not read."),
     Key(
         "datamodule.sharding",
         "auto or manual",
         "auto",
         DATAMODULE,
-        "auto: each rank gets its own part; manual: the data sets see to it.",
+        "auto: each rank gets its own part; manual: the data sets split themselves.",
     ),
     Key(
         "datamodule.mode",
@@ -172,8 +172,14 @@ KEYS = (
         SPEC,
         "The dataloader by `_target_`; `batch_size` is per rank.",
     ),
-    Key(f"{D}.evaluation", "mapping or null", "none", SPEC, "What is done with outputs."),
-    Key(f"{D}.misc", "any", "none", SPEC, "For values of the user's; not read."),
+    Key(
+        f"{D}.evaluation",
+        "mapping or null",
+        "none",
+        SPEC,
+        "How outputs are processed and evaluated.",
+    ),
+    Key(f"{D}.misc", "any", "none", SPEC, "For the user's own values; not read."),
     Key(
         f"{D}.evaluation.prepare", "mapping or null", "none", EVALSPEC, "Hooks, called by keyword."
     ),
@@ -210,21 +216,21 @@ KEYS = (
         "mapping or null",
         "all outputs and batches",
         EVALSPEC,
-        "What is kept of each batch.",
+        "The values of each batch to keep.",
     ),
     Key(
         f"{D}.evaluation.step_outputs.outputs",
         "key, glob or list",
         "none",
         EVALUATION,
-        "Of the model's outputs.",
+        "The keys of the model's outputs to keep.",
     ),
     Key(
         f"{D}.evaluation.step_outputs.batch",
         "key, glob or list",
         "none",
         EVALUATION,
-        "Of the batch.",
+        "The keys of the batch to keep.",
     ),
     Key(
         f"{D}.evaluation.metrics",
@@ -262,7 +268,7 @@ KEYS = (
 
 
 def below(path: str) -> tuple[str, ...]:
-    """The keys that stand directly below `path`; those of the top for an empty one."""
+    """The keys directly below `path`; the top-level keys if it is empty."""
     prefix = f"{path}." if path else ""
     rest = (key.path.removeprefix(prefix) for key in KEYS if key.path.startswith(prefix))
     return tuple(key for key in rest if "." not in key)

@@ -1,4 +1,4 @@
-"""Which file, and which line of it, holds a key of the config that Hydra has composed."""
+"""Finds the file and line that hold a key of the config that Hydra has composed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["locate"]
 def locate(path: str) -> str | None:
     """``configs/experiment/nli.yaml:12``, or the override on the command line that set the key.
 
-    None where it cannot be said: outside of a run of Hydra, or for keys that no file holds.
+    None where that is not known: outside of a run of Hydra, or for keys that no file holds.
     """
     if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
         return None
@@ -29,14 +29,16 @@ def locate(path: str) -> str | None:
     overrides = _typed(HydraConfig.get().overrides.task)
     if (override := _setter(keys, overrides)) is not None:
         return f"the override {override}"
-    with contextlib.suppress(Exception):  # a help, never one more thing that goes wrong
+    with contextlib.suppress(
+        Exception
+    ):  # only a help for messages, which must not cause another error
         found = [f"{name}:{line}" for name, line in _holders(keys, overrides)]
         return found[-1] if found else None
     return None
 
 
 def _setter(keys: Sequence[str], overrides: Sequence[str]) -> str | None:
-    """The last override that gives the key, or a mapping around it, its value; choices of groups give none."""
+    """The last override that sets the key or a mapping around it; choices of groups do not count."""
     groups = HydraConfig.get().runtime.choices
     for override in reversed(overrides):
         name = override.partition("=")[0].lstrip("+~")
@@ -47,7 +49,7 @@ def _setter(keys: Sequence[str], overrides: Sequence[str]) -> str | None:
 
 
 def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, int]]:
-    """The files with the key, in the order in which they are merged: the last one wins."""
+    """The files and lines that hold the key, in the order in which they are merged: the last one wins."""
     config = HydraConfig.get()
     loader = GlobalHydra.instance().config_loader()
     defaults = loader.compute_defaults_list(
@@ -66,18 +68,18 @@ def _holders(keys: Sequence[str], overrides: list[str]) -> Iterator[tuple[str, i
 
 
 def _package(dotted: str | None) -> list[str]:
-    """Where a config's keys go, as keys: none for the top, which Hydra calls ``_global_``."""
+    """The keys of a config's package; empty for the top, which Hydra calls ``_global_``."""
     return [part for part in (dotted or "").split(".") if part not in ("", "_global_")]
 
 
 def _typed(overrides: Any) -> list[str]:
-    """As they were typed: one may hold an interpolation, which may be what is wrong."""
+    """The overrides as they were typed: resolving an interpolation may be what fails."""
     words = OmegaConf.to_container(overrides, resolve=False)
     return list(map(str, words)) if isinstance(words, list) else []
 
 
 def _texts(config: str) -> Iterator[tuple[str, str]]:
-    """A config's file as Hydra finds it: the first on the search path."""
+    """The name and text of a config's file, the first on Hydra's search path."""
     for source in HydraConfig.get().runtime.config_sources:
         file, shown = _file(source.schema, source.path, f"{config}.yaml")
         if file is not None and file.is_file():
@@ -86,7 +88,7 @@ def _texts(config: str) -> Iterator[tuple[str, str]]:
 
 
 def _file(schema: str, path: str, name: str) -> tuple[Traversable | None, str]:
-    """A file of one source, and its name for messages; None of a source that has no files."""
+    """A file of one source, and its name for messages; None for a source without files."""
     if schema == "pkg":
         return files(path.partition("/")[0]).joinpath(name), f"{path.replace('.', '/')}/{name}"
     if schema == "file":
@@ -101,7 +103,7 @@ def _short(file: Path) -> str:
 
 
 def _line(node: yaml.Node | None, keys: Sequence[str]) -> int | None:
-    """The line of the innermost of `keys` that is there; None when not even all of them are."""
+    """The line of the innermost of `keys`; None unless all of them exist."""
     if not keys:
         return None if node is None else node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode) and keys[0].isdigit():

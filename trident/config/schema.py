@@ -21,10 +21,10 @@ from trident.errors import ConfigError
 __all__ = ["METRIC_SOURCES", "Problem", "check", "found", "problems"]
 
 SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
-"""What a run reads whole; a value that is missing elsewhere may never be needed."""
+"""Sections that a run reads completely; a missing value elsewhere may never be needed."""
 
 BUILT = ("callbacks", "logger")
-"""Sections of objects by name, which the Trainer gets."""
+"""Sections of objects by name that are passed to the Trainer."""
 
 RUN_TYPES: Mapping[str, tuple[type, str]] = {
     "seed": (int, "a whole number"),
@@ -42,25 +42,25 @@ CHOICES = {
 }
 COMPUTE_ON = ("epoch_end", "eval_step")
 METRIC_SOURCES = ("trident_module", "outputs", "batch", "cfg", "dataset_name", "split")
-"""Where a metric's arguments come from: the first part of a path such as ``outputs.preds``."""
+"""The sources of a metric's arguments: the first part of a path such as ``outputs.preds``."""
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 OURS = ("trident.TridentDataModule", "trident.core.datamodule.TridentDataModule")
 OUR_MODULE = ("trident.TridentModule", "trident.core.module.TridentModule")
 NEAR = 0.85
-"""From here on, an unknown key of a namespace that is the user's own is taken for a typo."""
+"""At this similarity or above, an unknown key in a user's own namespace is treated as a typo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a config."""
+    """One mistake in a config."""
 
     place: str
     """The key, or the mapping that holds it."""
     what: str
     hint: str = ""
     key: str = ""
-    """The wrong key below `place`, where it is a key that is wrong."""
+    """The wrong key below `place`, if the mistake is a key."""
 
     @property
     def path(self) -> str:
@@ -75,10 +75,10 @@ class Problem:
 def check(
     cfg: DictConfig | Mapping[str, Any], locate: Callable[[str], str | None] | None = None
 ) -> None:
-    """Raises ConfigError with every problem of a composed config, a paragraph each.
+    """Raise ConfigError with every problem of a composed config, one paragraph each.
 
     Args:
-        locate: tells which file or override holds a key; asked only when something is wrong.
+        locate: returns which file or override holds a key; called only when something is wrong.
     """
     wrong = found(cfg)
     if wrong:
@@ -86,7 +86,7 @@ def check(
 
 
 def problems(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
-    """What is wrong with a composed config, each with its place and a hint; empty if nothing is."""
+    """The problems of a composed config, each with its place and a hint; empty if there are none."""
     return [problem.text() for problem in found(cfg)]
 
 
@@ -120,7 +120,7 @@ def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _mapping(node: Any) -> Mapping[str, Any]:
-    """`node`, or an empty mapping in the place of what is none."""
+    """`node` if it is a mapping, otherwise an empty one."""
     return node if isinstance(node, Mapping) else {}
 
 
@@ -133,7 +133,7 @@ def _run(run: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _built(section: str, nodes: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of objects by name: what could not be built."""
+    """Problems with the objects of a section that could not be built."""
     for name, node in nodes.items():
         built = isinstance(node, Mapping) and "_target_" in node
         if node is not None and not built and not _is_interpolated(node):
@@ -141,7 +141,7 @@ def _built(section: str, nodes: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _near_misses(place: str, node: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
-    """Keys that are all but a known one, which is not there: others are the user's own."""
+    """Problems with keys that resemble a known key that is absent; other unknown keys are the user's own."""
     for key in node:
         near = max(known, key=lambda word: _likeness(str(key), word))
         if key not in known and near not in node and _likeness(str(key), near) >= NEAR:
@@ -152,7 +152,7 @@ def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
 
 
-# -- values that are missing or lead nowhere -----------------------------------------------------
+# -- values that are missing or cannot be resolved -----------------------------------------------
 
 
 def _missing(place: str, node: Any) -> Iterator[Problem]:
@@ -164,7 +164,7 @@ def _missing(place: str, node: Any) -> Iterator[Problem]:
 
 
 def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator[Problem]:
-    """Interpolations of keys that do not exist; what resolvers say may differ between machines."""
+    """Interpolations of keys that do not exist; the results of resolvers may differ between machines."""
     try:
         value = None if OmegaConf.is_missing(node, key) else node[key]
     except InterpolationKeyError as error:
@@ -172,13 +172,13 @@ def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator
     except OmegaConfBaseException:
         return
     else:
-        if not OmegaConf.is_interpolation(node, key):  # what it leads to is looked at where it is
+        if not OmegaConf.is_interpolation(node, key):  # its target is checked at its own place
             for child in _children(value, place):
                 yield from _unresolved(*child)
 
 
 def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
-    """A mapping or list with each of its keys or indexes, and the place of that."""
+    """A mapping or list with each of its keys or indexes, and the place of the item."""
     if isinstance(value, DictConfig):
         keys: list[Any] = list(value)
         yield from ((value, key, f"{place}.{key}") for key in keys)
@@ -190,7 +190,7 @@ def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig,
 
 
 def _targets(place: str, node: Any) -> Iterator[Problem]:
-    """Every node with a `_target_`: that it exists, and takes the keys that stand beside it."""
+    """Check for every node with a `_target_` that the target exists and accepts the other keys of the node."""
     if isinstance(node, Mapping):
         yield from _target(place, node)
         for key, value in node.items():
@@ -232,7 +232,7 @@ def _module(node: Any) -> Iterator[Problem]:
 
 
 def _group_hint(key: str) -> str:
-    """How an option of a group is chosen, which is not how a value is."""
+    """How to choose an option of a group, which differs from setting a value."""
     return f"a group's option is chosen as module/{key}=NAME, with a slash"
 
 
@@ -240,7 +240,7 @@ def _group_hint(key: str) -> str:
 
 
 def _datamodule(node: Mapping[str, Any]) -> Iterator[Problem]:
-    ours = node.get("_target_") in OURS  # another may have arguments and splits of its own
+    ours = node.get("_target_") in OURS  # another datamodule may have its own arguments and splits
     if ours:
         yield from _unknown("datamodule", node, below("datamodule"))
         for key, choices in CHOICES.items():

@@ -1,8 +1,8 @@
-"""What a ``_target_`` takes, read from its source and without importing it.
+"""The parameters of a ``_target_``, read from its source without importing it.
 
 A check must not cost the seconds that torch takes to import. So a target is followed through the
-files of its package: where it cannot be seen what it takes (C code, names made at run time,
-``**kwargs``), anything is right. A false alarm would be worse than a miss.
+files of its package: if its parameters cannot be seen (C code, names made at run time,
+``**kwargs``), any argument is accepted. A false alarm would be worse than a miss.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 __all__ = ["NotThere", "parameters"]
 
 DEPTH = 12
-"""How often a name is followed from file to file and from class to base."""
+"""How many times a name is followed from file to file or from class to base."""
 
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class NotThere(Exception):
-    """A target that does not exist. ``nearest`` are names that do."""
+    """Raised for a target that does not exist. ``nearest`` holds similar names that do."""
 
     def __init__(self, what: str, nearest: Sequence[str] = ()) -> None:
         super().__init__(what)
@@ -35,7 +35,7 @@ class NotThere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A module's file, parsed, and the folder of what it calls ``.``."""
+    """A module's parsed file, and the folder that relative imports start from."""
 
     tree: ast.Module
     name: str
@@ -83,13 +83,13 @@ class _Place:
     """A module on disk."""
 
     file: Path | None
-    """Its source; None where there is none to read: a folder without `__init__.py`, or C code."""
+    """Its source; None if there is none to read: a folder without `__init__.py`, or C code."""
     folders: tuple[Path, ...] = ()
-    """Where its submodules are."""
+    """The folders of its submodules."""
 
 
 def _module(target: str) -> tuple[_Source | None, list[str]]:
-    """The file of the longest part of `target` that is a module, and what is left of it."""
+    """The file of the longest part of `target` that is a module, and the remaining names."""
     names = target.split(".")
     place, taken = _top_place(names[0]), 1
     while taken < len(names) and (inner := _submodule(place.folders, names[taken])) is not None:
@@ -122,8 +122,8 @@ def _submodule(folders: Sequence[Path], name: str) -> _Place | None:
 
 
 def _top(name: str) -> ModuleSpec | None:
-    """Where a top-level name comes from; nothing is imported for it."""
-    # A project's own come from where it is run, as long as they are modules and no mere folders.
+    """The spec of a top-level module, found without importing anything."""
+    # A project's modules come from the working directory, unless they are just folders.
     here = PathFinder.find_spec(name, [str(Path.cwd())])
     if here is not None and here.has_location:
         return here
@@ -148,7 +148,7 @@ def _find(source: _Source, name: str, depth: int) -> _Definition | None:
     """Where a name of a module is defined; None where that cannot be seen.
 
     Raises:
-        NotThere: the module has no such name, and makes none in ways that cannot be seen.
+        NotThere: the module has no such name, and cannot create it in a way that is not visible.
     """
     bound = [node for node in _statements(source.tree.body) if name in _binds(node)]
     if not bound and not _makes_names(source.tree):
@@ -177,12 +177,12 @@ def _follow(target: str, depth: int) -> _Definition | None:
         if source is None or len(rest) != 1:
             return None
         return _find(source, rest[0], depth)
-    except NotThere:  # of a library's own making: it knows better
+    except NotThere:  # in a library's own source, which is right about its names
         return None
 
 
 def _member(found: _Definition | None, name: str) -> _Definition | None:
-    """A method or class inside of a class."""
+    """A method or class defined inside a class."""
     if found is None or not isinstance(found[1], ast.ClassDef):
         return None
     source, scope = found
@@ -202,7 +202,7 @@ def _signature(source: _Source, scope: Scope, depth: int) -> frozenset[str] | No
 def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> frozenset[str] | None:
     methods = {node.name: node for node in scope.body if isinstance(node, ast.FunctionDef)}
     if scope.decorator_list or scope.keywords or "__new__" in methods:
-        return None  # a dataclass, a metaclass: made by somebody else
+        return None  # a dataclass or metaclass generates its own `__init__`
     if (init := methods.get("__init__")) is not None:
         names = _names(init.args)
         return None if names is None else names - {init.args.args[0].arg}
@@ -213,7 +213,7 @@ def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> frozenset[str
 
 
 def _find_base(source: _Source, bases: Sequence[ast.expr], depth: int) -> _Definition | None:
-    """The only base class; None where there are several, or it cannot be seen."""
+    """The only base class; None if there are several, or it cannot be found."""
     if depth <= 0 or len(bases) != 1 or not isinstance(bases[0], ast.Name):
         return None
     try:
@@ -249,7 +249,7 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _binds(node: ast.stmt) -> set[str]:
-    """The names that a statement gives to the module."""
+    """The names that a statement defines in the module."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return {name}
@@ -271,7 +271,7 @@ def _assigned(target: ast.expr) -> set[str]:
 
 @cache
 def _makes_names(tree: ast.Module) -> bool:
-    """Whether a module makes names in a way that its statements do not show."""
+    """Whether a module defines names in a way that its statements do not show."""
     bound = {name for node in _statements(tree.body) for name in _binds(node)}
     return not bound.isdisjoint({"*", "__getattr__"}) or any(map(_makes_name, ast.walk(tree)))
 

@@ -61,16 +61,16 @@ class TridentDataModule(LightningDataModule):
             are None when they end; ``min_size``: as long as the shortest; ``sequential``: one after
             the other, each batch a dict of one name.
         uneven: what happens in training where ranks' parts, of a stream for example, have unequally
-            many batches. ``join``: ranks that are out go on with fillers, whose loss counts nothing,
-            so that every sample is read once; ``pad``: they begin again; ``drop``: the epoch ends
-            for all. Of several sets whose batches come together, ``join`` is ``pad``: the loss of
-            one of them cannot be told from the others'.
+            many batches. ``join``: ranks that have finished continue with fillers, whose loss does
+            not count, so that every sample is read once; ``pad``: they begin again; ``drop``: the
+            epoch ends on all ranks. With several sets whose batches come together, ``join`` acts as
+            ``pad``: the loss of one set cannot be separated from the others'.
 
     Attributes:
-        split_training: deal training data out to ranks even where ``sharding`` is ``manual``.
-        evaluates: splits that a run evaluates: loaded, and compared over the ranks, before its fit.
-        reader: says which epoch is read, and where in it the next pass begins; the trainer's progress does.
-        training: what the current pass reads; None before the first one.
+        split_training: assign training data to ranks even if ``sharding`` is ``manual``.
+        evaluates: splits that a run evaluates; they are loaded, and compared between ranks, before its fit.
+        reader: knows which epoch is read and where in it the next pass begins; by default from the trainer's progress.
+        training: what the current pass reads; None before the first pass.
     """
 
     def __init__(
@@ -110,17 +110,17 @@ class TridentDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Lightning calls this on one process of each node, and the others wait.
 
-        What it loads and preprocesses, the others' :meth:`setup` finds in the cache of `datasets`.
+        The other processes' :meth:`setup` finds what this loads and preprocesses in the cache of `datasets`.
         """
         if self.trainer is not None and self.trainer.state.fn is not None:
-            # The others wait without end: what goes wrong here is raised by `setup`, on all.
+            # If this raised, the other processes would wait forever; `setup` raises the same error on all of them.
             with suppress(Exception):
                 self._load(self.trainer.state.fn.value)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and preprocess the data sets of a stage; those that were are kept.
+        """Load and preprocess the data sets of a stage; those that are loaded already are kept.
 
-        To be called on all ranks; where one fails, all of them do.
+        Call this on all ranks; if one of them fails, all do.
 
         Args:
             stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all splits.
@@ -152,12 +152,12 @@ class TridentDataModule(LightningDataModule):
         return self._specs.get(split, default)
 
     def __len__(self) -> int:
-        """Training samples on this rank, of the largest set; 0 before they are set up."""
+        """The number of training samples on this rank in the largest set; 0 before `setup`."""
         specs = self._specs.get(Split.TRAIN, DictList())
         return max((len(spec.dataset) for spec in specs.values()), default=0)
 
     def __bool__(self) -> bool:
-        return True  # one without training data is none the less a datamodule
+        return True  # a datamodule without training data must not be falsy
 
     def train_dataloader(self) -> Any:
         """One data set's dataloader, or several combined to batches ``{name: batch}`` by `mode`.
@@ -166,7 +166,7 @@ class TridentDataModule(LightningDataModule):
         ``batch_size x world_size`` samples. All ranks have equally many batches.
 
         Raises:
-            ConfigError: there is no training data, or an iterable that nobody is seen to split.
+            ConfigError: there is no training data, or nothing is known to split an iterable data set.
         """
         epoch = self.training = self.training_epoch()
         self._next = None
@@ -177,7 +177,7 @@ class TridentDataModule(LightningDataModule):
         return combined(self.mode, self.reader.begin(epoch, self.trainer))
 
     def training_epoch(self) -> TrainingEpoch:
-        """What the next :meth:`train_dataloader` reads. To be called on all ranks."""
+        """What the next :meth:`train_dataloader` reads. Call this on all ranks."""
         if self._next is None:
             loaders, described = self._build_described(Split.TRAIN)
             self._next = TrainingEpoch(
@@ -213,7 +213,7 @@ class TridentDataModule(LightningDataModule):
         """
         lengths = lengths_of(self.training_epoch().loaders)
         if self.mode == "sequential":
-            # Lightning limits the whole, and not each of them.
+            # Lightning limits the combined batches, and not those of each set.
             return limited(batches(self.mode, lengths), limit)
         return batches(self.mode, {name: limited(one, limit) for name, one in lengths.items()})
 
@@ -225,13 +225,13 @@ class TridentDataModule(LightningDataModule):
         return self.samples_in(split, name, batch_idx) == 0
 
     def samples_in(self, split: Split, name: str, batch_idx: int | None) -> int | None:
-        """How many samples a batch of a table has that is evaluated; None of what does not sample as trident does."""
+        """The number of samples in a batch of an evaluated table; None if trident does not choose its batches."""
         sampler = sampler_of(self._loaders.get(split, {}).get(name))
         knows = isinstance(sampler, EvalBatches) and batch_idx is not None
         return sampler.samples_in(batch_idx) if knows else None
 
     def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
-        """The same for a batch of training."""
+        """The same for a training batch."""
         training = {} if self.training is None else self.training.loaders
         if len(training) == 1:
             loader = next(iter(training.values()))
@@ -245,12 +245,12 @@ class TridentDataModule(LightningDataModule):
         return False
 
     def in_order(self, split: Split, name: str, parts: Sequence[Sequence[T]]) -> list[T]:
-        """What all ranks have of each batch of a data set that is evaluated, in the data set's order.
+        """Put what all ranks have of each batch of an evaluated data set into the data set's order.
 
-        Several loader workers of a rank read a stream in turn, and so in another order.
+        If several loader workers of a rank read a stream in turn, the order is another one.
 
         Args:
-            parts: by rank, and by batch of the rank; without fillers.
+            parts: by rank, then by batch of the rank, without fillers.
         """
         return in_order(parts, self[split][name].evaluated)
 
@@ -317,7 +317,7 @@ class TridentDataModule(LightningDataModule):
         ]
 
     def _require_coverage(self, own: Sequence[Description]) -> None:
-        """Raises ConfigError on all ranks where some samples would be read twice, or by no one."""
+        """Raise ConfigError on all ranks if some samples would be read twice, or by no rank."""
         if self.trainer is None or self.trainer.world_size == 1:
             return
         require(all_gather(own), says=self.trainer.is_global_zero)
@@ -330,7 +330,7 @@ class TridentDataModule(LightningDataModule):
         return self.reader.epoch(self.trainer)
 
     def _in_step(self, loader: Any, name: str, train: bool) -> Any:
-        """The dataloader, or one of as many batches on each rank where that is not certain."""
+        """The dataloader, or one that yields equally many batches on each rank if that is not certain."""
         if self.trainer is None or self.trainer.world_size == 1:
             return loader
         together = len(self.configs.get(Split.TRAIN, ())) > 1 and self.mode != "sequential"

@@ -48,13 +48,13 @@ class TridentDataspec:
 
     Attributes:
         dataset: what preprocessing made of the data set.
-        sampler: what preprocessing ended in, if that is a sampler; else None.
-        split: whether the data set is this rank's part already.
-        splits: the steps that took it.
-        after_split: steps that come after these and whose meaning depends on a split.
-        evaluated: this rank's part of a stream that several ranks evaluate, as it was cut to be in order again.
-        limited: whether what is evaluated was limited, by samples that one process would have.
-        fixed_order: leave ``shuffle`` aside, as for ``trainer.overfit_batches``.
+        sampler: the result of preprocessing, if it is a sampler; otherwise None.
+        split: whether the data set is already this rank's part.
+        splits: the steps that took that part.
+        after_split: steps that follow these and whose meaning depends on a split.
+        evaluated: this rank's part of a stream that several ranks evaluate, cut so that its order can be restored.
+        limited: whether the evaluation was limited by the samples that one process would have.
+        fixed_order: ignore ``shuffle``, as for ``trainer.overfit_batches``.
     """
 
     def __init__(self, cfg: DictConfig | Mapping[str, Any], name: str = "None") -> None:
@@ -79,14 +79,13 @@ class TridentDataspec:
         sampler of the data set.
 
         Args:
-            dataset: anything that the steps understand; a `datasets.Dataset` in the configs that
-                ship.
+            dataset: anything that the steps accept; a `datasets.Dataset` in the shipped configs.
             cfg: ``{method: {NAME: arguments}, apply: {NAME: {_target_: …}}}``. NAME of a method is
                 a method of the data set; a target of ``apply`` gets the data set first.
 
         Raises:
-            ConfigError: no such method, a step after a sampler, or a split by node whose numbers
-                are not this rank's.
+            ConfigError: a method does not exist, a step follows a sampler, or a split by node has
+                other numbers than this rank's.
         """
         for kind, name, step in steps_of(cfg):
             if isinstance(dataset, Sampler):
@@ -108,21 +107,21 @@ class TridentDataspec:
     ) -> Any:
         """The dataloader of one rank's part, or of the whole data set.
 
-        A dataloader that is no torch ``DataLoader``, or that has a sampler of its own, is left as
-        it is. To be called on all ranks, for the data sets in the same order.
+        A dataloader that is not a torch ``DataLoader``, or that has its own sampler, is left as it
+        is. Call this on all ranks, for the data sets in the same order.
 
         Args:
             part: this process's part; None leaves the data set and the dataloader's own sampling
                 alone.
-            train: deal out by permutation, by the config's ``shuffle`` and ``drop_last``; else in
-                order.
-            seed: of the permutation, which is drawn anew from seed + epoch, the same on all ranks.
-            limit: evaluate only so many batches, or a fraction if a float, of those that one process would have. Of
-                what is not cut by trident, it is not heeded.
+            train: assign samples by a permutation, following the config's ``shuffle`` and
+                ``drop_last``; otherwise in order.
+            seed: seeds the permutation; each epoch draws a new one from seed + epoch, the same on all ranks.
+            limit: evaluate only so many batches, or a fraction if a float, of those that one process would have. It
+                is ignored for data that trident does not split.
 
         Raises:
-            ConfigError: a sampler would repeat samples where they are evaluated, an iterable is not
-                seen to be split, or ranks' own parts are too different for equally many batches.
+            ConfigError: a sampler would repeat samples in evaluation, an iterable is not known to be
+                split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if self.sampler is not None:
@@ -148,7 +147,7 @@ class TridentDataspec:
         return drawn_by_batch(loader)
 
     def _require_own_part(self, chooses: Any, part: Part | None, train: bool) -> None:
-        """Raises ConfigError where what chooses the samples gives ranks the same ones."""
+        """Raise ConfigError if a sampler gives the same samples to several ranks."""
         replicas = getattr(chooses, "num_replicas", 1)
         if not train and replicas > 1:
             raise ConfigError(
@@ -168,7 +167,7 @@ class TridentDataspec:
             )
 
     def _streamed(self, factory: Any, part: Part, train: bool, limit: float | None) -> Any:
-        """The dataloader of a rank's part of a stream; one that is evaluated is read to its last sample, in order."""
+        """The dataloader of a rank's part of a stream; in evaluation it is read to its last sample, in order."""
         if part.world_size > 1 and not self.split and not is_hf_iterable(self.dataset):
             raise ConfigError(self._unseen(part))
         if train:
@@ -185,7 +184,7 @@ class TridentDataspec:
         return self.dataset if own else split_by_rank(self.dataset, part)
 
     def _to_evaluate(self, part: Part, limit: float | None, batch_size: int) -> Any:
-        """The rank's part, which can be brought back into order; a stream that splits itself stays as it is."""
+        """The rank's part, whose order can be restored; a stream that splits itself stays as it is."""
         dataset = self._limit_stream(limit, batch_size)
         splits_itself = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
         if part.world_size > 1 and not splits_itself:
@@ -202,10 +201,10 @@ class TridentDataspec:
     def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> list[Any] | None:
         """The training dataloaders of all ranks of a stream, if there were `world_size`.
 
-        None where it is no stream, or not split in a way that trident knows for other ranks.
+        None if it is not a stream, or if trident cannot know its split for other ranks.
 
         Args:
-            batching: arguments of theirs that are not to be those of the config.
+            batching: arguments of the dataloaders that override those of the config.
         """
         stream = whole(self.dataset)
         known = isinstance(self.dataset, RankStride) or is_hf_iterable(self.dataset)
@@ -230,7 +229,7 @@ class TridentDataspec:
         )
 
     def _table(self, part: Part | None, by: str = "", replicas: int = 1) -> str:
-        """What ranks would read, by what can be seen of it."""
+        """A table of what each rank would read, as far as it can be seen."""
         mine = part or current_part()
         return table(
             [
@@ -275,7 +274,7 @@ class TridentDataspec:
 
 
 def made(cfg: Any, name: str, split: str) -> TridentDataspec:
-    """The data set, whose random subsets, for example, are the same on each rank and in each attempt."""
+    """Create the dataspec, so that random subsets, for example, are the same on each rank and in each attempt."""
     draws = ScopedRNG()
     draws.begin(run_seed(), split, name)
     with draws.drawing():
@@ -298,12 +297,12 @@ def _without(keywords: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, A
 
 
 def _makes_dataloader(factory: Any) -> bool:
-    """Whether what the config names is torch's DataLoader, or a subclass."""
+    """Whether the config names torch's DataLoader, or a subclass."""
     return isinstance(factory.func, type) and issubclass(factory.func, DataLoader)
 
 
 def _samples_itself(factory: Any) -> bool:
-    """Whether what the config names is a DataLoader that would make its own sampler."""
+    """Whether the config names a DataLoader that would create its own sampler."""
     keywords = factory.keywords
     return (
         _makes_dataloader(factory)

@@ -62,7 +62,7 @@ class Evaluation:
 
     @property
     def read(self) -> frozenset[str] | None:
-        """Of what `step_outputs` keeps, the keys that metrics read; None where all of it may be."""
+        """The keys kept by `step_outputs` that metrics read; None if they may read all of them."""
         whole = self.step_outputs is None or not self.prepare.get("flatten_outputs", True)
         if whole or callable(self.prepare.get("step_outputs")):
             return None
@@ -70,7 +70,7 @@ class Evaluation:
 
     @property
     def named(self) -> frozenset[str]:
-        """The keys of the outputs that metrics of an epoch name."""
+        """The keys of the outputs that metrics with ``compute_on: epoch_end`` name."""
         return frozenset(root_of(path[8:]) for path in self._paths if path.startswith("outputs."))
 
     @property
@@ -79,7 +79,7 @@ class Evaluation:
 
 
 def root_of(path: str) -> str:
-    """What a path such as ``hidden_states.0`` begins with."""
+    """The first key of a path such as ``hidden_states.0``."""
     return path.partition(".")[0]
 
 
@@ -87,7 +87,7 @@ def resolve(key: str, path: str, sources: Mapping[str, Any]) -> Any:
     """The value at a path such as ``outputs.preds`` for the metric argument `key`.
 
     Raises:
-        ConfigError: the source is not known, or nothing is at the path.
+        ConfigError: the source is not known, or the path does not exist in it.
     """
     source, _, rest = path.partition(".")
     if source not in sources:
@@ -115,7 +115,7 @@ def chosen(source: str, values: Any, pattern: str) -> dict[str, Any]:
         there = (
             ", ".join(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
         )
-        # Not an error yet: a metric that reads it says so itself.
+        # Not an error yet: a metric that reads the key raises one itself.
         warnings.warn(f"step_outputs.{source}: no key {pattern!r}; there are {there}", stacklevel=2)
     return found
 

@@ -57,16 +57,16 @@ class EvalMixin(LightningModule):
     ) -> None:
         """One batch of the data set at `dataloader_idx` through model, hooks and metrics.
 
-        To be called on all ranks equally often: the model's forward may be a collective.
+        Call this equally often on all ranks: the model's forward may be a collective.
 
         Args:
-            split: what is evaluated.
+            split: the split that is evaluated.
             batch: as the dataloader makes it, first dimension samples.
             dataloader_idx: the data set's place in the order of declaration.
-            batch_idx: its place in this rank's part; None counts every batch.
+            batch_idx: its place in this rank's part; None counts every batch as a real one.
 
         Raises:
-            ConfigError: a metric's argument is at no path of its source, or its value is no number.
+            ConfigError: the path of a metric's argument does not exist, or its value is not a number.
         """
         name, dataspec = self._get_datasetspec(split, dataloader_idx)
         evaluation = dataspec.evaluation or Evaluation()
@@ -98,7 +98,7 @@ class EvalMixin(LightningModule):
         self._eval_outputs.setdefault(name, []).append(_to_cpu(step))
 
     def _predicted(self, outputs: Any, batch: Any, evaluation: Evaluation) -> StepOutput:
-        """What is written of a step: what `step_outputs` chooses, or all that is per sample."""
+        """The values of a step to write: those that `step_outputs` chooses, or all values per sample."""
         if evaluation.step_outputs is None:
             return per_sample(outputs, batch_size(batch))
         return self._collect_step_output(outputs, batch, evaluation.step_outputs)
@@ -168,7 +168,7 @@ class EvalMixin(LightningModule):
     def _epoch_end(
         self, split: Split, parts: list[list[StepOutput]], evaluation: Evaluation, dataset_name: str
     ) -> dict[str, Any]:
-        """The values of ``compute_on: epoch_end``, from the steps of all ranks. Runs on rank 0."""
+        """The values of metrics with ``compute_on: epoch_end``, from the steps of all ranks. Runs on rank 0."""
         steps = self._trident_datamodule.in_order(split, dataset_name, parts)
         if not steps:
             log.warning(f"{dataset_name}/{split.value} has no samples: its metrics are left out")
@@ -181,20 +181,20 @@ class EvalMixin(LightningModule):
                 kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, None, dataset_name)
                 values[name] = scalars(name, spec.metric(**kwargs))
                 if callable(reset := getattr(spec.metric, "reset", None)):
-                    reset()  # a torchmetrics object: it must not remember the last epoch
+                    reset()  # a torchmetrics object, which must not keep the last epoch's state
         return values
 
     def _warn_of_means(
         self, dataset_name: str, steps: Sequence[Any], evaluation: Evaluation
     ) -> None:
-        """Of what is one value a batch: what is made of it hangs on how samples come in batches."""
+        """Warn of outputs with one value per batch: a metric of these depends on how samples are batched."""
         first = steps[0] if isinstance(steps[0], Mapping) else {}
         for key in evaluation.named - self._warned:
             if isinstance(value := first.get(key), Tensor) and not value.dim():
                 self._warned.add(key)
                 log.warning(
                     f"{dataset_name}: {key} is one value a batch, and a short batch's weighs as much as a full one's: "
-                    "what a metric makes of it depends on the number of ranks\n"
+                    "a metric computed from it depends on the number of ranks\n"
                     f"hint: `compute_on: eval_step` with `outputs.{key}` averages over samples"
                 )
 
@@ -218,7 +218,7 @@ class EvalMixin(LightningModule):
         """Log a value as ``{dataset}/{split}/{metric}``, or each of a dict's as
         ``{dataset}/{split}/{key}``.
 
-        To be called on all ranks with the same value. None logs nothing.
+        Call this on all ranks with the same value. None logs nothing.
         """
         values = scalars(metric_key, input)
         if values is None:
@@ -258,7 +258,7 @@ class EvalMixin(LightningModule):
     def _collect_step_output(
         outputs: Any, batch: Any, split_dico: Mapping[str, Sequence[str]] | None = None
     ) -> StepOutput:
-        """What is kept of a step: the chosen keys of outputs and batch in one dict, or both."""
+        """The values of a step to keep: the chosen keys of outputs and batch in one dict, or both whole."""
         if split_dico is None:
             return {"outputs": outputs, "batch": batch}
         kept: StepOutput = {}
@@ -277,7 +277,7 @@ class EvalMixin(LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
             raise ConfigError(
-                "a TridentModule evaluates the data sets of a TridentDataModule, and there is none"
+                "a TridentModule evaluates the data sets of a TridentDataModule, and the trainer has none"
             )
         return datamodule
 
@@ -288,9 +288,9 @@ def _prepared(evaluation: Evaluation, key: str, value: Any, **context: Any) -> A
 
 
 def _read(kept: StepOutput, keys: frozenset[str] | None) -> StepOutput:
-    """Without what no metric reads, which then needs no memory and is never gathered.
+    """Drop values that no metric reads, so that they need no memory and are not gathered.
 
-    Where a metric reads what is not there, all is kept, so that its error can name what is.
+    If a metric reads a key that does not exist, everything is kept, so that its error can list the keys that do.
     """
     if keys is None or not keys <= {root_of(key) for key in kept}:
         return kept

@@ -29,7 +29,7 @@ class StepMetric:
     over samples.
 
     An object accumulates by its own rules over batches and ranks. A function's values are averaged
-    over all samples: each batch's value weighs as much as the batch has samples, which is exact for
+    over all samples: each batch's value is weighted by its number of samples, which is exact for
     means over samples (accuracy, a mean loss), whatever the batch size and the number of ranks.
     """
 
@@ -43,10 +43,10 @@ class StepMetric:
     def update(
         self, kwargs: Mapping[str, Any], *, size: int, device: torch.device, filler: bool
     ) -> None:
-        """One batch of `size` samples. A filler, on a rank without samples, leaves shape and dtype but no value.
+        """Add one batch of `size` samples. A filler, on a rank without samples, sets shape and dtype but adds no value.
 
         Raises:
-            ConfigError: a function's value is to be weighed by a size that is 0.
+            ConfigError: a function's value has to be weighted by the batch size, which is 0.
         """
         if isinstance(self.metric, Metric | MetricCollection):
             self.metric.to(device).update(**kwargs)
@@ -56,12 +56,17 @@ class StepMetric:
             with alone():
                 self._add(scalars("eval_step", self.metric(**kwargs)), size)
 
+    @property
+    def _name(self) -> str:
+        function = getattr(self.metric, "func", self.metric)  # of a `functools.partial`
+        return getattr(function, "__name__", type(function).__name__)
+
     def _add(self, values: Scalars, size: int) -> None:
         if values is None:
             return
         if not size:
             raise ConfigError(
-                "how many samples a batch has cannot be told, by which a metric's values are averaged over batches\n"
+                f"cannot infer the batch size for the metric {self._name}, whose values are averaged over samples\n"
                 "hint: a batch that is a mapping or a sequence of tensors, or `compute_on: epoch_end`"
             )
         for key, value in values.items() if isinstance(values, dict) else [(None, values)]:
@@ -69,7 +74,7 @@ class StepMetric:
             self.counts[key] += size
 
     def compute(self, device: torch.device) -> Scalars:
-        """The value over all batches of all ranks, on every rank. All of them must call it."""
+        """The value over all batches of all ranks, on every rank. Call this on all ranks."""
         if isinstance(self.metric, Metric | MetricCollection):
             return _compute(self.metric.to(device))
         sums: dict[str | None, float] = defaultdict(float)
@@ -84,8 +89,8 @@ class StepMetric:
 
 def _compute(metric: Metric | MetricCollection) -> Scalars:
     with warnings.catch_warnings():
-        # A rank without samples has nothing to update with, and others' values are what it
-        # computes.
+        # A rank without samples makes no update, and computes the value from the other ranks'
+        # samples.
         warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
         value = scalars(type(metric).__name__, metric.compute())
     metric.reset()

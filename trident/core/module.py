@@ -58,10 +58,11 @@ class TridentModule(OptimizerMixin, EvalMixin):
             _train_pretrained(self.model)
 
     def configure_model(self) -> None:
-        """Cuts the model over the ranks where the strategy is FSDP; else it stays as it is.
+        """Shard the model over the ranks if the strategy is FSDP; otherwise leave it as it is.
 
         Raises:
-            ConfigError: parameters outside of ``self.model``, whose gradients no rank would share.
+            ConfigError: there are parameters outside of ``self.model``, whose gradients would not be
+                shared between ranks.
         """
         if (mesh := self.device_mesh) is not None:
             shard(self.model, mesh["data_parallel"])
@@ -70,8 +71,8 @@ class TridentModule(OptimizerMixin, EvalMixin):
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """The model's outputs for a batch, whose items are the model's keyword arguments.
 
-        To be overridden for models that take something else. What evaluation reads of the outputs
-        by name (``logits``: ``(batch, …)``, first dimension samples) must be keys or attributes.
+        Override this for models that take something else. Outputs that evaluation reads by name
+        (``logits``: ``(batch, …)``, first dimension samples) must be keys or attributes.
         """
         return self.model(**batch)
 
@@ -79,45 +80,45 @@ class TridentModule(OptimizerMixin, EvalMixin):
         """Logs ``train/loss``; returns the model's outputs, which hold ``loss``, a scalar: the mean
         over the batch, as the gradients of ranks are averaged.
 
-        To be overridden for losses of one's own, and for batches of several data sets.
+        Override this for a custom loss, and for batches of several data sets.
         """
         outputs = self(batch)
-        # Each rank's own, but where something goes by it: a collective a step is then what it takes.
-        trainer = attached_trainer(self)  # None where a step is tried by itself
+        # Logged per rank, unless something monitors it: that requires a collective in each step.
+        trainer = attached_trainer(self)  # None if a step is called without a trainer
         sync = bool(trainer and trainer.world_size > 1 and "train/loss" in monitored(trainer))
         self.log("train/loss", outputs["loss"], sync_dist=sync)
         return outputs
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Not to be overridden: what is evaluated is said by the dataspec's ``evaluation``."""
+        """Do not override this: the dataspec's ``evaluation`` decides what is evaluated."""
         self.eval_step(Split.VAL, batch, dataloader_idx, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Not to be overridden: what is evaluated is said by the dataspec's ``evaluation``."""
+        """Do not override this: the dataspec's ``evaluation`` decides what is evaluated."""
         self.eval_step(Split.TEST, batch, dataloader_idx, batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Not to be overridden: what is predicted is said by the dataspec's ``evaluation``."""
+        """Do not override this: the dataspec's ``evaluation`` decides what is predicted."""
         self.eval_step(Split.PREDICT, batch, dataloader_idx, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the metrics ``{dataset}/val/{metric}``; a subclass that has its own calls this one."""
+        """Logs the metrics ``{dataset}/val/{metric}``; a subclass that overrides this must call it."""
         self.on_eval_epoch_end(Split.VAL)
 
     def on_test_epoch_end(self) -> None:
-        """Logs the metrics ``{dataset}/test/{metric}``; a subclass that has its own calls this one."""
+        """Logs the metrics ``{dataset}/test/{metric}``; a subclass that overrides this must call it."""
         self.on_eval_epoch_end(Split.TEST)
 
     def on_predict_epoch_end(self) -> None:
-        """Writes ``predictions/{dataset}.jsonl``; a subclass that has its own calls this one."""
+        """Writes ``predictions/{dataset}.jsonl``; a subclass that overrides this must call it."""
         self.write_predictions()
 
     def on_fit_start(self) -> None:
-        """Training mode for what `from_pretrained` left in evaluation mode."""
+        """Switch to training mode what `from_pretrained` left in evaluation mode."""
         _train_pretrained(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Hyperparameters are saved as plain containers: torch reads no others safely."""
+        """Save hyperparameters as plain containers, the only ones that torch reads safely."""
         key = self.CHECKPOINT_HYPER_PARAMS_KEY
         checkpoint[key] = {
             name: plain_config(value) for name, value in checkpoint.get(key, {}).items()
@@ -125,8 +126,8 @@ class TridentModule(OptimizerMixin, EvalMixin):
 
 
 def _train_pretrained(module: nn.Module) -> None:
-    """Switch on what `from_pretrained` switched off, dropout above all; what is frozen whole stays
-    as it is.
+    """Switch on what `from_pretrained` switched off, mainly dropout; modules that are frozen as a
+    whole stay as they are.
 
     Lightning leaves every module in the mode in which it finds it.
     """

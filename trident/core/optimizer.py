@@ -27,7 +27,7 @@ class OptimizerMixin(LightningModule):
         ``max_steps``.
 
         Raises:
-            ConfigError: the length is not known beforehand.
+            ConfigError: the number of steps is not known beforehand.
         """
         steps = total_steps(self.trainer)
         if steps is None:
@@ -100,7 +100,7 @@ class OptimizerMixin(LightningModule):
         return factory(optimizer, **extra)
 
     def _times(self, outer: Mapping[str, Any]) -> int:
-        """How often the schedule is stepped: by optimizer steps, or by epochs."""
+        """How often the schedule is stepped: the number of optimizer steps, or of epochs."""
         if outer["interval"] == "step":
             return self.num_training_steps // int(outer["frequency"])
         epochs = self.trainer.max_epochs

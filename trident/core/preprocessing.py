@@ -26,7 +26,7 @@ COUNTING = ("skip", "take")
 
 
 def steps_of(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
-    """The steps that are not null: kind, name, config."""
+    """The steps that are not null, as kind, name and config."""
     return [
         (str(kind), str(name), step)
         for kind, steps in (cfg or {}).items()
@@ -36,10 +36,10 @@ def steps_of(cfg: DictConfig | None) -> list[tuple[str, str, Any]]:
 
 
 def run_step(kind: str, dataset: Any, name: str, step: Any) -> Any:
-    """What a step makes of a data set.
+    """Run a step on a data set and return the result.
 
     Raises:
-        ConfigError: it cannot be run.
+        ConfigError: the step cannot be run.
     """
     return _STEPS[kind](dataset, name, step)
 
@@ -82,12 +82,12 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
     args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
     unseeded = name == "shuffle" and not args and not {"seed", "generator"} & set(kwargs)
     if unseeded and is_hf_iterable(dataset):
-        kwargs["seed"] = run_seed()  # else each rank would draw an order of its own, and split that
+        kwargs["seed"] = run_seed()  # otherwise each rank would shuffle differently
     return function(dataset, *args, **kwargs)
 
 
 def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What Hydra makes of a node without a target; it finds no class inside of a function."""
+    """The target that Hydra calls for a node without one; it cannot import a class from inside a function."""
     return args, kwargs
 
 
@@ -103,7 +103,7 @@ def _apply(dataset: Any, name: str, step: Any) -> Any:
         return split_keeping_type(dataset, current_part())
     call = instantiate(step, dataset, _partial_=True)
     if isinstance(call.func, type) and issubclass(call.func, DistributedSampler):
-        part = current_part()  # torch looks for a process group, which one process has not
+        part = current_part()  # torch requires a process group, which a single process lacks
         return call(**{"num_replicas": part.world_size, "rank": part.rank, **call.keywords})
     return call()
 
@@ -111,8 +111,8 @@ def _apply(dataset: Any, name: str, step: Any) -> Any:
 def _asked_part(name: str, step: Any) -> Part:
     """The part that a step with a `rank` and a `world_size` asks for.
 
-    Whether that is this rank's is seen when the ranks compare theirs; where it can be none, or there is no other rank,
-    at once.
+    Whether it is this rank's part is checked when the ranks compare their parts, or here if it cannot be any rank's
+    part or there is only one rank.
     """
     place, real = f"preprocessing.apply.{name}", current_part()
     try:
@@ -120,7 +120,7 @@ def _asked_part(name: str, step: Any) -> Part:
         rank, world_size = int(asked["rank"]), int(asked["world_size"])
     except (InstantiationException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{place}: its rank and world_size are no numbers in this environment: "
+            f"{place}: its rank and world_size are not numbers in this environment: "
             f"{str(error).splitlines()[0]}\nhint: {RECIPE}, finds them wherever they are"
         ) from error
     is_one = 0 <= rank < world_size and (real.world_size > 1 or world_size == 1)

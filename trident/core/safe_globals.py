@@ -1,7 +1,7 @@
-"""What a checkpoint may hold besides tensors, so that reading one never runs code that is in it.
+"""The values that a checkpoint may hold besides tensors, so that reading one never runs code from it.
 
-torch reads a checkpoint with ``weights_only=True``: tensors, containers, and what is allowed by name. Plain values are
-made readable here (`readable`), and all others are found before a file is written (`require_readable`).
+torch reads a checkpoint with ``weights_only=True``: tensors, containers, and classes that are allowed by name. Plain
+values are made readable here (`readable`), and any others are found before a file is written (`require_readable`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CONFIGS: list[Any] = [
     pathlib.PosixPath,
     typing.Any,
 ]
-"""What OmegaConf's containers consist of: all of it values, none of it calls anything."""
+"""The classes that OmegaConf's containers consist of: they are plain values and call nothing."""
 
 PLAIN: list[Any] = [
     datetime.timedelta,
@@ -53,11 +53,11 @@ PLAIN: list[Any] = [
     decimal.Decimal,
     pathlib.PurePosixPath,
     uuid.UUID,
-    builtins.bytes,  # the empty one is a call
+    builtins.bytes,  # an empty one is pickled as a call
     builtins.frozenset,
     builtins.slice,
     builtins.range,
-    builtins.float,  # these are what a defaultdict makes
+    builtins.float,  # this and the following are factories of defaultdicts
     builtins.str,
     builtins.bool,
     builtins.tuple,
@@ -71,18 +71,18 @@ LISTS: tuple[type, ...] = (list, tuple, set, frozenset)
 def allow_configs() -> None:
     """Let ``weights_only`` loading read plain values, and hyperparameters that older versions saved as configs.
 
-    Anything else that torch does not know stays refused. So do NumPy's own functions for unpickling: a file could have
-    them take bytes for the addresses of objects.
+    Anything else that torch does not know is still refused. So are NumPy's own functions for unpickling: a file could
+    make them interpret bytes as addresses of objects.
     """
     made_here: list[Any] = [stored_array, stored_scalar, stored_deque, stored_defaultdict]
     torch.serialization.add_safe_globals([*CONFIGS, *PLAIN, *made_here])
 
 
-# -- what is stored in another form, and comes back as it was ------------------------------------
+# -- values that are stored in another form, and restored as they were ---------------------------
 
 
 class Stored:
-    """Is saved as a call of `make`, one of the functions below, and so is read as what that returns."""
+    """A value that is saved as a call of `make`, one of the functions below, and read as what that returns."""
 
     def __init__(self, make: Callable[..., Any], *parts: Any) -> None:
         self.make, self.parts = make, parts
@@ -95,10 +95,10 @@ class Stored:
 
 
 def stored_array(kind: Any, shape: tuple[int, ...], data: bytes) -> np.ndarray[Any, Any]:
-    """An array of its type's description, its shape, and its bytes in C order.
+    """Create an array from its dtype's description, its shape, and its bytes in C order.
 
     Raises:
-        ValueError: the type holds objects, which bytes cannot be.
+        ValueError: the dtype holds objects, which cannot be read from bytes.
     """
     dtype = np.lib.format.descr_to_dtype(kind)
     if dtype.hasobject:
@@ -108,7 +108,7 @@ def stored_array(kind: Any, shape: tuple[int, ...], data: bytes) -> np.ndarray[A
 
 
 def stored_scalar(kind: Any, data: bytes) -> Any:
-    """A NumPy scalar."""
+    """Create a NumPy scalar from its dtype's description and its bytes."""
     return stored_array(kind, (), data)[()]
 
 
@@ -117,15 +117,15 @@ def stored_deque(values: list[Any], longest: int | None) -> collections.deque[An
 
 
 def stored_defaultdict(factory: Any, values: dict[Any, Any]) -> collections.defaultdict[Any, Any]:
-    """torch fills no dict of this type by itself."""
+    """Create a defaultdict, which torch does not fill by itself."""
     return collections.defaultdict(factory, values)
 
 
 def readable(value: Any, *, tensors: bool = True) -> Any:
-    """`value` with what torch would not read, and we can make readable, as `Stored`; all else is as it was.
+    """Return `value` with every part that torch would not read, but that can be stored, replaced by `Stored`.
 
     Args:
-        tensors: whether to keep tensors of torch's own types; else None takes the place of each.
+        tensors: whether to keep tensors of torch's own types; otherwise each is replaced by None.
     """
     return _Readable(tensors).of(value)
 
@@ -134,7 +134,7 @@ class _Readable:
     def __init__(self, tensors: bool) -> None:
         self.tensors = tensors
         self._known: dict[int, Any] = {}
-        """By identity, so that what is one object stays one."""
+        """Results by the identity of the original, so that shared objects stay shared."""
 
     def of(self, value: Any) -> Any:
         if type(value) in (int, float, str, bool, type(None)):
@@ -178,19 +178,19 @@ def _description(value: Any) -> Any:
 
 
 def _is_plain_tensor(value: Any) -> bool:
-    """Whether torch reads it whatever it holds; one of a user's class, or with attributes, may be another matter."""
+    """Whether torch reads it whatever it holds; this is not certain for a user's class, or with attributes."""
     own = isinstance(value, torch.Tensor) and type(value).__module__.partition(".")[0] == "torch"
     return own and not getattr(value, "__dict__", None)
 
 
-# -- what cannot be read -------------------------------------------------------------------------
+# -- values that cannot be read ------------------------------------------------------------------
 
 
 def require_readable(checkpoint: dict[str, Any]) -> None:
-    """Hold what would be saved to what can be read, without the bytes of its tensors.
+    """Check that what would be saved can be read again, without copying the bytes of its tensors.
 
     Raises:
-        ConfigError: a value in it is none that torch reads; says where it is.
+        ConfigError: it holds a value that torch does not read; the message names its place.
     """
     held = readable(checkpoint, tensors=False)
     if _reason(held) is None:
@@ -203,7 +203,7 @@ def require_readable(checkpoint: dict[str, Any]) -> None:
 
 
 def _reason(value: Any) -> Exception | None:
-    """Why torch would not read it back, by having it do so."""
+    """The error with which torch fails to read the value back; None if it can."""
     file = io.BytesIO()
     try:
         torch.save(value, file)
@@ -237,7 +237,7 @@ def _inside(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _words(place: list[Any]) -> str:
-    """Where a value is, for who wrote the callback or the module."""
+    """Where a value is, in terms that the author of the callback or module knows."""
     if len(place) > 1 and place[0] == "callbacks":
         return f"state{_keys(place[2:])} of callback {place[1]}"
     if place and place[0] in ("hyper_parameters", "datamodule_hyper_parameters"):

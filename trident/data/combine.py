@@ -21,7 +21,7 @@ __all__ = [
 Mode = Literal["max_size_cycle", "min_size", "max_size", "sequential"]
 
 Counts = Mapping[str, int | None]
-"""Batches by data set; None where that is not known."""
+"""The number of batches by data set; None where it is not known."""
 
 
 def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
@@ -33,7 +33,7 @@ def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
 
 
 def batches(mode: Mode, counts: Counts) -> int | None:
-    """Of an epoch."""
+    """The number of batches of an epoch."""
     known = [count for count in counts.values() if count is not None]
     if len(known) < len(counts) or not known:
         return None
@@ -43,7 +43,7 @@ def batches(mode: Mode, counts: Counts) -> int | None:
 
 
 def left_of_epoch(mode: Mode, counts: Counts, of: Counts) -> int | None:
-    """Of an epoch of `counts`, when `of` each data set so many are left."""
+    """The number of batches left of an epoch of `counts`, when each data set has `of` batches left."""
     if mode != "max_size_cycle":
         return batches(mode, of)
     longest = batches(mode, counts)  # the others begin again until it ends
@@ -51,14 +51,14 @@ def left_of_epoch(mode: Mode, counts: Counts, of: Counts) -> int | None:
 
 
 def knows_what_was_read(mode: Mode, counts: Counts) -> bool:
-    """Whether an epoch's batches give those of each data set: not after the end of one of unknown length."""
+    """Whether the batches read of an epoch determine those of each data set: not after one of unknown length ends."""
     if mode == "max_size_cycle":
         return len(counts) == 1 or None not in counts.values()
     return mode != "sequential" or None not in list(counts.values())[:-1]
 
 
 def read_of_each(mode: Mode, counts: Counts, read: int) -> dict[str, int]:
-    """Batches read of each data set, after `read` batches of the epoch."""
+    """The number of batches read of each data set after `read` batches of the epoch."""
     several, found = len(counts) > 1, {}
     for name, count in counts.items():
         mine = read

@@ -1,7 +1,7 @@
-"""Which rank reads which part of the data: what is read twice, what by no one, and what it costs.
+"""Which rank reads which part of the data: what is read twice, what no rank reads, and what it costs.
 
 Each rank describes what its dataloader will read, without reading it; the descriptions of all ranks are compared before
-the first step. What cannot be seen, as the inside of a user's own stream, is taken for right.
+the first step. What cannot be seen, such as the inside of a user's own stream, is assumed to be right.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ HINT = (
     f"{RECIPE}"
 )
 ROWS = 32
-"""Ranks that a table shows."""
+"""The number of ranks that a table shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong, or what it costs; only what is ``refused`` would train on wrong data."""
+    """A mistake in how data is split, or its cost; only one that is ``refused`` would train on wrong data."""
 
     name: str
     refused: bool
@@ -41,7 +41,7 @@ class Finding:
 
 
 def audit(ranks: Sequence[Description]) -> list[Finding]:
-    """What is wrong with, or costly in, what all ranks were given of one data set, in order of rank."""
+    """Find what is wrong or costly in the parts of one data set; `ranks` are in order of rank."""
     if len(ranks) == 1:
         return _workers(ranks)
     cuts = _cuts(ranks)
@@ -53,10 +53,11 @@ def audit(ranks: Sequence[Description]) -> list[Finding]:
 
 
 def require(by_rank: Sequence[Sequence[Description]], *, says: bool) -> None:
-    """Refuse what would train on wrong data, and warn of what costs if this rank `says` it.
+    """Refuse what would train on wrong data, and warn of what is costly.
 
     Args:
         by_rank: what each rank was given of each data set.
+        says: whether this rank is the one that warns.
 
     Raises:
         ConfigError: some samples would be read twice, or by no one.
@@ -71,7 +72,7 @@ def require(by_rank: Sequence[Sequence[Description]], *, says: bool) -> None:
 
 
 def table(ranks: Sequence[Description]) -> str:
-    """Who reads what of one data set, a line a rank."""
+    """A table of what each rank reads of one data set, with one line per rank."""
     rows = [("rank", "reads", "of", "split by", "workers")]
     for one in ranks[:ROWS]:
         of = f"{one.length} samples" if one.length is not None else _shards(one.shards)
@@ -93,7 +94,7 @@ def table(ranks: Sequence[Description]) -> str:
 
 
 def _cuts(ranks: Sequence[Description]) -> list[list[Split]]:
-    """The splits of each rank, without those that take the same part on all: these choose a subset."""
+    """The splits of each rank, without those that take the same part on all ranks: these choose a subset."""
     subsets = {
         position
         for position in range(min(len(one.splits) for one in ranks))
@@ -131,7 +132,8 @@ def _wrong_parts(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) 
     outside = next((s for s in taken if not 0 <= s.rank < s.world_size), None)
     if outside is not None:
         return (
-            f"{outside.by} is given rank {outside.rank} of {outside.world_size}, which there is not"
+            f"{outside.by} is given rank {outside.rank}, which is out of range: there are ranks "
+            f"0-{outside.world_size - 1}"
         )
     counts = {split.world_size for split in taken}
     if len(counts) > 1:

@@ -21,7 +21,7 @@ from trident.trainer.internals.datasets import fingerprint
 __all__ = ["Description", "Split", "describe"]
 
 WRAPPED = 20
-"""How many data sets inside of each other are looked into."""
+"""How deep nested data sets are inspected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +38,19 @@ class Description:
     """What one rank was given of one data set.
 
     Attributes:
-        kind: ``other`` is what may split itself.
-        length: samples, before trident's own split and after all others; None of a stream.
-        fingerprint: of `datasets`; equal only if the data is.
-        probe: of some rows; different only if the data is.
-        stages: what a stream is made of.
-        splits: in the order in which they were made.
+        kind: ``other`` stands for anything that may split itself.
+        length: number of samples, before trident's own split and after all others; None for a stream.
+        fingerprint: the fingerprint of `datasets`; equal only if the data is.
+        probe: a hash of some rows; different only if the data is.
+        stages: the steps that a stream is made of.
+        splits: the splits in the order in which they were made.
         after: steps that come after a split and whose meaning depends on it.
-        shards: of a stream, before the split.
-        own_shards: those that the rank reads whole.
-        reads_all: whether it reads all and keeps its samples.
-        block: samples that are kept together where it does.
-        repeated: samples that a sampler gives twice in an epoch, so that ranks have equally many.
-        counts: whether it is made by steps that count, which count otherwise in a part of the shards.
+        shards: number of shards of a stream, before the split.
+        own_shards: the shards that the rank reads whole.
+        reads_all: whether the rank reads all samples and keeps its own.
+        block: number of consecutive samples that are kept together in that case.
+        repeated: number of samples that a sampler yields twice in an epoch, so that ranks have equally many.
+        counts: whether a step counts samples, which would give another result in a part of the shards.
     """
 
     name: str
@@ -81,13 +81,13 @@ def describe(
     splits: Sequence[Split] = (),
     after: Sequence[str] = (),
 ) -> Description:
-    """What this rank's dataloader will read.
+    """Describe what this rank's dataloader will read.
 
     Args:
-        dataset: what preprocessing made.
-        loader: made of it.
-        splits: those of preprocessing that are not seen on its result.
-        after: steps behind these whose meaning depends on a split.
+        dataset: the result of preprocessing.
+        loader: the dataloader of it.
+        splits: the splits of preprocessing that its result does not show.
+        after: steps that follow these splits and whose meaning depends on a split.
     """
     stream = hf.is_iterable(dataset)
     stages = list(hf.stages(dataset)) if stream else []
@@ -127,26 +127,26 @@ def _kind(dataset: Any, loader: Any) -> Literal["map", "stream", "other"]:
 
 
 def _part_of(read: Any) -> Part | hf.Node | None:
-    """The part that a stream was cut to; None of one that is whole, and of anything else."""
+    """The part that a stream was cut to; None for a whole stream and for anything else."""
     return read.part if isinstance(read, RankShards | RankStride) else hf.node(read)
 
 
 def _of_loader(dataset: Any, read: Any) -> Iterator[Split]:
-    """The cut of what the dataloader reads, where the data set has none: it is trident's own."""
+    """The split of what the dataloader reads, if the data set has none: it is trident's own."""
     own = _part_of(read)
     if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
         yield Split(by="trident", rank=own.rank, world_size=own.world_size)
 
 
 def _generators(stages: Sequence[Any]) -> Iterator[str]:
-    """Of each step of a stream that draws: what its generator would draw."""
+    """The state of the generator of each random step of a stream."""
     for stage in stages:
         if (state := hf.generator_state(stage)) is not None:
             yield _digest(state)
 
 
 def _limits_after_split(stages: Sequence[Any]) -> Iterator[str]:
-    """``skip`` and ``take``, for each step of that kind after a split."""
+    """A ``skip`` or ``take`` for each such step after a split."""
     names = [type(stage).__name__.lower() for stage in stages if hf.is_behind_split(stage)]
     return (word for word in ("skip", "take") for name in names if word in name)
 
@@ -161,7 +161,7 @@ def _own_shards(stream: Any, count: int | None) -> tuple[int, ...]:
 
 
 def _visible(dataset: Any, known: Sequence[Split]) -> Iterator[Split]:
-    """Splits that a data set shows, innermost first, but for `known` ones."""
+    """Splits that a data set shows, innermost first, except the `known` ones."""
     if (config := hf.node(dataset)) is not None:
         world_size, rank = config.world_size, config.rank
         for split in known:
@@ -210,7 +210,7 @@ def _seeds_of(sampler: Any) -> tuple[str, ...]:
 
 
 def _probe(dataset: Any) -> str:
-    """Of the first, the middle and the last row of a table of `datasets`; of nothing else, which may draw."""
+    """A hash of the first, middle and last row of a table of `datasets`; anything else might be random when read."""
     if fingerprint(dataset) is None or not hasattr(dataset, "with_format"):
         return ""
     if hf.is_iterable(dataset) or not len(dataset):

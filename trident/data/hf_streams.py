@@ -1,4 +1,4 @@
-"""What can be seen of a stream of `datasets`: another version of it may make less visible."""
+"""What can be seen of a stream of `datasets`; another version of the library may show less."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Node:
     strategy: str = "auto"
 
     def takes_shards(self, count: int | None) -> bool:
-        """Whether a rank reads whole shards; else it reads all and keeps its samples."""
+        """Whether a rank reads whole shards; otherwise it reads all samples and keeps its own."""
         even = bool(count) and (count or 0) % self.world_size == 0
         return self.strategy == "shards" or (self.strategy == "auto" and even)
 
@@ -43,7 +43,7 @@ def is_iterable(dataset: object) -> bool:
 
 
 def node(dataset: Any) -> Node | None:
-    """A stream's split; None of one that is not split, and of anything else."""
+    """A stream's split; None for a stream that is not split, and for anything else."""
     config = split(dataset) if is_iterable(dataset) else None
     if config is None:
         return None
@@ -52,7 +52,7 @@ def node(dataset: Any) -> Node | None:
 
 
 def stages(stream: Any) -> Iterator[Any]:
-    """What a stream is made of, from its end to its sources."""
+    """The stages of a stream, from its end to its sources."""
     waiting = [source(stream)]
     while waiting:
         stage = waiting.pop(0)
@@ -62,18 +62,18 @@ def stages(stream: Any) -> Iterator[Any]:
 
 
 def shards(stream: Any) -> int | None:
-    """Of the stream before its split."""
+    """The number of shards of the stream before its split."""
     count = getattr(source(stream), "num_shards", None)
     return count if isinstance(count, int) else None
 
 
 def counts(stream: Any) -> bool:
-    """Whether a stream is made by a step that counts samples, which counts otherwise in a part of the shards."""
+    """Whether a step of the stream counts samples, which would give another result in a part of the shards."""
     return any(_counts(stage) for stage in stages(stream))
 
 
 def is_made_of_shards(stream: Any) -> bool:
-    """Whether the samples of its shards, one shard after the other, are a stream: nothing counts, draws or mixes."""
+    """Whether a stream is just its shards, one after the other: no step counts, draws or mixes."""
     if counts(stream):
         return False
     return not any(
@@ -90,7 +90,7 @@ def is_behind_split(stage: Any) -> bool:
 
 
 def generator_state(stage: Any) -> str | None:
-    """Of what shuffles or mixes; None of other stages."""
+    """The state of the generator of a stage that shuffles or mixes; None for other stages."""
     bits = getattr(getattr(stage, "generator", None), "bit_generator", None)
     return None if bits is None else repr(bits.state)
 

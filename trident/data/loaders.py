@@ -1,4 +1,4 @@
-"""Dataloaders around dataloaders, and what can be asked of any."""
+"""Wrappers of dataloaders, and functions that inspect any dataloader."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Sequential:
 
 
 class Unsized:
-    """A dataloader that is read to its end: what is beyond a length, Lightning does not read."""
+    """A dataloader without a length, so that Lightning reads it to its end."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -89,7 +89,7 @@ class Unsized:
 
 
 class _Stateless(Unsized):
-    """A dataloader whose own state Lightning does not see: what was read is left out here, and would be again by it."""
+    """A dataloader that hides its own state: trident skips what was read, and Lightning would skip it again."""
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -101,12 +101,12 @@ class _Stateless(Unsized):
 
 
 def stateless(loader: Any) -> Any:
-    """The dataloader, which does not continue by itself, as torchdata's does."""
+    """The dataloader, without the ability to restore itself that torchdata's has."""
     return _Stateless(loader) if hasattr(loader, "state_dict") else loader
 
 
 class Limits:
-    """``trainer.limit_val_batches`` and its like, of all ranks together: Lightning takes it of each rank's part."""
+    """``trainer.limit_val_batches`` and similar limits, for all ranks together: Lightning limits each rank's part."""
 
     def __init__(self) -> None:
         self._of: dict[str, float] = {}
@@ -118,31 +118,33 @@ class Limits:
         name = f"limit_{split}_batches"
         limit = self._of.setdefault(split, getattr(trainer, name, 1.0))
         if isinstance(limit, float) and 0 < limit < 1:
-            setattr(trainer, name, 1.0)  # so that it is not heeded twice
+            setattr(trainer, name, 1.0)  # so that it is not applied twice
             return limit
         return limit if isinstance(limit, int) and limit else None
 
     @staticmethod
     def require_heeded(name: str, limit: float | None, *, heeded: bool) -> None:
-        """Warns where each rank is limited by itself; raises ConfigError for a fraction, which is not heeded then."""
+        """Warn if each rank is limited by itself; raise ConfigError for a fraction, which cannot be applied then."""
         if limit is None or heeded:
             return
-        said = f"{name}: it is not trident that cuts it over the ranks, each of which takes a limit of {limit}"
+        said = f"{name}: trident does not split it over the ranks, each of which applies a limit of {limit}"
         if isinstance(limit, float):
             raise ConfigError(f"{said} by itself\nhint: a number of batches, or a smaller data set")
         log.warning(f"{said} batches: what is evaluated depends on their number")
 
 
 def to_its_end(loader: Any) -> Any:
-    """The dataloader, without the length of a stream that several workers share: each one's last batch may be short."""
+    """The dataloader without a length if several workers share a stream: each worker's last batch may be short."""
     return Unsized(loader) if is_read_in_turn(loader) else loader
 
 
 class _Worker(ForkProcess):
-    """A loader's worker, deaf to SIGTERM from its first moment on."""
+    """A loader's worker that ignores SIGTERM from its start."""
 
     def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # which it inherits
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGTERM}
+        )  # the worker inherits it
         try:
             super().start()
         finally:
@@ -154,7 +156,7 @@ class _Workers(ForkContext):
 
 
 class _Begin:
-    """What a worker does first: ``worker_init_fn``, or the seeding that Lightning gives to who has none."""
+    """What a worker does first: ``worker_init_fn``, or by default the seeding that Lightning sets."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner or pl_worker_init_function
@@ -167,8 +169,8 @@ class _Begin:
 def shield_workers_from_sigterm(loader: Any) -> Any:
     """The dataloader, whose workers outlive a signal that a scheduler sends to every process of a job.
 
-    A rank that gets a signal to stop reads up to the step that all ranks agree on; by then, torch's workers would be
-    gone.
+    A rank that gets a signal to stop continues reading until the step that all ranks agree on; torch's workers would
+    have ended by then.
     """
     if isinstance(loader, DataLoader) and loader.num_workers:
         loader.worker_init_fn = _Begin(loader.worker_init_fn)
@@ -184,7 +186,7 @@ def is_read_in_turn(loader: Any) -> bool:
 
 
 def say_what_is_read_in_turn(loaders: Mapping[str, Any]) -> None:
-    """Warn of predictions that will not be in their samples' order."""
+    """Warn if predictions will not be in the order of their samples."""
     for name, loader in loaders.items():
         if is_read_in_turn(loader):
             log.warning(
@@ -198,7 +200,7 @@ def _default_start_method() -> str:
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:
-    """Tell all of a dataloader that draws samples by epoch which one it is."""
+    """Set the epoch on all parts of a dataloader that choose samples by epoch."""
     for part in choosing(loader):
         if callable(set_epoch := getattr(part, "set_epoch", None)):
             set_epoch(epoch)

@@ -1,4 +1,4 @@
-"""A training epoch as one rank reads it, also where its next pass does not begin with its first batch."""
+"""A training epoch as one rank reads it, also if its next pass does not begin with its first batch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 
 
 class Source(Protocol):
-    """What a training data set is read from: its dataspec."""
+    """The source of a training data set: its dataspec."""
 
     split: Any
 
     def loaders_of(self, world_size: int, batching: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The dataloaders of all ranks, if there were `world_size`; None where that is not known."""
+        """The dataloaders of all ranks, if there were `world_size`; None if they are not known."""
         ...
 
 
@@ -42,10 +42,10 @@ class TrainingEpoch:
 
     Attributes:
         mode: how several data sets make the epoch.
-        loaders: by data set.
-        sources: likewise.
-        described: likewise, in order.
-        part: this rank's; None where trident leaves the data alone.
+        loaders: the dataloaders by data set.
+        sources: the dataspecs by data set.
+        described: the descriptions of the data sets, in order.
+        part: this rank's part; None if trident does not split the data.
     """
 
     mode: Mode
@@ -56,7 +56,7 @@ class TrainingEpoch:
 
 
 class EpochReader(Protocol):
-    """Says which epoch is read, and where in it the next pass begins."""
+    """Knows which epoch is read, and where in it the next pass begins."""
 
     def epoch(self, trainer: Any) -> int:
         """The epoch whose batches are read next."""
@@ -68,7 +68,7 @@ class EpochReader(Protocol):
 
 
 class ProgressReader:
-    """Goes by the trainer's own progress: whole epochs, or the rest of one that a checkpoint was saved in."""
+    """Follows the trainer's progress: whole epochs, or the rest of one in which a checkpoint was saved."""
 
     def epoch(self, trainer: Any) -> int:
         return epoch_read(trainer)
@@ -88,7 +88,7 @@ def epoch_read(trainer: Any) -> int:
 
 
 def batches_read(trainer: Any) -> int:
-    """How many batches of the current epoch a checkpoint's run has trained on; to be asked before training starts."""
+    """How many batches of the current epoch a checkpoint's run has trained on. Call this before training starts."""
     fit = getattr(trainer, "fit_loop", None)
     if fit is None or fit.epoch_progress.current.ready == fit.epoch_progress.current.processed:
         return 0
@@ -96,7 +96,7 @@ def batches_read(trainer: Any) -> int:
 
 
 class FirstPass:
-    """A dataloader whose first pass is another one, over what is left of the epoch."""
+    """A dataloader whose first pass reads only the rest of the epoch, from another dataloader."""
 
     def __init__(self, loader: Any, first: Callable[[], Iterator[Any]]) -> None:
         self.loader = loader
@@ -106,7 +106,7 @@ class FirstPass:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        # A generator: nothing happens before a batch is asked for. Lightning calls `iter` once to see if it can.
+        # A generator does nothing before the first batch is requested: Lightning also calls `iter` just to test it.
         first, self._first = self._first, None
         yield from self.loader if first is None else first()
 
@@ -115,9 +115,9 @@ class FirstPass:
 
 
 def skipping(loader: Any, count: int) -> Any:
-    """The dataloader, whose next pass leaves out its first `count` batches.
+    """The dataloader, whose next pass skips its first `count` batches.
 
-    By reading them where it does not sample as trident does.
+    If trident does not choose its samples, the skipped batches are read and dropped.
     """
     sampler = sampler_of(loader)
     if not count:
@@ -140,9 +140,9 @@ def left_by_ranks(
     epoch: Callable[[], int] | None = None,
     gone: int = 0,
 ) -> Iterator[Any]:
-    """A rank's part of the batches that other ranks, whose dataloaders these are, left after `read` batches each.
+    """A rank's part of the batches that other ranks, with these dataloaders, left after `read` batches each.
 
-    But for `gone`, the first of these, which were read meanwhile.
+    The first `gone` of them are skipped, because they were read meanwhile.
     """
     if epoch is not None:
         for loader in loaders:

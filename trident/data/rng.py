@@ -1,8 +1,8 @@
-"""Randomness that a run can go back to.
+"""Randomness that a run can restore.
 
-What training draws (dropout above all) comes from the process's own generators, whose states a checkpoint holds. What
-loading draws comes from elsewhere: a batch's from the run's seed, the epoch and the batch, so that it is the same
-whoever reads it when, in whichever worker, in the first attempt or the third.
+Training (mainly dropout) draws from the process's own generators, whose states a checkpoint holds. Loading draws from
+separate generators: those of a batch are seeded by the run's seed, the epoch and the batch, so that the batch is the
+same no matter when it is read, by which worker, and in which attempt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ State = dict[str, Any]
 
 
 def state(*, cuda: bool = False) -> State:
-    """This process's generators: Python's, NumPy's, torch's, and that of its CUDA device; tensors and numbers."""
+    """The states of Python's, NumPy's, torch's and the CUDA device's generators, as tensors and numbers."""
     version, internal, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     found: State = {
@@ -53,7 +53,7 @@ def state(*, cuda: bool = False) -> State:
 
 
 def restore(found: State) -> None:
-    """Go back to what `state` returned."""
+    """Restore what `state` returned."""
     version, internal, gauss = found["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     kind, keys, *rest = found["numpy"]
@@ -64,31 +64,31 @@ def restore(found: State) -> None:
 
 
 class ScopedRNG:
-    """Generators of one's own, for a while in place of the process's, which are as if nothing had been drawn.
+    """Separate generators that temporarily replace the process's, which stay as if nothing had been drawn.
 
     Args:
-        of: objects whose own generators, as attributes, begin anew with these.
+        of: objects whose own generators, held as attributes, are reseeded together with these.
     """
 
     def __init__(self, *of: Any) -> None:
         self._mine: State | None = None
         self._seed = 0
         self._own: list[tuple[Any, int]] = []
-        """Generators of others, and what each was when it was found."""
+        """Generators of other objects, each with a mark of its state when it was found."""
         for one in of:
             self.add(one)
 
     def add(self, one: Any) -> None:
-        """Let an object's own generators begin anew, too."""
+        """Reseed an object's own generators as well."""
         if getattr(one, "seed", None) is not None and callable(
             make := getattr(one, "create_rng", None)
         ):
-            make()  # a collator of transformers' that would make its generator at its first batch
+            make()  # a collator of transformers, which would create its generator at its first batch
         found = getattr(one, "__dict__", {}).values()
         self._own += [(each, _mark(each)) for each in found if isinstance(each, _GENERATORS)]
 
     def begin(self, *key: Any) -> None:
-        """Draw from now on what belongs to `key`."""
+        """Seed the generators by `key`."""
         self._mine, self._seed = None, _number(key)
         for generator, mark in self._own:
             _seed(generator, _number((*key, mark)))
@@ -101,7 +101,7 @@ class ScopedRNG:
             np.random.seed(self._seed % 2**32)
             torch.default_generator.manual_seed(
                 self._seed
-            )  # not the devices': nothing is loaded there
+            )  # not those of the devices, where nothing is loaded
         else:
             restore(self._mine)
         try:
@@ -120,7 +120,7 @@ def _number(key: Any) -> int:
 
 
 def _mark(generator: Any) -> int:
-    """What it was when it was first seen: two that were seeded alike draw the same, also when they begin anew."""
+    """A mark of its state: generators with the same seed draw the same values, also after they are reseeded."""
     return _MARKS.setdefault(id(generator), (generator, _fresh(generator)))[1]
 
 
@@ -151,14 +151,14 @@ class SeededDataset(Dataset[Any]):
     """A map-style data set whose samples' randomness is their batch's.
 
     Args:
-        seed: the run's.
-        epoch: in memory that loader workers share, as they may outlive an epoch.
+        seed: the run's seed.
+        epoch: the epoch, in memory shared with loader workers, which may outlive an epoch.
     """
 
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
         self.draws = ScopedRNG(dataset)
-        self._told = -1
+        self._epoch_set = -1
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -173,9 +173,10 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         epoch = int(self.epoch)
-        if epoch != self._told and callable(tell := getattr(self.dataset, "set_epoch", None)):
-            tell(epoch)  # workers may outlive an epoch, and have copies
-        self._told = epoch
+        set_epoch = getattr(self.dataset, "set_epoch", None)
+        if epoch != self._epoch_set and callable(set_epoch):
+            set_epoch(epoch)  # workers may outlive an epoch, and have copies
+        self._epoch_set = epoch
         self.draws.begin(self.seed, epoch, list(indices))
         with self.draws.drawing():
             if callable(fetch := getattr(self.dataset, "__getitems__", None)):
@@ -184,7 +185,7 @@ class SeededDataset(Dataset[Any]):
 
 
 class _Collated:
-    """A batch is collated by the randomness of its samples: a collator may mask words, for example."""
+    """Collates a batch with the generators of its samples: a collator may mask words, for example."""
 
     def __init__(self, collate: Callable[[Any], Any], draws: ScopedRNG) -> None:
         self.collate, self.draws = collate, draws
@@ -196,29 +197,29 @@ class _Collated:
 
 
 def drawn_by_batch(loader: Any) -> Any:
-    """The dataloader of a `SeededDataset` data set, which collates likewise."""
+    """The dataloader; if its data set is a `SeededDataset`, it collates with the same generators."""
     if isinstance(loader, DataLoader) and isinstance(loader.dataset, SeededDataset):
         loader.collate_fn = _Collated(loader.collate_fn, loader.dataset.draws)
-        # Workers are seeded by it: what they draw is seeded anew for each batch, and the process's own must not move.
+        # Workers are seeded by it, though each batch is reseeded; the process's own generator must not advance.
         loader.generator = loader.generator or torch.Generator()
     return loader
 
 
 def choosing(loader: Any) -> list[Any]:
-    """What decides, in a dataloader, which samples come: its samplers and its data set, where it has them."""
+    """The parts of a dataloader that choose its samples: its samplers and its data set, if it has them."""
     batches = getattr(loader, "batch_sampler", None)
     found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
     return [one for one in (*found, getattr(loader, "dataset", None)) if one is not None]
 
 
 class Replayed:
-    """A dataloader whose every pass over an epoch draws the same, so that one can be read again up to where it stopped.
+    """A dataloader whose passes over an epoch all draw the same, so that one can be repeated up to where it stopped.
 
-    For streams and samplers, of which only a whole pass can be repeated.
+    For streams and samplers, which can only be repeated as a whole pass.
 
     Args:
-        seed: the run's.
-        epoch: says which epoch it is.
+        seed: the run's seed.
+        epoch: returns the number of the epoch.
     """
 
     def __init__(self, loader: Any, seed: int, epoch: Callable[[], int]) -> None:
@@ -239,7 +240,7 @@ class Replayed:
         draws = ScopedRNG(*unique.values())
         draws.begin(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):
-            # Workers that have lived through other epochs would draw on, and know another epoch.
+            # Workers from earlier epochs would continue their draws, and have another epoch set.
             end_workers(inner)
         with draws.drawing():
             batches = iter(self.loader)

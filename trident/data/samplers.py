@@ -1,4 +1,4 @@
-"""The batches of indices that one rank reads of a table: dealt out for training, cut for evaluation."""
+"""The batches of indices that one rank reads of a table: shuffled and assigned for training, cut for evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EvalBatches", "TrainBatches", "limited"]
 
 
 def limited(length: int | None, limit: float | None) -> int | None:
-    """How many of `length` batches a limit of Lightning's leaves: so many, or a fraction if a float."""
+    """How many of `length` batches remain under a limit of Lightning: a number, or a fraction if a float."""
     if isinstance(limit, int):
         return limit if length is None else min(length, limit)
     return length if length is None or limit is None else int(length * limit)
@@ -33,8 +33,8 @@ class TrainBatches(Sampler[list[int]]):
         size: samples of the whole data set.
         batch_size: samples per rank and step.
         shuffle: one permutation an epoch, drawn from ``seed + epoch``, the same on all ranks.
-        drop_last: leave out what does not fill a batch on every rank.
-        sizes: given when the data set is this rank's part already: those of all ranks' parts.
+        drop_last: leave out samples that do not fill a batch on every rank.
+        sizes: the sizes of all ranks' parts, if the data set is already this rank's part.
 
     Raises:
         ConfigError: there are fewer samples than ranks, or none that fill a batch, or ranks' own
@@ -58,9 +58,9 @@ class TrainBatches(Sampler[list[int]]):
         self.epoch = 0
         self.shared_epoch = torch.zeros((), dtype=torch.int64)
         self.shared_epoch.share_memory_()  # type: ignore[no-untyped-call]
-        """The same for loader workers, which have copies of everything else."""
+        """The epoch in memory shared with loader workers, which have copies of everything else."""
         self.next_pass: Callable[[], Iterator[list[int]]] | None = None
-        """What the next pass gives in place of the epoch's batches."""
+        """The batches that the next pass yields instead of the epoch's."""
         all_sizes = [len(_assigned(size, rank, part)) for rank in range(part.world_size)]
         self._length = self._count(sizes or all_sizes)
 
@@ -142,11 +142,11 @@ class TrainBatches(Sampler[list[int]]):
             return [self.batch_size] * length
         sizes: list[int] = []
         if not length:
-            return sizes  # other ranks have read it to its end
+            return sizes  # other ranks have read the epoch to its end
         for later in reversed(range(length)):
             sizes.append(min(self.batch_size, samples - later))
             samples -= sizes[-1]
-        sizes[-1] += samples  # one more than a batch of 1 has, where no rank may take a step more
+        sizes[-1] += samples  # with a batch size of 1, a batch grows: no rank may step more often
         return sizes
 
 
@@ -160,9 +160,9 @@ class EvalBatches(Sampler[list[int]]):
     Args:
         size: samples of the whole data set, or of this rank's part.
         batch_size: samples per rank and step.
-        sizes: given when the data set is this rank's part already: those of all ranks' parts.
-        limit: evaluate only the first batches that one process would have: so many, or a fraction if a float. Of a
-            part, these are its own.
+        sizes: the sizes of all ranks' parts, if the data set is already this rank's part.
+        limit: evaluate only the first batches that one process would have: a number, or a fraction if a float. If the
+            data set is a part, the limit applies to the part's own batches.
 
     Raises:
         ConfigError: a rank's own part is empty while others' are not, or the limit leaves nothing.
@@ -199,7 +199,7 @@ class EvalBatches(Sampler[list[int]]):
         return self._length
 
     def samples_in(self, step: int) -> int:
-        """Of a batch; a filler has none."""
+        """The number of samples in a batch; 0 for a filler."""
         return max(0, min(self.batch_size, len(self.indices) - step * self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -210,5 +210,5 @@ class EvalBatches(Sampler[list[int]]):
 
 
 def _assigned(size: int, rank: int, part: Part) -> range:
-    """The positions in a permutation of `size` samples that are dealt to `rank`."""
+    """The positions in a permutation of `size` samples that are assigned to `rank`."""
     return range(rank, size, part.world_size)

@@ -1,9 +1,9 @@
 """Which samples a process reads: every sample is read by exactly one rank.
 
-Training data is dealt out by one permutation an epoch, so that one process with twice the batch
-size and two processes see the same samples at each step. Evaluation data is cut without padding, so
-that the data set's order can be had from what ranks keep of each step (:func:`in_order`): into
-contiguous slices, or batch by batch where a stream's length is not known.
+Training data is assigned by one permutation per epoch, so that two processes see the same samples
+at each step as one process with twice the batch size. Evaluation data is cut without padding, so
+that the data set's order can be restored from the ranks' results of each step (:func:`in_order`):
+into contiguous slices, or batch by batch if a stream's length is not known.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RankStride(_RankStream):
 
 
 class RankShards(_RankStream):
-    """A rank's contiguous run of the shards of a stream of `datasets`, whose number its ranks divide."""
+    """A rank's contiguous run of the shards of a stream of `datasets`; the number of ranks divides theirs."""
 
     def __init__(self, stream: Any, part: Part) -> None:
         super().__init__(stream.shard(num_shards=part.world_size, index=part.rank), part)
@@ -102,8 +102,8 @@ class RankShards(_RankStream):
 def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
     """This process's part of a data set, for use as the last step of ``preprocessing.apply``.
 
-    Needs no arguments: ranks are found wherever they come from. Map-style data sets need no
-    splitting, the datamodule does it; one that is split here is not split again.
+    Needs no arguments: ranks are detected no matter how they were started. Map-style data sets need
+    no splitting, since the datamodule does it; one that is split here is not split again.
     """
     part = part or current_part()
     if is_hf_iterable(dataset):
@@ -114,35 +114,35 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
 
 
 def split_keeping_type(dataset: Any, part: Part) -> Any:
-    """The same, but a part of a `datasets.Dataset` is one again, and knows nothing of being a part.
+    """The same, but a part of a `datasets.Dataset` is a `datasets.Dataset` that does not know it is a part.
 
-    For who remembers that himself: later steps of preprocessing need the type's methods. A stream that
-    is counted (`take`, `skip`, `interleave_datasets`) is split by samples and not by shards, of which each
-    rank would count its own: other samples than those of one process.
+    For callers that keep track of the split themselves: later steps of preprocessing need the type's methods. A
+    stream with steps that count (`take`, `skip`, `interleave_datasets`) is split by samples and not by shards: each
+    rank would count in its own shards, and read other samples than one process would.
     """
-    if not hasattr(dataset, "with_format"):  # neither of the two kinds of `datasets`
+    if not hasattr(dataset, "with_format"):  # not a data set of `datasets`
         return split_by_rank(dataset, part)
     from datasets.distributed import split_dataset_by_node
 
     own = {"rank": part.rank, "world_size": part.world_size}
     if is_hf_iterable(dataset) and counts(dataset):
-        with suppress(TypeError):  # before datasets 5, which only splits by shards where it can
+        with suppress(TypeError):  # datasets before version 5 always splits by shards if possible
             return split_dataset_by_node(dataset, **own, strategy="examples")
     return split_dataset_by_node(dataset, **own)
 
 
 def whole(stream: Any) -> Any:
-    """The stream that a rank's part is of, or that it is itself."""
+    """The whole stream that `stream` is a part of, or `stream` itself."""
     if isinstance(stream, RankStride):
         return stream.dataset
     return without_split(stream) if node(stream) is not None else stream
 
 
 def split_to_evaluate(stream: Any, part: Part) -> Any:
-    """A rank's part of a stream, so cut that :func:`in_order` can bring back the data set's order.
+    """A rank's part of a stream, cut so that :func:`in_order` can restore the data set's order.
 
-    One that was split by hand is cut anew. Whole shards are read where they make the stream one after
-    the other; else blocks of samples, of which the dataloader's batches should be: those of one process.
+    A stream that was split by hand is split again from the whole. Whole shards are read if the stream is just its
+    shards, one after the other; otherwise blocks of samples, which should be the dataloader's batches.
     """
     if isinstance(stream, RankStride):
         return RankStride(stream.dataset, stream.part)
@@ -158,7 +158,7 @@ def split_to_evaluate(stream: Any, part: Part) -> Any:
 
 
 def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:
-    """What ranks have of each batch, by rank, in the order of the data set, of which `dataset` is one's part."""
+    """Put the ranks' results of each batch (`parts`, by rank) into the data set's order; `dataset` is a rank's part."""
     if isinstance(dataset, RankStride):
         missing: Any = object()
         steps = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
@@ -167,7 +167,7 @@ def in_order(parts: Sequence[Sequence[T]], dataset: Any) -> list[T]:
 
 
 def current_part() -> Part:
-    """The part of this process: by the process group, or by the environment before there is one."""
+    """This process's part, from the process group, or from the environment before there is one."""
     import os
 
     from trident.protocol.ranks import detect
@@ -192,7 +192,7 @@ def is_iterable(dataset: object) -> bool:
 
 
 def is_split(dataset: object) -> bool:
-    """Whether the data set is one rank's part already."""
+    """Whether the data set is already one rank's part."""
     if isinstance(dataset, RankSlice | RankStride):
         return True
     return node(dataset) is not None

@@ -1,8 +1,8 @@
-"""Streams over ranks: passes that end on all ranks together.
+"""Passes over streams that end on all ranks together.
 
-How many batches a rank's part of a stream has is known when it ends. A rank that goes on alone waits in the next
-collective without end, so the ranks agree on each batch before one of them takes it: for some batches at a time, which
-are read in the steps before.
+The number of batches in a rank's part of a stream is not known before it ends. A rank that continued alone would wait
+forever in the next collective, so the ranks agree on each batch before any of them takes it. They do so for several
+batches at a time, which are read during the steps before.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log = get_logger(__name__)
 Uneven = Literal["drop", "pad", "join"]
 
 AHEAD = 8
-"""Batches agreed on at once, and so the most that are read before they are needed; a pass begins with one."""
+"""The most batches that are agreed on at once, and so read before they are needed; a pass begins with one."""
 
 
 def in_step(loader: Any, uneven: Uneven, name: str) -> Any:
-    """The dataloader, or an :class:`InStep` of it where ranks may have other numbers of batches.
+    """The dataloader, or an :class:`InStep` of it if ranks may have different numbers of batches.
 
-    To be called on all ranks.
+    Call this on all ranks.
     """
     stream = is_iterable(getattr(loader, "dataset", None))
     lengths = set(all_gather(None if stream else length_of(loader)))
@@ -42,20 +42,20 @@ def in_step(loader: Any, uneven: Uneven, name: str) -> Any:
 
 
 class InStep:
-    """A dataloader of as many batches on each rank, though the ranks' parts differ in length.
+    """A dataloader that yields equally many batches on each rank, though the ranks' parts differ in length.
 
-    To be passed over by all ranks alike. Has no length, as a stream has none.
+    All ranks must iterate over it together. It has no length, as a stream has none.
 
     Args:
         loader: this rank's dataloader.
-        uneven: what happens when a rank's part ends before others'. ``join``: it goes on with fillers, which are not to
-            count; ``pad``: it begins again; ``drop``: the pass ends for all.
-        name: the data set's, for messages.
+        uneven: what happens when a rank's part ends before others'. ``join``: the rank continues with fillers, which
+            must not count; ``pad``: it begins again; ``drop``: the pass ends on all ranks.
+        name: the data set's name, for messages.
 
     Attributes:
-        real: batches of this rank's own in the current pass; None while that is not known.
-        count: batches that the current pass has given.
-        begins_at: which batch of the epoch the next pass begins with; those after it begin with the first.
+        real: the number of this rank's own batches in the current pass; None while it is not known.
+        count: the number of batches that the current pass has yielded.
+        begins_at: the batch of the epoch with which the next pass begins; later passes begin with the first.
     """
 
     def __init__(self, loader: Any, uneven: Uneven, name: str) -> None:
@@ -85,7 +85,7 @@ class InStep:
             counts = self._agreed(batches)
             if self.count == 0 and not self._begin(batches, counts):
                 return
-            # Of what others have left of an epoch, there may be less than a batch a rank: all take one step then.
+            # The rest of an interrupted epoch may be less than a batch per rank: all ranks take one step then.
             drops = self.uneven == "drop" and (self.count > 0 or all(counts))
             size = min(counts) if drops else max(counts)
             batches += self._fillers(size - len(batches))
@@ -102,7 +102,7 @@ class InStep:
             asked, batches = following, early
 
     def _take(self, count: int, before: list[Any] | None = None) -> Any:
-        """Up to `count` more of this rank's batches; the error in their place if one cannot be read."""
+        """Up to `count` more of this rank's batches, or the error if one cannot be read."""
         if isinstance(before, Exception) or self.real is not None:
             return before if before is not None else []
         try:
@@ -126,7 +126,7 @@ class InStep:
         return counts
 
     def _begin(self, batches: Sequence[Any], counts: Sequence[int]) -> bool:
-        """Whether there is any batch; ranks without one of their own get another's to fill with."""
+        """Whether there is any batch; ranks without one get another rank's as a filler."""
         if not any(counts):
             return False
         if all(counts):

@@ -1,8 +1,8 @@
-"""Bringing the outputs of all ranks to rank 0, and its decisions to all ranks.
+"""Sends the outputs of all ranks to rank 0, and its decisions to all ranks.
 
-Tensors travel as bytes of tensors and are not pickled. Everything goes over the CPU by gloo, so
-that gathered outputs never fill an accelerator's memory. All functions must be called by all ranks,
-and do nothing special on one process.
+Tensors are sent as their bytes and are not pickled. Everything is sent from the CPU over gloo, so
+that gathered outputs never fill an accelerator's memory. All functions must be called on all ranks,
+and communicate nothing if there is only one process.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ T = TypeVar("T")
 
 ALIGNMENT = 16
 CHUNK = 1 << 28
-"""Bytes sent at once."""
+"""The number of bytes sent at once."""
 
 _groups: dict[Any, Any] = {}
 
 
 class OtherRankError(RuntimeError):
-    """What another rank ended by."""
+    """Raised when another rank failed with an error."""
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a tensor stood in a structure, and where its bytes are."""
+    """Takes the place of a tensor in a structure, and points to its bytes."""
 
     start: int
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ def world_size() -> int:
 
 
 def all_gather(value: T) -> list[T]:
-    """The small values of all ranks, in order of rank, on all ranks."""
+    """Return the values of all ranks, in order of rank, on all ranks; for small values."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -57,7 +57,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def agree(number: int) -> list[int]:
-    """The same for a number, by one collective of a few bytes."""
+    """The same for a number, with one collective of a few bytes."""
     if world_size() == 1:
         return [number]
     numbers = torch.zeros(world_size(), dtype=torch.int64)
@@ -67,7 +67,7 @@ def agree(number: int) -> list[int]:
 
 
 def share(value: T, source: int) -> T:
-    """The value of rank `source`, on all ranks: tensors on the CPU in mappings and sequences."""
+    """Return the value of rank `source` on all ranks: tensors on the CPU in mappings and sequences."""
     if world_size() == 1:
         return value
     mine = dist.get_rank() == source
@@ -84,7 +84,7 @@ def share(value: T, source: int) -> T:
 
 
 def broadcast(compute: Callable[[], T]) -> T:
-    """What `compute` returns on rank 0, on all ranks; where it raises there, all ranks raise.
+    """Return on all ranks what `compute` returns on rank 0; if it raises there, all ranks raise.
 
     Raises:
         OtherRankError: on ranks above 0, when `compute` raised on rank 0.
@@ -107,11 +107,11 @@ def broadcast(compute: Callable[[], T]) -> T:
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """A block that ends well on all ranks or on none: nobody waits for a rank that has failed.
+    """A block that succeeds on all ranks or on none, so that no rank waits for one that has failed.
 
     Raises:
         ConfigError: the first failing rank raised one.
-        OtherRankError: it raised anything else.
+        OtherRankError: the first failing rank raised anything else.
     """
     error: Exception | None = None
     try:
@@ -128,10 +128,10 @@ def all_or_none() -> Iterator[None]:
 
 
 def gather(value: T) -> list[T] | None:
-    """The values of all ranks, in order of rank, on rank 0; None on the others.
+    """Return the values of all ranks, in order of rank, on rank 0; None on the others.
 
-    Tensors may be nested in mappings and sequences, and differ in shape between ranks. They must be
-    on the CPU.
+    Tensors may be nested in mappings and sequences, and may differ in shape between ranks. They must
+    be on the CPU.
     """
     if world_size() == 1:
         return [value]
@@ -155,7 +155,7 @@ def _broadcast_object(value: Any) -> Any:
 
 
 def _group() -> Any:
-    """A gloo group of all ranks: the default one, unless that is of another backend."""
+    """A gloo group of all ranks: the default group, unless it has another backend."""
     if dist.get_backend() == "gloo":
         return None
     default = dist.group.WORLD

@@ -1,4 +1,4 @@
-"""Predictions as files: one a data set, JSON Lines, one line a sample in the data set's order."""
+"""Writes predictions: one JSON Lines file per data set, one line per sample, in the data set's order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HINT = "\nhint: choose what is kept with `evaluation.step_outputs`, or shape it 
 
 
 def per_sample(outputs: Any, size: int) -> dict[str, Any]:
-    """What a model's outputs hold for each sample of a batch: all but losses and the like.
+    """The model's outputs that have a value for each sample of a batch: all but losses and the like.
 
     Args:
         outputs: a mapping of names to tensors of shape (samples, …), among other things.
@@ -34,10 +34,10 @@ def per_sample(outputs: Any, size: int) -> dict[str, Any]:
 
 
 def write_predictions(path: Path, columns: Any) -> Path:
-    """Write columns of equal length, tensors, arrays or lists, as a line a sample.
+    """Write columns of equal length (tensors, arrays or lists) with one line per sample.
 
     Raises:
-        ConfigError: there are no columns, their lengths differ, or values are no JSON values.
+        ConfigError: there are no columns, their lengths differ, or values cannot be written as JSON.
     """
     if not isinstance(columns, Mapping) or not columns:
         what = "nothing" if isinstance(columns, Mapping) else type(columns).__name__

@@ -1,4 +1,4 @@
-"""`result.json`: what a run came to, well or badly. The only writer of it; imports no torch."""
+"""Writes `result.json`, the outcome of a run, whether it succeeds or fails. Does not import torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRACEBACK_LINES = 30
 
 @dataclass(kw_only=True)
 class Result:
-    """What is known of a run so far; the engine fills it in."""
+    """The results of a run so far; the engine fills them in."""
 
     overrides: Sequence[str] = ()
     optimized_metric: str | None = None
@@ -103,7 +103,7 @@ def recorded(result: Result, path: Path | None) -> Iterator[None]:
 
 
 def output_directory(run_directory: Path, member: MemberContext | None) -> Path:
-    """Where the record goes: a member's attempt has a directory of its own."""
+    """The directory of the record: a member's attempt has its own."""
     return run_directory if member is None else member.attempt_directory
 
 

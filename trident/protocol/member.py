@@ -1,13 +1,13 @@
-"""Who this process is: a rank of a sweep's member, or an ordinary run. The one module that knows TRIDENT_* variables.
+"""Distinguishes a rank of a sweep's member from an ordinary run. The only module that knows the TRIDENT_* variables.
 
-The launcher's worker starts the process of a rank. It gives it the variables of :class:`MemberContext`, after it has
-left a record of itself in the attempt's directory. Whatever a process starts inherits its variables, so they prove
-nothing by themselves: a process is a member's rank only if its parent is the worker that the record names.
+The launcher's worker starts the process of a rank, and passes it the variables of :class:`MemberContext`, after writing
+a record of itself into the attempt's directory. Child processes inherit these variables, so they prove nothing by
+themselves: a process is a member's rank only if its parent is the worker that the record names.
 
-Rank variables cannot be taken away, since libraries read them. :func:`mark` writes down whose they are, and
+Rank variables cannot be removed, since libraries read them. :func:`mark` records which process they belong to, and
 :func:`disown` drops them in any other process.
 
-Only the standard library is imported here, so that the launcher can use it.
+Only the standard library is imported here, so that the launcher can use this module.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ __all__ = [
 SWEEP, MEMBER, MEMBER_DIR = "TRIDENT_SWEEP_DIR", "TRIDENT_MEMBER", "TRIDENT_MEMBER_DIR"
 ATTEMPT, ATTEMPT_DIR = "TRIDENT_ATTEMPT", "TRIDENT_ATTEMPT_DIR"
 CONTEXT = (SWEEP, MEMBER, MEMBER_DIR, ATTEMPT, ATTEMPT_DIR)
-"""What a worker gives to the process of a rank, which an app other than the engine may read as well."""
+"""The variables that a worker passes to the process of a rank; apps other than the engine may read them, too."""
 
 CODE, MEETING = "TRIDENT_CODE", "TRIDENT_MEETING"
-"""What a worker is given besides: which frozen code it runs, and where the ranks meet."""
+"""Further variables for a worker: the frozen code that it runs, and the rendezvous of the ranks."""
 
 MARK = "TRIDENT_RANKS_OF"
-"""Whose the rank variables of this environment are: a process, and the values that it had."""
+"""The process that the rank variables of this environment belong to, and their values."""
 
 PLAN_FILE = "TRIDENT_PLAN_FILE"
-"""Where an app that is asked for the points of a sweep writes them."""
+"""The file to which an app writes the points of a sweep when it is asked for them."""
 
 NAMES = (*CONTEXT, CODE, MEETING, MARK)
-"""What whoever starts a new run drops from the environment that it inherited."""
+"""The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
-"""By which all attempts of a member are one run of W&B. No other run may write to it."""
+"""Variables that make all attempts of a member one run of W&B. No other run may write to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class MemberContext:
     sweep: Path
     index: int
     directory: Path
-    """The member's: what all of its attempts share."""
+    """The member's directory, which all of its attempts share."""
     attempt: int
     attempt_directory: Path
 
@@ -77,7 +77,7 @@ class MemberContext:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> MemberContext | None:
-        """What the variables say, proved or not; None unless all of them are there and can be read."""
+        """Read the variables without verifying them; None unless all of them are set and valid."""
         if not all(environ.get(name) for name in CONTEXT):
             return None
         if not (environ[MEMBER].isdecimal() and environ[ATTEMPT].isdecimal()):
@@ -92,7 +92,7 @@ class MemberContext:
 
 
 def claim(attempt_directory: Path, rank: int, process: str) -> str | None:
-    """Make `process` the worker of a rank. Returns None, or the process that was it before and stays it."""
+    """Make `process` the worker of a rank. Returns None, or the existing worker, which remains the worker."""
     path = _worker_record(attempt_directory, rank)
     if write_exclusive(path, {"process": process, "since": time.time()}):
         return None
@@ -100,9 +100,9 @@ def claim(attempt_directory: Path, rank: int, process: str) -> str | None:
 
 
 def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
-    """The member that this process is a rank of, or None for an ordinary run. To be called once, before anything else.
+    """Return the member that this process is a rank of, or None for an ordinary run. Call this once, at the start.
 
-    Afterwards `environ` holds nothing by which a process that this one starts could take itself for the member.
+    Afterwards `environ` holds nothing that could make a child process take itself for the member.
 
     Raises:
         RanksError: the rank variables cannot be read.
@@ -118,7 +118,7 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
 
 
 def _is_ours(context: MemberContext, environ: Mapping[str, str]) -> bool:
-    """Whether the attempt's own record says that this process's parent is the worker of this rank."""
+    """Whether the attempt's record names this process's parent as the worker of this rank."""
     ranks = detect(environ)
     try:
         record: Any = read_json(
@@ -134,7 +134,7 @@ def _worker_record(attempt_directory: Path, rank: int) -> Path:
 
 
 def mark(environ: MutableMapping[str, str], *, member: bool) -> None:
-    """Write down that the rank variables in `environ` are this process's, and a member's W&B run as well."""
+    """Record that the rank variables in `environ`, and a member's W&B run, belong to this process."""
     names = [name for group in TASK_VARIABLES for name in group.all]
     names += WANDB if member else ()
     mine = {name: environ[name] for name in names if name in environ}
@@ -144,9 +144,9 @@ def mark(environ: MutableMapping[str, str], *, member: bool) -> None:
 
 
 def disown(environ: MutableMapping[str, str]) -> None:
-    """Drop the rank variables, and the W&B run, that were marked as those of another process.
+    """Drop the rank variables and the W&B run that are marked as belonging to another process.
 
-    Variables that somebody has set since, as torchrun or srun do for the processes that they start, stay.
+    Variables that were set since then, as torchrun or srun do for the processes that they start, are kept.
     """
     marked = _marked(environ.get(MARK))
     if marked is None or marked["process"] == identity(os.getpid()):

@@ -1,4 +1,4 @@
-"""Processes of a machine, named so that a reused pid is never taken for the process that had it before."""
+"""Identifies processes of a machine, so that a reused pid is never taken for the process that had it before."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 __all__ = ["GONE", "identity"]
 
 GONE = "gone"
-"""The start of a process that had ended before it was named."""
+"""The start time of a process that ended before it was identified."""
 
 
 def identity(pid: int) -> str:
-    """``host:pid:start``: one process, once. The start is the kernel's own count and survives an exec."""
+    """``host:pid:start``, unique to one process. The start time is counted by the kernel and survives an exec."""
     return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
 
 

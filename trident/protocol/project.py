@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["CONFIG_NAME", "config_path", "git_state"]
 
 CONFIG_NAME = "config"
-"""The primary config's name where ``--config-name`` gives no other."""
+"""The primary config's name unless ``--config-name`` gives another."""
 
 SHIPPED = "pkg://trident.configs"
 
@@ -17,7 +17,7 @@ SHIPPED = "pkg://trident.configs"
 def config_path(project: Path) -> str:
     """The primary config directory: the project's own ``configs/`` where there is one, else the ones that ship.
 
-    The shipped groups lie behind a project's own on Hydra's search path in either case, so that a project holds
+    In either case Hydra's search path has the shipped groups after the project's own, so that a project contains
     only what it changes.
     """
     own = project / "configs"
@@ -25,7 +25,7 @@ def config_path(project: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any] | None:
-    """The revision of `directory`'s checkout, and whether it was changed; None outside of any."""
+    """The revision of `directory`'s checkout, and whether it was changed; None outside of a checkout."""
     try:
         revision, status = (
             subprocess.run(

@@ -1,7 +1,7 @@
-"""Who this process is among the processes of its run: the one module that knows rank variables.
+"""Detects the rank of this process in its run: the only module that reads rank variables.
 
-It reads the environment of this project's own worker, of torchrun, of submitit's local executor and of a SLURM
-step, and writes torch's names. Only the standard library is imported here, so that the launcher can use it.
+It reads the environment of this project's own worker, of torchrun, of submitit's local executor and of a SLURM step,
+and sets torch's variables. Only the standard library is imported here, so that the launcher can use it.
 
 In ``datasets.distributed.split_dataset_by_node`` "node" means *process*: its ``rank`` is :attr:`Ranks.rank`.
 """
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 PORTS = range(10_000, 32_768)
-"""Where rendezvous ports are taken from: below Linux's ephemeral ports, which any connection may hold."""
+"""The range of rendezvous ports: below Linux's ephemeral ports, which any connection may hold."""
 
 VARIABLES = (
     "RANK",
@@ -38,16 +38,16 @@ VARIABLES = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
-"""What :meth:`Ranks.environment` sets; whoever starts a new run drops these from what it inherited."""
+"""The variables that :meth:`Ranks.environment` sets; drop them from an inherited environment to start a new run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskVariables:
-    """Variables by which one program says which of its tasks a process is. They hold together, or not at all."""
+    """The variables with which a program identifies its tasks. They are valid together, or not at all."""
 
     names: tuple[str, ...]
     of_job: tuple[str, ...] = ()
-    """Those that say which job the task is of: they are true for whatever the task starts."""
+    """The variables that identify the task's job; they are also valid for child processes of the task."""
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -79,14 +79,14 @@ TASK_VARIABLES = (
         of_job=("SUBMITIT_EXECUTOR",),
     ),
 )
-"""By which ranks find each other, one entry for each program that sets them."""
+"""The variables by which ranks find each other, with one entry for each program that sets them."""
 
 BY_NODE = "NODE_RANK is the rank only with one process a node"
-"""To who splits data by it."""
+"""A hint for data that is split by NODE_RANK."""
 
 
 class RanksError(ValueError):
-    """The environment describes no set of ranks that could train."""
+    """The environment does not describe a valid set of ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Ranks:
     master_addr: str
     master_port: int
     source: str
-    """Where this was read: ``environment`` (the worker or torchrun), ``submitit`` or ``slurm``."""
+    """The source of these values: ``environment`` (the worker or torchrun), ``submitit`` or ``slurm``."""
 
     def __post_init__(self) -> None:
         for name, value, bound in (
@@ -119,7 +119,7 @@ class Ranks:
 
     @classmethod
     def alone(cls) -> Ranks:
-        """One process, which needs nobody to meet."""
+        """A single process, which needs no rendezvous."""
         return cls(
             rank=0,
             local_rank=0,
@@ -151,11 +151,11 @@ class Ranks:
 
 
 def detect(environ: Mapping[str, str]) -> Ranks | None:
-    """The ranks that something outside has started, or None when nothing has and Lightning may.
+    """The ranks that were started from outside, or None if there are none and Lightning may start them.
 
     Raises:
         RanksError: the variables are incomplete or contradict each other, or this is the batch shell of a job of
-            several tasks, where a process would wait for ranks that never come.
+            several tasks, where a process would wait for ranks that never start.
     """
     if "RANK" in environ and "WORLD_SIZE" in environ:
         return _from_torch(environ)
@@ -192,7 +192,7 @@ def _from_torch(environ: Mapping[str, str]) -> Ranks:
     rank = _number(environ, "RANK")
     local_world_size = _number(environ, "LOCAL_WORLD_SIZE", 1)
     node_rank = rank // local_world_size if local_world_size else 0
-    # torchrun sets the second alone: the first may be that of a run that surrounds it.
+    # torchrun sets only GROUP_RANK: NODE_RANK may belong to a surrounding run.
     for name in ("GROUP_RANK", "NODE_RANK"):
         if name in environ:
             node_rank = _number(environ, name)
@@ -224,10 +224,10 @@ def _from_submitit_local(environ: Mapping[str, str]) -> Ranks:
 
 
 def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
-    # A step may use a part of the job: only the step's own variables count inside it.
+    # A step may use a part of the job, so only the step's own variables count inside it.
     world_size = _number(environ, "SLURM_STEP_NUM_TASKS")
     if world_size == 1:
-        return None  # `srun --pty bash` and the like: nothing to wire, and Lightning may start ranks by itself
+        return None  # `srun --pty bash` and the like: no ranks were started, and Lightning may start them
     counts = tuple(_expand_counts(environ["SLURM_STEP_TASKS_PER_NODE"]))
     if len(set(counts)) != 1:
         raise RanksError(
@@ -261,7 +261,7 @@ def _number(environ: Mapping[str, str], name: str, default: int | None = None) -
 
 
 def _derived_port(job: int, step: int) -> int:
-    # Ranks that cannot talk yet can only agree on a port by deriving it. The worker's own is probed.
+    # Ranks that cannot communicate yet can only agree on a port by deriving it. The worker probes its own.
     return PORTS[(job * 31 + step) % len(PORTS)]
 
 

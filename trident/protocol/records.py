@@ -1,7 +1,7 @@
-"""The files by which a run tells others about itself: how they are written and read, by everybody.
+"""The files in which a run records its state and results, and the functions that write and read them.
 
-Whole files are written atomically; append-only files have one writer and one record a line. Only the standard
-library is imported here: the engine writes these files, and the launcher, which knows no torch, reads them.
+Whole files are written atomically; append-only files have one writer and one record per line. Only the standard library
+is imported here: the engine writes these files, and the launcher, which does not import torch, reads them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = [
 Record = dict[str, Any]
 
 RESULT = "result.json"
-"""What a run came to, written once by rank 0 when it ends, well or badly."""
+"""The outcome of a run, written once by rank 0 when it ends, whether it succeeded or failed."""
 
 METRICS = "metrics.jsonl"
-"""What a run logged on its way, a line a step that logged, by rank 0."""
+"""The metrics that a run logged, written by rank 0 with one line per step that logged."""
 
 
 RESUME = "resume.json"
-"""Where a member's next attempt begins, by the engine; in the member's directory."""
+"""Where a member's next attempt begins; written by the engine into the member's directory."""
 
 STOPPED = "stop.json"
-"""That an attempt stopped to go on, by the engine; in the attempt's directory."""
+"""The mark of an attempt that stopped and can be resumed; written by the engine into the attempt's directory."""
 
 _LOWER_IS_BETTER = {
     *("ce", "cer", "cost", "entropy", "err", "error", "loss", "mae", "mape", "mse", "nll"),
@@ -51,7 +51,7 @@ _LOWER_IS_BETTER = {
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric's name says so: ``mnli/val/cross_entropy``. A guess, to be told as one."""
+    """Whether a metric's name suggests so: ``mnli/val/cross_entropy``. A guess, and messages should call it one."""
     words = set(metric.rpartition("/")[2].lower().replace("-", "_").split("_"))
     return bool(words & _LOWER_IS_BETTER)
 
@@ -59,7 +59,7 @@ def lower_is_better(metric: str) -> bool:
 def write_atomic(path: Path, content: str | Iterable[str] | Callable[[IO[bytes]], object]) -> None:
     """Write a whole file: a reader sees the old one or the new one, and a crash leaves one of them.
 
-    Text that is large is given piece by piece; what is no text, by a function that writes it.
+    Pass large text in pieces, and binary content as a function that writes it.
     """
     with _beside(path, content) as temporary:
         temporary.replace(path)
@@ -70,10 +70,10 @@ def write_json(path: Path, record: Record) -> None:
 
 
 def write_exclusive(path: Path, record: Record) -> bool:
-    """Write a whole file that nobody else has written; False when somebody has."""
+    """Write a whole file unless it exists; returns False if it does."""
     with _beside(path, _as_text(record)) as temporary:
         try:
-            os.link(temporary, path)  # fails where the name is taken
+            os.link(temporary, path)  # fails if the name is taken
         except FileExistsError:
             return False
     return True
@@ -88,8 +88,8 @@ def _as_text(record: Record) -> str:
 def _beside(
     path: Path, content: str | Iterable[str] | Callable[[IO[bytes]], object]
 ) -> Iterator[Path]:
-    """The content in a file of its own in the same directory, on disk, for as long as it is needed."""
-    # Host and random part: two hosts of a shared file system can have the same pid.
+    """A temporary file in the same directory that holds the content on disk."""
+    # Named by host and a random part, since two hosts of a shared file system can have the same pid.
     temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.urandom(4).hex()}")
     try:
         with temporary.open("wb") as file:
@@ -129,7 +129,7 @@ def append_line(path: Path, record: Record) -> None:
 
 
 def read_lines(path: Path) -> list[Record]:
-    """The records of an append-only file; lines that a kill has torn are left out."""
+    """The records of an append-only file, without incomplete lines that a killed writer left."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Words of messages."""
+"""Helpers for the text of messages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A run that is stopped continues: full checkpoints on its way, one step at which all ranks stop, and what that takes.
+"""Makes a stopped run resumable: saves full checkpoints while it trains, and stops all ranks at the same step.
 
-Only for runs that somebody starts again: a member of a sweep, whose directory outlives its attempts. Whether to stop or
-to save is asked after a batch or an epoch, and done before the next one, before anybody else begins it: by then logs,
-hooks, schedules and validations that belong to the last one are done.
+Only for runs that are started again: members of a sweep, whose directory outlives their attempts. Whether to stop or to
+save is decided after a batch or an epoch, and acted on just before the next one begins: by then the logs, hooks,
+schedules and validations that belong to the last one are done.
 """
 
 from __future__ import annotations
@@ -42,36 +42,37 @@ __all__ = ["Resumable"]
 log = get_logger(__name__)
 
 MINUTES = 10.0
-"""Between two checkpoints within an epoch."""
+"""Default minutes between two checkpoints within an epoch."""
 
 SHARE = 0.01
-"""What checkpoints at the ends of epochs may cost of the time: short epochs go without."""
+"""The share of the time that checkpoints at the ends of epochs may cost: short epochs are not saved."""
 
 HINT = """
 hint: streams have no length; datamodule.mode=max_size needs none, nor does sequential with one stream, the last"""
 
 
 class Phase(Enum):
-    """What the callback is about, from one hook to the next."""
+    """What the callback is doing, from one hook to the next."""
 
     STARTING = auto()
-    """Until the first epoch or batch of this attempt begins."""
+    """The first epoch or batch of this attempt has not begun yet."""
     REPEATING_HOOKS = auto()
-    """The same within an epoch: it has begun already, and its hooks are called again."""
+    """The same, within an epoch: it began in an earlier attempt, and its hooks are called again."""
     TRAINING = auto()
     SAVING = auto()
-    """A checkpoint to continue from is being saved; others save theirs, too."""
+    """A checkpoint to continue from is being saved; other callbacks save their state into it, too."""
 
 
 class Resumable(Checkpoint):
-    """Writes what the next attempt begins with, and stops all ranks at one step when one got a signal.
+    """Writes what the next attempt starts from, and stops all ranks at the same step when one gets a signal.
 
-    A `Checkpoint`, so that Lightning calls it after those whose state it saves. `first` is the first of all callbacks.
+    A `Checkpoint`, so that Lightning calls it after the callbacks whose state it saves. `first` is the first of all
+    callbacks.
 
     Args:
         begins: the record of the checkpoint that this attempt continues from.
-        minutes: between two checkpoints within an epoch.
-        steps: the same in optimizer's steps; None for none.
+        minutes: the time between two checkpoints within an epoch.
+        steps: the same as a number of optimizer steps; None for no such limit.
     """
 
     def __init__(
@@ -96,14 +97,14 @@ class Resumable(Checkpoint):
         self._decision = Decision()
         self._saved = Saved()
         self._steps: int | None = None
-        """Of the whole fit, as schedules count them."""
+        """The number of steps of the whole fit, as schedules count them."""
         self._stepped = 0
         """The step after the last batch."""
 
     # -- starting --------------------------------------------------------------------------------
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Before anything is loaded: what is done with it takes all ranks."""
+        """Runs before anything is loaded, because what follows needs all ranks."""
         if stage == "fit":
             self._data = _trained_data(trainer, continues=self._begins is not None)
         if self._begins is not None:
@@ -118,7 +119,7 @@ class Resumable(Checkpoint):
             return  # `run.ckpt_path` begins as Lightning does
         keep_folders(trainer, checkpoint)
         keep_last(trainer, self.place.member, checkpoint["callbacks"])
-        # With `max_steps` Lightning would take a finished epoch for one to be ended again.
+        # With `max_steps`, Lightning would end a finished epoch a second time.
         limit_by_epochs(trainer)
         self._restoration = Restoration(state, trainer)
         if self._restoration.within_epoch:
@@ -168,7 +169,7 @@ class Resumable(Checkpoint):
     def _begin(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, within_epoch: bool
     ) -> None:
-        """Of the first epoch or batch, what was there before it."""
+        """Restore the state from before the first epoch or batch."""
         if self._phase is Phase.STARTING and self._restoration is not None:
             self._restoration.give_back(trainer, pl_module, within_epoch=within_epoch)
         self._phase = Phase.TRAINING
@@ -199,7 +200,7 @@ class Resumable(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restoration is not None:
-            # Lightning leaves out a plateau's step in the epoch that it continues in, for want of what was logged.
+            # Lightning skips a plateau schedule's step in the epoch in which it continues, for lack of logged values.
             trainer.fit_loop.restarting = False
         is_cheap = self._checkpoints.seconds < SHARE * (time.monotonic() - self._saved.at)
         stops, saves = self._agreement.ask(trainer, is_cheap)
@@ -219,7 +220,7 @@ class Resumable(Checkpoint):
         try:
             self._checkpoints.wait()
         except Exception as error:
-            log.error(f"the last checkpoint to go on from was not written: {error}")
+            log.error(f"the last checkpoint to resume from was not written: {error}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.waits()
@@ -234,14 +235,14 @@ class Resumable(Checkpoint):
         self._between_evaluated_batches(trainer)
 
     def _between_evaluated_batches(self, trainer: pl.Trainer) -> None:
-        """What is evaluated is evaluated again: the fit's checkpoint is there."""
+        """Stop if a rank asked for it: the fit's checkpoint is already written, and the evaluation is repeated."""
         if self._agreement.is_time(trainer) and self._agreement.ask(trainer, False)[0]:
             self._end(trainer)
 
     # -- saving and stopping ---------------------------------------------------------------------
 
     def _act(self, trainer: pl.Trainer, after: After) -> None:
-        """Save and stop, where that was agreed on. To be called on all ranks."""
+        """Save and stop, if the ranks have agreed to. Call this on all ranks."""
         decision = replace(self._decision, after=after)
         if decision.acts and (after != "batch" or self._knows_what_is_left()):
             self._save(trainer, decision)
@@ -253,7 +254,7 @@ class Resumable(Checkpoint):
         return self._data.knows_what_is_left(redistributed=self._position.redistributed)
 
     def _save(self, trainer: pl.Trainer, decision: Decision) -> None:
-        """Write a full checkpoint, then the record that names it. To be called on all ranks."""
+        """Write a full checkpoint, then the record that names it. Call this on all ranks."""
         is_over = decision.after == "training"
         facts = {
             "step": trainer.global_step,
@@ -304,7 +305,7 @@ class Resumable(Checkpoint):
 
 
 class FirstCallback(Callback):
-    """The first of a trainer's callbacks: what :class:`Resumable` does before an epoch or batch, it does before all."""
+    """The first of a trainer's callbacks, so that :class:`Resumable` acts on an epoch or batch before all others."""
 
     def __init__(self, resumable: Resumable) -> None:
         self.resumable = resumable
@@ -327,11 +328,11 @@ def _trained_data(trainer: pl.Trainer, *, continues: bool) -> TrainedData:
 
 
 def _require_one_checkpoint(own: str | None) -> None:
-    """Raises ConfigError where ranks would continue from different checkpoints. To be called on all ranks."""
+    """Raise ConfigError if ranks would continue from different checkpoints. Call this on all ranks."""
     found = all_gather(own)
     if len(set(found)) > 1:
         raise ConfigError(
-            "ranks would go on from different checkpoints: "
+            "ranks would resume from different checkpoints: "
             + ", ".join(f"rank {rank} from {path or 'none'}" for rank, path in enumerate(found))
             + "\nhint: does every node see the same files? A shared file system may show them late: resume again"
         )

@@ -1,6 +1,6 @@
-"""The checkpoints that a run continues from: at most two, each whole and on disk before the record names it.
+"""The checkpoints that a run continues from: at most two, each complete and on disk before the record names it.
 
-So that a kill at any moment leaves one to continue from, and a damaged one the one before.
+A kill at any moment therefore leaves a checkpoint to continue from, and if one is damaged there is the previous one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Checkpoints", "ResumeDir"]
 log = get_logger(__name__)
 
 SCHEMA = 2
-"""Of the record, and of what a checkpoint holds for a run that continues."""
+"""The schema version of the record, and of the resume state in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,61 +43,63 @@ class ResumeDir:
 
     @classmethod
     def of(cls, member: MemberContext | None) -> ResumeDir | None:
-        """None for a run that nobody starts again."""
+        """The directory of a sweep's member; None for any other run, which is never resumed."""
         if member is None:
             return None
         return cls(member.directory, member.attempt_directory, member.attempt)
 
     def latest(self) -> Mapping[str, Any] | None:
-        """What an earlier attempt left: its checkpoint, and whether training was over; None at the first.
+        """What an earlier attempt left: its checkpoint, and whether training was over; None in the first attempt.
 
-        A checkpoint that is damaged is passed over for the one before it.
+        If a checkpoint is damaged, the previous one is used.
         """
         record = read_json(self.member / RESUME)
         if record is not None and record.get("schema") != SCHEMA:
             log.warning(
-                f"{self.member / RESUME} has schema {record.get('schema')}, and this version of trident goes on from "
-                f"{SCHEMA}: the run begins anew"
+                f"{self.member / RESUME} has schema {record.get('schema')}, and this version of trident "
+                f"resumes only from schema {SCHEMA}: the run starts over"
             )
             return None
         while record is not None:
             wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
             if wrong is None:
                 return record
-            log.warning(f"{record['checkpoint']} {wrong}: it is passed over for the one before")
+            log.warning(
+                f"{record['checkpoint']} {wrong}: it is skipped in favor of the previous one"
+            )
             record = record.get("before")
         return None
 
 
 class Checkpoints:
-    """Writes them, one at a time.
+    """Writes checkpoints, one at a time.
 
     Args:
-        last: the record of the checkpoint before the next one; that of an earlier attempt is one that could be read.
+        last: the record of the previous checkpoint; if an earlier attempt wrote it, it was found readable.
     """
 
     def __init__(self, place: ResumeDir, last: Mapping[str, Any] | None) -> None:
         self.place, self._last = place, last
         self.seconds = 0.0
-        """What the last one took, from the first byte to the record."""
+        """The seconds that the last checkpoint took, from the first byte to the record."""
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def write(
         self, trainer: pl.Trainer, name: str, facts: Mapping[str, Any], *, waits: bool
     ) -> None:
-        """Save `trainer` as `name`, with `facts` in its record. To be called on all ranks.
+        """Save `trainer` as `name`, with `facts` in its record. Call this on all ranks.
 
         Args:
-            waits: until it is there. Else it is written while training continues, from a copy, where the strategy has
-                rank 0 write one file.
+            waits: return only when the checkpoint is written. Otherwise it is written from a copy while training
+                continues, if the strategy has rank 0 write a single file.
         """
         self.wait()
         begun = time.monotonic()
         path = self.place.member / "resume" / name
         strategy = trainer.strategy
         plain, held = strategy.checkpoint_io, DeferredCheckpointIO()
-        if type(plain) is TorchCheckpointIO:  # another one knows better where it writes
+        if type(plain) is TorchCheckpointIO:  # a custom one decides where it writes
             held.copies = not waits
             strategy.checkpoint_io = held
         try:
@@ -119,7 +121,7 @@ class Checkpoints:
             self.seconds = time.monotonic() - begun
 
     def wait(self) -> None:
-        """Until what is being written is there. Raises what went wrong with it."""
+        """Wait until the pending checkpoint is written; raise the error if writing it failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -153,10 +155,10 @@ class Checkpoints:
 
 
 class DeferredCheckpointIO(TorchCheckpointIO):
-    """Takes what Lightning would save; `save` then writes it, straight to disk."""
+    """Holds what Lightning would save until `save` writes it directly to disk."""
 
     copies = False
-    """Whether training continues in between."""
+    """Whether training continues while the checkpoint is held, so that a copy is needed."""
     save: Callable[[], None] | None = None
 
     def save_checkpoint(
@@ -167,7 +169,7 @@ class DeferredCheckpointIO(TorchCheckpointIO):
 
 
 def _copy(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """On the CPU; tensors that are one, as tied weights are, stay one."""
+    """A copy on the CPU, in which shared tensors, such as tied weights, stay shared."""
     known: dict[Any, torch.Tensor] = {}
 
     def copy(tensor: torch.Tensor) -> torch.Tensor:
@@ -194,9 +196,9 @@ def _size(path: Path) -> int:
 
 
 def _damage(path: Path, size: int | None) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is to be seen.
+    """What is wrong with a checkpoint; None if no damage is found.
 
-    Files are read whole: torch's format, also in the folders of DeepSpeed's, has a checksum of each of its parts.
+    Files are read completely: torch's format, also in DeepSpeed's folders, has a checksum for each of its parts.
     """
     if not path.exists():
         return "is gone"
@@ -214,7 +216,7 @@ def _damage(path: Path, size: int | None) -> str | None:
 
 
 def _forget_all_but(folder: Path, named: Collection[Any]) -> None:
-    """The older ones, and what an attempt that was killed had begun to write."""
+    """Delete older checkpoints, and incomplete files of attempts that were killed."""
     for path in folder.iterdir():
         if str(path) in named:
             continue

@@ -1,4 +1,4 @@
-"""Whether all ranks stop, or save: asked of each other seldom, so that it costs nothing."""
+"""How ranks agree on whether to stop or save; they communicate seldom, so that it costs almost nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trident.utils.signals import Stop
 __all__ = ["Agreement"]
 
 CHECK_S = 0.5
-"""About how often the ranks ask each other whether one of them got a signal to stop."""
+"""The approximate number of seconds between two checks whether any rank got a signal to stop."""
 
 
 class Agreement:
-    """Counts batches, of which all ranks have equally many, and asks by their number: clocks differ."""
+    """Counts batches, of which all ranks have equally many, and decides by their number when to ask: clocks differ."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
@@ -24,18 +24,18 @@ class Agreement:
         self._every = self._since = 1
 
     def begin(self) -> None:
-        """Training begins: the time since the last question says nothing."""
+        """Start timing when training begins: the time since the last question means nothing."""
         self._asked_at = time.monotonic()
 
     def is_time(self, trainer: pl.Trainer) -> bool:
-        """Whether to ask after this batch; the same on all ranks. To be called after each."""
+        """Whether to ask after this batch; the same on all ranks. Call this after each batch."""
         self._since += 1
         return trainer.world_size == 1 or self._since > self._every
 
     def ask(self, trainer: pl.Trainer, is_due: bool) -> tuple[bool, bool]:
-        """Whether any rank got a signal to stop, and whether rank 0's checkpoint is due. To be called on all ranks."""
+        """Whether any rank got a signal to stop, and whether rank 0's checkpoint is due. Call this on all ranks."""
         if trainer.world_size == 1:
-            return self.stop.requested, is_due  # nobody to ask, and no device to wait for
+            return self.stop.requested, is_due  # no other rank to ask, and no device to wait for
         now = time.monotonic()
         passed = max(now - self._asked_at, 1e-6) / max(self._since, 1)
         own = torch.tensor(

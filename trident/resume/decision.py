@@ -13,7 +13,7 @@ __all__ = ["Decision", "Interval", "Saved"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """Between two checkpoints within an epoch; `steps` are the optimizer's, and None for none."""
+    """The interval between two checkpoints within an epoch; `steps` counts optimizer steps, None for no such limit."""
 
     seconds: float
     steps: int | None
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """When a checkpoint was saved last, or training began."""
+    """When the last checkpoint was saved, or training began."""
 
     at: float = field(default_factory=time.monotonic)
     step: int = 0
@@ -38,8 +38,9 @@ class Decision:
     """What all ranks do before the next batch or epoch.
 
     Attributes:
-        after: what a checkpoint follows that is saved by it.
-        random: the generators after the last batch, if a checkpoint follows it: the next one is drawn from them.
+        after: what the checkpoint saved by this decision follows: a batch or an epoch.
+        random: the state of the generators after the last batch, if a checkpoint follows it: the next batch draws
+            from them.
     """
 
     stops: bool = False
@@ -52,5 +53,5 @@ class Decision:
         return self.stops or self.saves
 
     def remembered(self) -> Decision:
-        """With the generators as they are now."""
+        """This decision, with the current state of the generators."""
         return replace(self, random=rng.state(cuda=True)) if self.acts else self

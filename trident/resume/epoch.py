@@ -1,7 +1,7 @@
-"""A training epoch that earlier attempts have read in part: what is left of it, for the same ranks or for others.
+"""The rest of a training epoch that earlier attempts have read in part, for the same number of ranks or another.
 
-Attempts may differ in their ranks and in how they batch, as after one that ran out of memory. The order of samples must
-be the same: what was read of another one cannot be known.
+Attempts may differ in their number of ranks and in their batch size, for example after running out of memory. The order
+of samples must be the same: otherwise it is not known which samples were read.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PARTS = ("split_by_rank", "split_dataset_by_node", "shard")
 BATCHING = ("batch_size", "drop_last", "num_workers")
 
 Counts = dict[str, int | None]
-"""Batches by data set; None where that is not known."""
+"""The number of batches by data set; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +68,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochSegment:
-    """What one attempt has read of an epoch.
+    """The part of an epoch that one attempt has read.
 
     Attributes:
-        ranks: how many there were.
-        read: batches of each of them.
-        batching: how these were made.
+        ranks: the number of ranks.
+        read: the number of batches that each rank has read.
+        batching: the settings by which these batches were made.
     """
 
     ranks: int
@@ -82,33 +82,33 @@ class EpochSegment:
 
 
 class TrainedData(Protocol):
-    """What a run trains on, seen by the callback that resumes it."""
+    """The training data of a run, as the callback that resumes it sees it."""
 
     def assignment(self) -> Assignment:
         """How the current epoch is assigned to ranks."""
         ...
 
     def knows_what_is_left(self, *, redistributed: bool) -> bool:
-        """Whether it is known in the middle of an epoch what is left of it, which may be redistributed already."""
+        """Whether the rest of an epoch is known in the middle of it, also when it has been `redistributed` before."""
         ...
 
     def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> int | None:
-        """Have the next pass read what `segments`, one after the other, have left of an epoch of this order.
+        """Make the next pass read what `segments`, one after the other, have left of an epoch in this order.
 
-        To be called on all ranks, when the data is set up.
+        Call this on all ranks, after the data is set up.
 
         Returns:
-            How many batches of the epoch count as read on each of the ranks that there are now; None where they are
-            those that were: of one attempt with as many ranks and the same batches.
+            How many batches of the epoch count as read on each of the current ranks; None if nothing changed: there
+            was one attempt, with the same number of ranks and the same batches.
 
         Raises:
-            ConfigError: what is left is not known.
+            ConfigError: the rest of the epoch is not known.
         """
         ...
 
 
 class ResumedEpochs(ProgressReader):
-    """The epochs of a :class:`TridentDataModule`, of which the first may be what earlier attempts have left of one."""
+    """The epochs of a :class:`TridentDataModule`; the first one may be the rest of an epoch that was interrupted."""
 
     def __init__(self, datamodule: TridentDataModule) -> None:
         self._datamodule = datamodule
@@ -155,10 +155,10 @@ def assignment(epoch: TrainingEpoch) -> Assignment:
     for (name, loader), one in zip(epoch.loaders.items(), epoch.described, strict=True):
         sampler = sampler_of(loader)
         made_by = sampler if isinstance(sampler, TrainBatches) else loader
-        # Of a table, it makes no difference who reads a batch.
+        # With a table, it makes no difference which worker reads a batch.
         keys = BATCHING if is_iterable(getattr(loader, "dataset", None)) else BATCHING[:2]
         batching[name] = {key: getattr(made_by, key, None) for key in keys}
-        is_part = any(split.by in PARTS for split in one.splits)  # as long as it is on this rank
+        is_part = any(split.by in PARTS for split in one.splits)  # its length is this rank's own
         order |= {
             f"{name}: number of samples": None if is_part else one.length,
             f"{name}: number of shards": one.shards,
@@ -169,18 +169,18 @@ def assignment(epoch: TrainingEpoch) -> Assignment:
 
 
 def require_order(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises ConfigError where an epoch was begun in another order."""
+    """Raise ConfigError if the epoch was begun in another order."""
     other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if other:
         said = "; ".join(f"{key} is {now.get(key)}, and was {before.get(key)}" for key in other)
         raise ConfigError(
-            f"what is left of the epoch in which the run was stopped cannot be told: {said}\n"
-            "hint: put that back, or begin anew: trident-sweep resume --fresh"
+            f"what is left of the epoch in which the run was stopped is not known: {said}\n"
+            "hint: restore that, or start over: trident-sweep resume --fresh"
         )
 
 
 def changes(before: Batching, now: Batching) -> Iterator[str]:
-    """What is other in how batches are made, in words."""
+    """Describe each difference in the settings by which batches are made."""
     for name, made in now.items():
         for key, value in made.items():
             if (was := before.get(name, {}).get(key)) != value:
@@ -193,20 +193,20 @@ def changes(before: Batching, now: Batching) -> Iterator[str]:
 def redistribute(
     data: TrainingEpoch, segments: Sequence[EpochSegment], *, epoch: Callable[[], int]
 ) -> tuple[Counts, Counts]:
-    """Have the next pass of dataloaders read what `segments` have left of an epoch; replaces some of them.
+    """Make the next pass of dataloaders read what `segments` have left of an epoch; replaces some dataloaders.
 
-    To be called on all ranks.
+    Call this on all ranks.
 
     Args:
-        segments: one after the other; of several data sets, there is one.
-        epoch: says which one it is.
+        segments: in the order in which they were read; with several data sets, there is only one.
+        epoch: returns the number of the epoch.
 
     Returns:
-        By data set: the batches of a rank of the first segment, and those that are left for this one; None where these
-        are not known.
+        By data set: the number of batches of a rank in the first segment, and the number left for this rank; None
+        where they are not known.
 
     Raises:
-        ConfigError: what is left is not known.
+        ConfigError: the rest of the epoch is not known.
     """
     first, *later = segments
     tables = {
@@ -260,22 +260,22 @@ def _not_known(name: str, world_size: int, batching: Mapping[str, Any]) -> Confi
     ranks = counted(world_size, "rank")
     same = ", ".join(f"{key}={value}" for key, value in batching.items())
     return ConfigError(
-        f"{name}: what {ranks} left of the epoch in which the run was stopped cannot be told: "
-        "it is not trident alone that has dealt it out\n"
-        f"hint: go on with {ranks} and {same}, or begin anew: trident-sweep resume --fresh"
+        f"{name}: what {ranks} left of the epoch in which the run was stopped is not known: "
+        "the samples were not assigned by trident alone\n"
+        f"hint: resume with {ranks} and {same}, or start over: trident-sweep resume --fresh"
     )
 
 
 # -- tables --------------------------------------------------------------------------------------
 
 Read = Sequence[tuple[TrainBatches, int]]
-"""The batches of rank 0 of each of several attempts, and how many of them each rank has read, one after the other."""
+"""For each of several attempts in order: the batches of its rank 0, and how many batches each rank has read."""
 
 
 def of_ranks(
     sampler: TrainBatches, ranks: int, *, batch_size: int, drop_last: bool
 ) -> TrainBatches:
-    """The batches of rank 0 of so many ranks, of the same data set in the same order."""
+    """The batches of rank 0 if there were so many ranks, for the same data set in the same order."""
     return TrainBatches(
         sampler.size,
         batch_size=batch_size,
@@ -287,10 +287,10 @@ def of_ranks(
 
 
 def resume_table(sampler: TrainBatches, read: Read, *, name: str) -> int:
-    """Have the next pass assign what others have left of the epoch.
+    """Make the next pass assign what other attempts have left of the epoch.
 
-    Returns the number of its batches, one at least: where fewer samples are left than there are ranks, some of them are
-    read twice.
+    Returns its number of batches, which is at least one: if fewer samples are left than there are ranks, some samples
+    are read twice.
     """
     ranks = sampler.part.world_size
     # The epoch is known when the pass begins, and the number of samples that are left is the same in each.
@@ -309,7 +309,7 @@ def resume_table(sampler: TrainBatches, read: Read, *, name: str) -> int:
 
 
 def left_after(order: Sequence[int], read: Read) -> list[int]:
-    """What of an epoch was read by none, in the epoch's order."""
+    """The samples of an epoch that no attempt has read, in the epoch's order."""
     left = list(order)
     for before, count in read:
         size, ranks = len(left), before.part.world_size
@@ -321,6 +321,6 @@ def left_after(order: Sequence[int], read: Read) -> list[int]:
 
 
 def _for_all(left: list[int], ranks: int) -> list[int]:
-    """As many samples as there are ranks, at least: all of them take a step."""
+    """At least as many samples as there are ranks, because all ranks take a step."""
     missing = max(0, ranks - len(left))
     return left + (left * missing)[:missing]

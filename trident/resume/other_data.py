@@ -22,13 +22,14 @@ __all__ = ["ExternalDataLoaders"]
 
 
 class ExternalDataLoaders:
-    """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run has stopped.
+    """The dataloaders that a trainer trains on, whoever made them, each read again up to where a run was stopped.
 
-    What a pass draws comes from the run's seed and the epoch, so that it can be repeated; of what else it hangs on
-    nothing is known. A :class:`~trident.resume.epoch.TrainedData`. To be made before the trainer sets its data up.
+    What a pass draws comes from the run's seed and the epoch, so that it can be repeated; nothing is known
+    about what else it depends on. A :class:`~trident.resume.epoch.TrainedData`. Create it before the trainer sets up
+    its data.
 
     Args:
-        skips: leave out what a checkpoint's run has read of the epoch.
+        skips: whether to skip the batches that the checkpoint's run has already read in the epoch.
     """
 
     def __init__(self, trainer: pl.Trainer, *, skips: bool) -> None:
@@ -39,11 +40,11 @@ class ExternalDataLoaders:
         trainer.fit_loop.setup_data = self._setup_data  # type: ignore[method-assign]
 
     def knows_what_is_left(self, *, redistributed: bool) -> bool:
-        """Whether that is known in the middle of an epoch."""
+        """Whether the rest of an epoch is known in the middle of it."""
         return knows_what_was_read(self._mode(), _lengths(self._loaders))
 
     def assignment(self) -> Assignment:
-        """What is seen of its dataloaders; that these give another order is not."""
+        """The visible settings of the dataloaders; a different order of samples is not detected."""
         order: dict[str, Any] = {}
         for at, loader in enumerate(self._loaders):
             order |= {f"dataloader {at}: {key}": getattr(loader, key, None) for key in BATCHING}
@@ -51,18 +52,21 @@ class ExternalDataLoaders:
         return Assignment(order=order, batching={})
 
     def resume(self, segments: Sequence[EpochSegment], order: Mapping[str, Any]) -> None:
-        """Raises ConfigError where there were other ranks, and, when the dataloaders are made, for other batches."""
+        """Raise ConfigError if the number of ranks changed; also, when dataloaders are made, if the batches did."""
         self._order = order
         before, now = segments[0].ranks, self._trainer.world_size
         if before != now:
             raise ConfigError(
-                f"what {counted(before, 'rank')} left of the epoch in which the run was stopped cannot be dealt out "
-                f"to {now}: its data is not a TridentDataModule's\n"
-                f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh"
+                f"what {counted(before, 'rank')} left of the epoch in which the run was stopped cannot be assigned "
+                f"to {now}: the data does not come from a TridentDataModule\n"
+                f"hint: resume with {counted(before, 'rank')}, or start over: trident-sweep resume --fresh"
             )
 
     def forget(self) -> None:
-        """What was made to count a schedule's steps: it may have been begun, at the wrong place. Before training."""
+        """Drop the dataloaders that were made to count a schedule's steps: iteration may have begun at the wrong place.
+
+        Call this before training.
+        """
         forget_training_loaders(self._trainer)
 
     def _setup_data(self) -> None:
@@ -73,7 +77,7 @@ class ExternalDataLoaders:
             made.append(
                 Replayed(shield_workers_from_sigterm(process(loader)), run_seed(), self._epoch)
             )
-            # A stream's first batch is read before Lightning's callbacks tell it.
+            # A stream's first batch is read before Lightning's callbacks set the epoch.
             tell_epoch(made[-1], self._epoch())
             first = partial(self._rest, made, len(made) - 1, read)
             return FirstPass(made[-1], first) if read else made[-1]
@@ -99,7 +103,7 @@ class ExternalDataLoaders:
         return combining_mode(self._trainer)
 
     def _rest(self, loaders: Sequence[Any], at: int, read: int) -> Iterator[Any]:
-        """What is left of the epoch of one of them, when `read` batches of all were read."""
+        """What is left of the epoch in one dataloader after `read` batches of the combined epoch."""
         counts = _lengths(loaders)
         mine = read_of_each(self._mode(), counts, read)[str(at)]
         return left_by_ranks([loaders[at]], mine, Part(), epoch=self._epoch)

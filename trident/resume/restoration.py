@@ -1,4 +1,4 @@
-"""Gives back, piece by piece as training begins, what a checkpoint holds for a run that continues."""
+"""Restores, step by step as training begins, what a checkpoint holds for a run that continues."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ log = get_logger(__name__)
 
 
 class Restoration:
-    """One rank's.
+    """Restores the state of one rank.
 
     Args:
-        state: what the run continues from.
-        trainer: of the ranks that there are now.
+        state: the state that the run continues from.
+        trainer: the current trainer, whose number of ranks may differ from the state's.
     """
 
     def __init__(self, state: ResumeState, trainer: pl.Trainer) -> None:
         self.state = state
         self._own: RankState | None = state.of_rank(trainer.global_rank, trainer.world_size)
-        """What this rank had; None where there were other ranks, and nobody continues one of them."""
+        """This rank's state; None if the number of ranks changed, so that no rank continues another."""
         self._known = self._own or state.by_rank[0]
-        """The same, or what of another rank's holds for all of them."""
+        """The same, or rank 0's, for the values that are the same on all ranks."""
         if self._own is None:
             now, before = counted(trainer.world_size, "rank"), state.ranks
             log.warning(
-                f"goes on with {now}, and was stopped with {before}: dropout and the like draw anew"
+                f"resumes with {now}, and was stopped with {before}: dropout and other random operations start "
+                "from new seeds"
             )
 
     @property
@@ -57,22 +58,22 @@ class Restoration:
         checkpoint: dict[str, Any],
         before_first_batch: Callable[[], None],
     ) -> Position:
-        """When the checkpoint is read. Returns where in its epoch this attempt begins.
+        """Called when the checkpoint is read. Returns where in its epoch this attempt begins.
 
         Args:
-            before_first_batch: is called within an epoch, when its hooks were called again.
+            before_first_batch: called if the attempt begins within an epoch, after the epoch's hooks were called again.
         """
         keep_frozen(module, self.state.frozen)
         if not self.within_epoch:
             return Position()
-        # Lightning does not know that dataloaders begin where they have stopped.
+        # Lightning does not know that our dataloaders resume where they stopped.
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
         position = self._resume_epoch(data, checkpoint)
         begin_epoch_again(trainer, checkpoint["callbacks"], before_first_batch)
         return position
 
     def _resume_epoch(self, data: TrainedData, checkpoint: dict[str, Any]) -> Position:
-        """Have the data give what is left of the epoch; if its batches are others, count those read as its own."""
+        """Make the data yield the rest of the epoch; if its batches changed, convert the count of those read."""
         current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         read, assignment = int(current["ready"]), self._known.assignment
         segments = self.state.segments(read, assignment)
@@ -84,13 +85,13 @@ class Restoration:
         return Position(segments=tuple(segments), began=began)
 
     def begin_training(self, trainer: pl.Trainer, data: TrainedData, steps: int | None) -> None:
-        """When training starts, of `steps` in all: these may be others than those of the attempt that was stopped."""
+        """Called when training starts. `steps` is the total, which may differ from the stopped attempt's."""
         trainer.should_stop |= self.state.should_stop  # asked for before `min_epochs`
         batching = self._known.assignment.batching
         changed = list(changes(batching, data.assignment().batching))
         if changed:
             log.warning(
-                f"goes on with other batches than the attempt that was stopped ({', '.join(changed)}): the result is "
+                f"resumes with other batches than the attempt that was stopped ({', '.join(changed)}): the result is "
                 "not that of a run with either"
             )
         if changed or self._own is None:
@@ -100,21 +101,21 @@ class Restoration:
                     callback.go_on_after(trainer.global_step, self.state.steps)
 
     def before_first_batch(self) -> None:
-        """For what is done to the first batch on its way here."""
+        """Restore what is needed while the first batch is fetched."""
         if self._own is not None and self._own.random_before is not None:
             rng.restore(dict(self._own.random_before))
 
     def give_back(
         self, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
     ) -> None:
-        """When the first epoch or batch begins."""
+        """Called when the first epoch or batch begins."""
         if self._own is not None:
             rng.restore(dict(self._own.random))
             logged = dict(self._own.logged)
             logged_values.restore(logged, trainer, module, within_epoch=within_epoch)
 
     def end_fit(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """When the fit ends: where training was over already, nothing began."""
+        """Called when the fit ends. If training was already over, no epoch or batch has begun."""
         if self.state.after == "training":
             logged = dict(self._known.logged)
             logged_values.restore(logged, trainer, module, within_epoch=False)

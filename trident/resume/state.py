@@ -1,4 +1,4 @@
-"""What a run continues from, as a checkpoint holds it beside what Lightning saves."""
+"""What a run continues from, as a checkpoint holds it in addition to what Lightning saves."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from trident.trainer.restart import After
 __all__ = ["Position", "RankState", "ResumeState"]
 
 RANKS = "trident_ranks"
-"""Where a checkpoint holds it."""
+"""The key under which a checkpoint holds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where in an epoch an attempt began: at its beginning, or where other ranks or batches have left it.
+    """Where in an epoch an attempt began: at its beginning, or where an attempt with other ranks or batches stopped.
 
     Attributes:
-        segments: what earlier attempts have read of the epoch, where it was redistributed.
+        segments: what earlier attempts have read of the epoch, if it was redistributed.
         began: the batch of the epoch that this attempt began with.
     """
 
@@ -34,12 +34,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankState:
-    """What one rank has of its own.
+    """The state that belongs to one rank.
 
     Attributes:
-        random: its generators as the checkpoint is saved: after the hooks that come before the next batch.
-        random_before: the same after the last batch, before these hooks; None at the end of an epoch.
-        logged: what it has logged so far.
+        random: its generators when the checkpoint is saved, after the hooks that run before the next batch.
+        random_before: its generators after the last batch, before these hooks; None at the end of an epoch.
+        logged: the values that it has logged so far.
     """
 
     assignment: Assignment
@@ -71,9 +71,9 @@ class ResumeState:
 
     Attributes:
         after: what the checkpoint follows.
-        by_rank: what each rank had of its own.
-        position: where in its epoch the attempt began that saved it.
-        steps: those of the whole fit, as schedules count them.
+        by_rank: the state of each rank.
+        position: where in its epoch the attempt that saved it began.
+        steps: the number of steps of the whole fit, as schedules count them.
         should_stop: whether a callback had asked for the end of training.
         frozen: the parameters that were not trained.
     """
@@ -90,17 +90,17 @@ class ResumeState:
         return len(self.by_rank)
 
     def of_rank(self, rank: int, ranks: int) -> RankState | None:
-        """What a rank of so many had; None where there were other ranks."""
+        """The state of `rank` among `ranks`; None if the number of ranks was another."""
         return self.by_rank[rank] if ranks == self.ranks else None
 
     def segments(self, read: int, assignment: Assignment) -> Sequence[EpochSegment]:
-        """What all attempts so far have read of the epoch, `read` batches of which count as read."""
+        """What all attempts so far have read of the epoch, when `read` of its batches count as read."""
         last = EpochSegment(
             ranks=self.ranks, read=read - self.position.began, batching=assignment.batching
         )
         return [*self.position.segments, last]
 
-    # The keys are those of 0.1.0, whose checkpoints are read, too.
+    # The keys are those of version 0.1.0, so that its checkpoints can be read as well.
 
     @staticmethod
     def write(
@@ -116,7 +116,7 @@ class ResumeState:
         """Put it into a checkpoint, as plain values.
 
         Args:
-            by_rank: of all ranks, by :meth:`RankState.plain`.
+            by_rank: the states of all ranks, from :meth:`RankState.plain`.
         """
         checkpoint[RANKS] = {
             "behind": after,
@@ -130,7 +130,7 @@ class ResumeState:
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> ResumeState | None:
-        """What a checkpoint holds; None of one that was not saved to continue from."""
+        """The state in a checkpoint; None if the checkpoint was not saved to continue from."""
         held = checkpoint.get(RANKS)
         if held is None:
             return None

@@ -1,4 +1,4 @@
-"""Causal language modelling: blocks of tokens, and losses that weigh every token the same."""
+"""Causal language modelling: blocks of tokens, and losses in which every token has the same weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["blocks", "collate", "token_sums"]
 
 
 def blocks(texts: Sequence[str], *, tokenizer: Any, block_size: int) -> dict[str, list[list[int]]]:
-    """Texts chained and cut into blocks; the rest is a shorter block, so that no token is lost."""
+    """Concatenate texts and cut them into blocks; the last block may be shorter, so that no token is lost."""
     tokens = list(chain.from_iterable(tokenizer(list(texts))["input_ids"]))
     starts = range(0, len(tokens), block_size)
     return {"input_ids": [tokens[start : start + block_size] for start in starts]}
@@ -25,7 +25,7 @@ def blocks(texts: Sequence[str], *, tokenizer: Any, block_size: int) -> dict[str
 def collate(
     features: Sequence[Mapping[str, Sequence[int]]], tokenizer: Any = None
 ) -> dict[str, Tensor]:
-    """Pad blocks by their lengths: needs no padding token, and a real one still has its loss."""
+    """Pad blocks by their lengths, without a padding token, so that every real token has a loss."""
     pad = getattr(tokenizer, "pad_token_id", None) or 0
     rows = [torch.as_tensor(feature["input_ids"]) for feature in features]
     return {

@@ -9,5 +9,5 @@ __all__ = ["columns"]
 
 
 def columns(tokenizer: Any, others: Sequence[str] = ()) -> list[str]:
-    """All that this tokenizer gives its model, such as ``token_type_ids`` for pairs, then `others`."""
+    """All columns that this tokenizer produces, such as ``token_type_ids`` for pairs, followed by `others`."""
     return [*tokenizer.model_input_names, *others]

@@ -15,7 +15,7 @@ def encode(
 ) -> dict[str, list[list[list[int]]]]:
     """Each text with each of its choices.
 
-    The last of `columns` are the choices: either one column of lists, or one column a choice.
+    The last of `columns` are the choices: either one column of lists, or one column per choice.
     """
     one_column = len(columns) == 1
     choices = columns[0] if one_column else list(zip(*columns, strict=True))
@@ -30,7 +30,7 @@ def encode(
 
 
 def accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """The part of the texts whose right choice has the highest logit.
+    """The fraction of the texts whose right choice has the highest logit.
 
     Args:
         preds: (texts, choices), logits.

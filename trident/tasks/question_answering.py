@@ -28,7 +28,7 @@ POSITIONS = ("start_positions", "end_positions")
 
 
 class Windows(dict[str, Any]):
-    """The model's part of a batch, with what the model does not take beside it."""
+    """The model's part of a batch, with an attribute for the values that the model does not take."""
 
     aside: dict[str, Any]
 
@@ -84,7 +84,7 @@ def _place(offsets: Sequence[Sequence[int]], gold: Mapping[str, Sequence[Any]]) 
 
 
 class Collator:
-    """Pads what the model takes, and lists the rest, which training has no use for."""
+    """Pads the model's inputs, and collects the other values in lists, which training does not use."""
 
     def __init__(self, tokenizer: Any, with_text: bool = True) -> None:
         self.tokenizer = tokenizer
@@ -146,7 +146,7 @@ def _best(
 
 
 def join(step_outputs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-    """One answer an example: that of its best window."""
+    """One answer per example: that of its best window."""
     best: dict[str, int] = {}
     marks = step_outputs["score"].tolist()
     for i, example in enumerate(step_outputs["example"]):
@@ -163,7 +163,7 @@ def normalize(text: str) -> str:
 
 
 def scores(preds: Sequence[str], target: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Exact match and token F1 as parts of 1, each against the best of an example's answers."""
+    """Exact match and token F1 from 0 to 1, each against the best of an example's answers."""
     pairs = [(pred, golds or [""]) for pred, golds in zip(preds, target, strict=True)]
     exact = [max(normalize(pred) == normalize(gold) for gold in golds) for pred, golds in pairs]
     f1 = [max(_f1(pred, gold) for gold in golds) for pred, golds in pairs]

@@ -1,4 +1,4 @@
-"""One number for a text."""
+"""Regression: one number per text."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["predictions"]
 
 
 def predictions(outputs: Any, **_: Any) -> dict[str, Tensor]:
-    """The model's single logit, (texts, 1), as a number a text, (texts,)."""
+    """The model's single logit, (texts, 1), as one number per text, (texts,)."""
     return {"preds": outputs["logits"].float().squeeze(-1)}

@@ -37,7 +37,7 @@ def align(
 
 
 def predictions(outputs: Any, batch: Mapping[str, Any], **_: Any) -> dict[str, Tensor]:
-    """Predicted tags, and each text's loss and number of tags: an epoch's logits fill memory."""
+    """Predicted tags, and each text's loss and number of tags: keeping an epoch's logits would fill the memory."""
     logits = outputs["logits"]
     result = {"preds": logits.argmax(-1)}
     if "labels" in batch:
@@ -62,7 +62,7 @@ def sums(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def mean(nll: Tensor, count: Tensor) -> Tensor:
-    """The loss a token in nats, over all tokens: every token weighs the same.
+    """The mean loss per token in nats, in which every token has the same weight.
 
     Args:
         nll: (texts,), each text's summed negative log-likelihood.
@@ -72,7 +72,7 @@ def mean(nll: Tensor, count: Tensor) -> Tensor:
 
 
 def accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """The part of the labelled words with the right tag.
+    """The fraction of the labelled words with the right tag.
 
     Args:
         preds: (texts, longest text), tags by number.
@@ -124,5 +124,5 @@ def span_scores(preds: Tensor, target: Tensor, *, tags: Sequence[str]) -> dict[s
 
 
 def perplexity(nll: Tensor, count: Tensor) -> Tensor:
-    """e to the loss a token; arguments as of :func:`mean`."""
+    """e to the power of the mean loss per token; takes the arguments of :func:`mean`."""
     return torch.exp(mean(nll, count))

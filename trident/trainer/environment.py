@@ -1,4 +1,4 @@
-"""Lightning's view of the ranks: said explicitly, never guessed from the environment."""
+"""Lightning's view of the ranks: given explicitly, never guessed from the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RanksEnvironment", "cluster_environment", "trainer_size"]
 
 
 class RanksEnvironment(ClusterEnvironment):
-    """Processes that something outside has started, as :mod:`trident.protocol.ranks` found them."""
+    """Processes that were started from outside, as :mod:`trident.protocol.ranks` found them."""
 
     def __init__(self, ranks: Ranks) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def trainer_size(trainer: Mapping[str, Any], ranks: Ranks | None) -> dict[str, i
     )
     _agree("num_nodes", trainer.get("num_nodes"), ranks.num_nodes, "nodes", ranks)
     if _is_list(trainer.get("devices")) and torch.cuda.is_available():
-        # Which GPUs, and not only how many; a CPU is given a number only.
+        # A list selects particular GPUs and must be kept; for a CPU only the number matters.
         return {"num_nodes": ranks.num_nodes}
     return {"devices": ranks.local_world_size, "num_nodes": ranks.num_nodes}
 
@@ -103,7 +103,7 @@ def _agree(key: str, asked: int | None, real: int, what: str, ranks: Ranks) -> N
 
 
 def _count(devices: Any) -> int | None:
-    """How many devices a Trainer argument asks for; None when it takes what there is."""
+    """How many devices a Trainer argument asks for; None when it takes all that are available."""
     if devices is None or str(devices) in ("auto", "-1"):
         return None
     if isinstance(devices, Sequence) and not isinstance(devices, str):

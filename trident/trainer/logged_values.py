@@ -1,6 +1,6 @@
-"""What a run has logged so far, so that one that continues within an epoch comes to the epoch's true means.
+"""The values that a run has logged so far, so that a run resumed within an epoch computes the epoch's true means.
 
-Lightning keeps it in memory only, and so does torchmetrics with the states of its objects; each rank has its own.
+Lightning keeps them in memory only, and so does torchmetrics with the states of its objects; each rank has its own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ _HOW_BY_DATA = ("add_dataloader_idx", "dataloader_idx", "metric_attribute")
 
 
 def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
-    """This rank's: what the epoch has added up, the module's metrics, and the last value of everything; tensors, on the
-    CPU and of their own, in plain containers.
+    """This rank's logged values: the epoch's sums, the module's metrics, and the last value of everything.
+
+    Tensors are copies on the CPU, in plain containers.
     """
     found = {
         "epoch": [
@@ -69,25 +70,26 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
 def restore(
     held: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
 ) -> None:
-    """Go back to what `state` returned. To be called before the first batch, or before the epoch."""
+    """Go back to what `state` returned. Call this before the first batch, or before the epoch."""
     set_last_values(trainer, _on(module.device, held["last"]))
-    for name, told in held["metrics"].items():  # between epochs, those that outlive one
+    for name, saved in held["metrics"].items():  # between epochs, only metrics that outlive one
         if (metric := _metrics(module).get(name)) is not None:
-            for key, value in told["state"].items():
+            for key, value in saved["state"].items():
                 setattr(metric, key, _on(module.device, value))
-            set_updates(metric, told["updates"])
+            set_updates(metric, saved["updates"])
             forget_value(metric)
     if not within_epoch:
         return
-    for told in held["epoch"]:
-        _log_again(told, trainer, module)
-    keep_sums_of_epoch(trainer)  # Lightning would begin them anew
+    for saved in held["epoch"]:
+        _log_again(saved, trainer, module)
+    keep_sums_of_epoch(trainer)  # Lightning would reset them
 
 
 def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], None]:
-    """Returns what undoes all that is logged and counted from now on.
+    """Return a function that undoes all that is logged and counted from now on.
 
-    What begins meanwhile stays, and stays empty: ranks put together at an epoch's end what all of them have.
+    Entries that are created meanwhile remain, but empty: at an epoch's end, ranks combine the entries that all of them
+    have.
     """
     results = current_results(trainer)
     said = {
@@ -104,13 +106,13 @@ def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], No
     def undo() -> None:
         for key, result in results.items():
             if not result.is_tensor or (key not in said and result.has_reset):
-                continue  # a metric, which is undone below, or nothing that was logged meanwhile
+                continue  # a metric, which is undone below, or an entry without values logged meanwhile
             if key not in said:
                 result.reset()
             state, before = said.get(key, ({}, forward_value(result)))
             if (
                 not result.meta.sync.should
-            ):  # else it is one value on all ranks, and has to stay that
+            ):  # otherwise it is the same value on all ranks, and has to remain so
                 set_forward_value(result, before)
             _set(result, state)
             result.has_reset = False
@@ -124,7 +126,7 @@ def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], No
 
 
 def _own(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors of its own: metrics add to theirs in place."""
+    """The state with copied tensors: metrics add to theirs in place."""
     return {
         key: [*value] if isinstance(value, list) else value.detach().clone()
         for key, value in state.items()
@@ -136,21 +138,21 @@ def _set(metric: Metric, state: Mapping[str, Any]) -> None:
         setattr(metric, name, value)
 
 
-def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Let Lightning make an entry as it was, then put its sums in."""
-    results, how = epoch_results(trainer), dict(told["how"])
+def _log_again(saved: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Let Lightning create an entry as it was, then restore its sums."""
+    results, how = epoch_results(trainer), dict(saved["how"])
     attribute, index = how["metric_attribute"], how.pop("dataloader_idx")
-    if told["sums"] is None:
+    if saved["sums"] is None:
         value = dict(module.named_modules()).get(attribute)
         if value is None:
-            return  # the metric is gone from the module
+            return  # the module no longer has the metric
     else:
         value = torch.zeros((), device=module.device)
-    should, rank_zero_only = told["sync"]
+    should, rank_zero_only = saved["sync"]
     before, results.dataloader_idx = results.dataloader_idx, index
     results.log(
         value=value,
-        reduce_fx=told["reduce"],
+        reduce_fx=saved["reduce"],
         sync_dist=should,
         sync_dist_fn=trainer.strategy.reduce,
         rank_zero_only=rank_zero_only,
@@ -160,9 +162,9 @@ def _log_again(told: State, trainer: pl.Trainer, module: pl.LightningModule) -> 
     results.dataloader_idx = before
     key = f"{how['fx']}.{how['name']}"
     result = results[key if index is None or not how["add_dataloader_idx"] else f"{key}.{index}"]
-    for name, value in (told["sums"] or {}).items():
+    for name, value in (saved["sums"] or {}).items():
         setattr(result, name, value.to(module.device))
-    set_forward_value(result, _on(module.device, told["last"]))
+    set_forward_value(result, _on(module.device, saved["last"]))
     forget_value(result)
 
 

@@ -1,4 +1,4 @@
-"""The state of torchmetrics objects, which knows nothing of fillers."""
+"""Resets the state of torchmetrics objects, which cannot handle fillers themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["forget"]
 
 
 def forget(metric: Metric | MetricCollection) -> None:
-    """Empty the state, but keep its lists' dtype and width: ranks that gather agree on them."""
+    """Empty the state, but keep the dtype and width of its lists, on which ranks must agree when they gather."""
     for single in metric.values() if isinstance(metric, MetricCollection) else [metric]:
         assert isinstance(single, Metric)
         lists = {

@@ -1,4 +1,4 @@
-"""What Lightning leaves undone when a run continues from a checkpoint."""
+"""What Lightning does not restore when a run continues from a checkpoint."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ __all__ = [
 ]
 
 After = Literal["batch", "epoch", "training"]
-"""What a checkpoint follows."""
+"""What a checkpoint follows: a batch or an epoch."""
 
 
 def begin_epoch_again(
     trainer: pl.Trainer, states: Mapping[str, Any], then: Callable[[], None]
 ) -> None:
-    """Have an epoch's hooks called after the start of training: Lightning begins no epoch in its middle.
+    """Call an epoch's hooks after the start of training: Lightning does not call them for an epoch that it resumes.
 
-    What is set by the epoch must be set in this process, too. What callbacks keep in checkpoints is given back to them
-    after that, and some are left out: the rates that they multiply, and what they log, is there already.
+    Whatever these hooks set must be set in this process, too. Afterwards callbacks get their state from the checkpoint
+    back. Some callbacks are skipped, because the rates that they multiply and the values that they log are already
+    restored.
 
     Args:
-        states: those of callbacks, by key.
-        then: what is done when the hooks were called.
+        states: the states of callbacks, by key.
+        then: called after the hooks.
     """
     fit = trainer.fit_loop
     inner = fit.on_advance_start
@@ -79,16 +80,16 @@ def frozen(module: pl.LightningModule) -> list[str]:
 
 
 def keep_frozen(module: pl.LightningModule, names: Collection[str]) -> None:
-    """Let these, and no others, not be trained: what a callback has unfrozen, it freezes again when it is set up."""
+    """Freeze exactly these parameters: a callback freezes again at setup what it had unfrozen earlier."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad == (name in names):
             parameter.requires_grad_(name not in names)
 
 
 def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Let a `ModelCheckpoint` continue where it has begun: in another folder it would not know which one was the best.
+    """Let a `ModelCheckpoint` continue in its first folder: in another one it would forget which was the best.
 
-    A folder that is not named is that of a logger, which has another one for each attempt; a named one may hold the
+    A folder that the config does not name is the logger's, which changes with each attempt; a named one may contain the
     time.
     """
     for callback in trainer.checkpoint_callbacks:
@@ -102,12 +103,12 @@ def keep_last(
 ) -> None:
     """Let a `ModelCheckpoint` overwrite the ``last`` of an earlier attempt that it does not know of.
 
-    It was written after the checkpoint that this attempt continues from. Lightning would leave it where it is, and
-    write another one beside it with a version in its name. Files outside of the member's folder may be those of other
-    runs.
+    That file was written after the checkpoint that this attempt continues from. Lightning would keep it, and write
+    another file next to it with a version in its name. Files outside of the member's folder are left alone, since they
+    may belong to other runs.
 
     Args:
-        states: what a checkpoint holds of callbacks, by key; None where there is none.
+        states: the states of callbacks in the checkpoint, by key; None if there is no checkpoint.
     """
     taken: set[str] = set()
     for callback in keeps_last(trainer):
@@ -131,7 +132,7 @@ def keeps_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
 
 
 def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[str]) -> str:
-    """What Lightning would call the first ``last`` in an empty folder."""
+    """The name that Lightning would give the first ``last`` in an empty folder."""
     name, values = callback.CHECKPOINT_NAME_LAST, values_for_file_names(callback, trainer)
     path, version = callback.format_checkpoint_name(values, name), callback.STARTING_VERSION
     while path in taken:
@@ -141,7 +142,7 @@ def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[s
 
 
 def count_as_before(checkpoint: dict[str, Any], after: After) -> None:
-    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning continues from what is saved there."""
+    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning continues from counts saved there."""
     loop = checkpoint["loops"]["fit_loop"]
     # `ExternalDataLoaders` skips what was read; a dataloader that restores itself, as torchdata's do, would skip it
     # twice.
@@ -150,7 +151,7 @@ def count_as_before(checkpoint: dict[str, Any], after: After) -> None:
     counts = batches if after == "batch" else epochs
     for count in (counts["total"], counts["current"]):
         if after != "training":
-            count["ready"] -= 1  # the next one has begun
+            count["ready"] -= 1  # the next epoch has begun
         count["completed"] -= 1
     if after == "batch":
         batches["is_last_batch"] = False

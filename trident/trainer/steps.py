@@ -1,4 +1,4 @@
-"""How many optimizer steps a fit has, and what counts them."""
+"""How many optimizer steps a fit has, and the schedules that depend on that number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def monitored(trainer: Any) -> set[str]:
 
 
 def total_steps(trainer: Any) -> int | None:
-    """The optimizer steps of a fit; None when nothing limits it that is known beforehand."""
+    """The number of optimizer steps of a fit; None when it is not known beforehand."""
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
     varies = any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks)
     if not varies and trainer.max_epochs is not None and trainer.max_epochs >= 0:
@@ -31,10 +31,10 @@ def total_steps(trainer: Any) -> int | None:
 
 
 def rescale_schedules(trainer: Any, before: int | None, now: int | None) -> None:
-    """Have schedules over all `now` steps of a fit continue where the same share of `before` steps was taken.
+    """Make schedules over all `now` steps of a fit continue at the same fraction that was reached of `before` steps.
 
-    Of those that `functools.partial` makes of ``num_training_steps``, as transformers' are: that number is in no
-    checkpoint. What a config fixes stays as it is.
+    This concerns schedules that `functools.partial` makes with ``num_training_steps``, as transformers' are: that
+    number is in no checkpoint. Schedules with a number of steps from the config stay as they are.
     """
     if not before or not now or before == now:
         return

@@ -1,4 +1,4 @@
-"""Lightning's strategies as ``trainer/strategy`` names them, and how a model is cut for FSDP."""
+"""Lightning's strategies as ``trainer/strategy`` names them, and how a model is sharded for FSDP."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def deepspeed(**options: Any) -> Strategy:
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Cut a model's parameters over the ranks of `mesh`: repeated layers each, then the rest.
+    """Shard a model's parameters over the ranks of `mesh`: each repeated layer by itself, then the rest.
 
-    A layer is gathered when it is used, so that one at a time is whole. Cutting twice changes
-    nothing: Lightning configures a model for each stage.
+    A layer is gathered when it is used, so that only one at a time is whole. Sharding twice
+    changes nothing: Lightning configures a model for each stage.
     """
     names = layer_types(model)
     for module in [*_layers(model, names), model]:
@@ -68,7 +68,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def require_sharded(module: nn.Module) -> None:
-    """Every trainable parameter is cut: the gradients of others would differ between ranks."""
+    """Raise ConfigError unless every trainable parameter is sharded: gradients of others would differ between ranks."""
     whole = [
         name
         for name, parameter in module.named_parameters()
@@ -83,17 +83,19 @@ def require_sharded(module: nn.Module) -> None:
 
 
 def require_ranks(strategy: Strategy, before: int) -> None:
-    """Raises ConfigError where a checkpoint of `before` ranks cannot be read by those that there are."""
+    """Raise ConfigError if a checkpoint of `before` ranks cannot be read by the current number of ranks."""
     if isinstance(strategy, DeepSpeedStrategy) and strategy.world_size != before:
         raise ConfigError(
-            f"DeepSpeed's checkpoint has the parts of {counted(before, 'rank')}, and there are "
-            f"{strategy.world_size} now, for which it cannot be cut again\n"
-            f"hint: go on with {before}, or begin anew: trident-sweep resume --fresh; ddp and fsdp take any number"
+            f"DeepSpeed's checkpoint has the parts of {counted(before, 'rank')}, and there "
+            f"{'is' if strategy.world_size == 1 else 'are'} {counted(strategy.world_size, 'rank')} now, for which it "
+            "cannot be sharded again\n"
+            f"hint: resume with {counted(before, 'rank')}, or start over: trident-sweep resume --fresh; ddp and fsdp "
+            "take any number"
         )
 
 
 def _layers(model: nn.Module, names: set[str]) -> list[nn.Module]:
-    """Inner layers before those that hold them, as FSDP wants them."""
+    """The layers to shard, inner ones before those that contain them, as FSDP requires."""
     listed = {
         id(layer)
         for module in model.modules()
@@ -112,8 +114,8 @@ def _layers(model: nn.Module, names: set[str]) -> list[nn.Module]:
 
 
 class _DataParallel(ModelParallelStrategy):
-    """Lightning's own default is tensor parallelism in a node, whose ranks would have to read the
-    same data.
+    """Data parallelism over all ranks. Lightning's default is tensor parallelism within a node, whose
+    ranks would have to read the same data.
     """
 
     def setup_environment(self) -> None:
@@ -125,7 +127,7 @@ class _DataParallel(ModelParallelStrategy):
     ) -> dict[str, Any]:
         trainer = self.lightning_module.trainer if self.lightning_module else None
         if trainer is not None and trainer.state.fn != TrainerFn.FITTING:
-            # Lightning would restore the last fit's, and fails on optimizers without a state.
+            # Lightning would restore those of the last fit, and fails on optimizers without a state.
             self.optimizers = []
         optimizers = self.optimizers
         self.optimizers, groups = _without_state(optimizers, checkpoint_path, weights_only)
@@ -160,7 +162,7 @@ def _without_state(
 
 
 class _DeepSpeed(DeepSpeedStrategy):
-    """Lightning's, with ZeRO-3 checkpoints that can be evaluated, and no step that is lost."""
+    """Lightning's strategy, with ZeRO-3 checkpoints that can be evaluated, and without lost steps."""
 
     def setup(self, trainer: pl.Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -175,7 +177,7 @@ class _DeepSpeed(DeepSpeedStrategy):
         fits = module.trainer.state.fn == TrainerFn.FITTING
         if fits or not self.zero_stage_3 or self.load_full_weights:
             return super().load_checkpoint(checkpoint_path, weights_only)
-        # deepspeed restores cut parameters by way of an optimizer, and evaluation has none.
+        # deepspeed restores sharded parameters through an optimizer, and evaluation has none.
         from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
         weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint_path))
@@ -185,7 +187,10 @@ class _DeepSpeed(DeepSpeedStrategy):
 
 
 def _require_whole_steps(trainer: pl.Trainer) -> None:
-    """Lightning takes a last, smaller step at an epoch's end; DeepSpeed counts on into the next."""
+    """Raise ConfigError if accumulation does not divide an epoch.
+
+    Lightning takes a last, smaller step at the end of an epoch; DeepSpeed continues counting into the next epoch.
+    """
     accumulate, batches = trainer.accumulate_grad_batches, batches_per_epoch(trainer)
     if accumulate > 1 and (batches is None or batches % accumulate):
         length = (
@@ -201,17 +206,17 @@ def _require_whole_steps(trainer: pl.Trainer) -> None:
 
 
 class _DeepSpeedOnCPU(_DeepSpeed):
-    """Lightning's but for its refusal of a CPU, on which deepspeed's own engine runs over gloo."""
+    """Lightning's strategy without its refusal of a CPU, on which deepspeed's engine runs over gloo."""
 
     def setup_environment(self) -> None:
-        DDPStrategy.setup_environment(self)  # what Lightning does after its check
+        DDPStrategy.setup_environment(self)  # as Lightning does after its check
 
     @property
     def root_device(self) -> torch.device:
         return torch.device("cpu", 0)  # deepspeed reads the index
 
     def setup_distributed(self) -> None:
-        # Lightning's but for comparing the indices of GPUs with local ranks.
+        # As in Lightning, without comparing the indices of GPUs with local ranks.
         compile_no_collectives()
         reset_seed()
         self.set_world_ranks()

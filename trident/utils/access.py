@@ -1,4 +1,4 @@
-"""Reading nested values by the dotted paths and globs that evaluation configs are written in."""
+"""Reads nested values by the dotted paths and globs of evaluation configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of a closed set."""
+"""Enumerations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["STAGES", "Split"]
 
 
 class Split(Enum):
-    """The part of the data that is meant; the value is its name in configs and metric names."""
+    """A part of the data; the value is its name in configs and metric names."""
 
     TRAIN = "train"
     VAL = "val"
@@ -23,4 +23,4 @@ STAGES = {
     "predict": (Split.PREDICT,),
     None: tuple(Split),
 }
-"""The splits that Lightning's stages read."""
+"""The splits that each of Lightning's stages reads."""

@@ -1,4 +1,4 @@
-"""Loggers that speak once a run, and not once a process."""
+"""Loggers that write a message once per run, and not once per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows and records of its config."""
+"""Prints a run's config and metrics, and collects the hyperparameters to record."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def print_config(config: DictConfig, fields: Sequence[str] = FIELDS, resolve: bo
         tree.add(name).add(Syntax(text.rstrip(), "yaml", background_color="default"))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240)  # a log has no width: cut nothing
+        console = Console(width=240)  # a log file has no width, so nothing is cut
     console.print(tree)
 
 
 def hyperparameters(cfg: DictConfig, module: Any) -> dict[str, Any]:
-    """What loggers record: the resolved config, and the number of parameters."""
+    """The hyperparameters that loggers record: the resolved config, and the number of parameters."""
     recorded = {name: plain_config(cfg[name]) for name in RECORDED if name in cfg}
     parameters = list(module.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
@@ -63,7 +63,7 @@ def global_batch_size(cfg: DictConfig, world_size: int) -> dict[str, int]:
 
 
 def print_metrics(title: str, metrics: Mapping[str, float]) -> None:
-    """Show metrics as a table on the terminal, once a run."""
+    """Show metrics as a table on the terminal, once per run."""
     if not metrics or not is_main_process(os.environ):
         return
     from rich.console import Console

@@ -1,7 +1,7 @@
-"""How a run ends by a signal: between two batches, and never as if it had succeeded.
+"""How a signal ends a run: between two batches, and never as if it had succeeded.
 
-SIGTERM ends it. A member of a sweep goes on later: for it SIGTERM, and SIGUSR2 ahead of a time limit, mean a stop at a
-step that all ranks agree on.
+SIGTERM ends a run. A member of a sweep is resumed later: SIGTERM, or SIGUSR2 before a time limit, stops it at a step
+that all ranks agree on.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Terminated(SystemExit):
 
 
 class StoppedToGoOn(SystemExit):
-    """The run has left what its next attempt begins with; no failure, and no success."""
+    """The run was stopped, and its next attempt can resume it; this is neither a failure nor a success."""
 
     def __init__(self) -> None:
         super().__init__(0)
 
     def __str__(self) -> str:
-        return "stopped, to go on"
+        return "stopped, to be resumed"
 
 
 def leave_to_parent() -> None:
-    """Heed SIGTERM from now on only where this process's parent sends it."""
+    """From now on, react to SIGTERM only if this process's parent sends it."""
     parent = os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -50,22 +50,23 @@ def leave_to_parent() -> None:
 
 
 class Stop:
-    """The request to stop: in a loop it waits for the batch's end; elsewhere it acts.
+    """The request to stop: within a loop it waits for the end of the batch; elsewhere it takes effect at once.
 
-    So does a second one, unless somebody starts the run again.
+    A second request also takes effect at once, unless the run will be resumed.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.in_loop = False
         self.goes_on = False
-        """Whether somebody starts the run again, and so asks for it himself between batches."""
+        """Whether the run will be resumed; then its callback checks for a request between batches."""
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         repeated, self.requested = self.requested, True
         if signum == signal.SIGUSR2:
-            return  # well ahead of the end: waits for a loop
-        # A scheduler tells every process of a job, and the launcher passes it on: for who goes on, that is one request.
+            return  # sent well before the time limit: waits for a loop
+        # A scheduler signals every process of a job, and the launcher forwards it: a run that will be resumed counts
+        # both as one request.
         if not self.in_loop or (repeated and not self.goes_on):
             raise Terminated
 
@@ -74,7 +75,7 @@ class Stop:
             raise Terminated
 
     def waits(self) -> None:
-        """From now on a request is looked for between batches."""
+        """From now on, check requests between batches."""
         self.install()
         self.in_loop = True
 
@@ -88,7 +89,7 @@ class Stop:
 
     @contextmanager
     def installed(self, *, goes_on: bool = False) -> Iterator[None]:
-        """Handle signals for the time of a run."""
+        """Handle signals for the duration of a run."""
         before = signal.getsignal(signal.SIGTERM)
         self.requested = self.in_loop = False
         self.goes_on = goes_on
@@ -101,4 +102,4 @@ class Stop:
 
 
 STOP = Stop()
-"""The process's own: a signal has no other place to arrive at."""
+"""The process's only instance: signal handlers are global to a process."""

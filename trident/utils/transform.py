@@ -1,4 +1,4 @@
-"""Turning the outputs of many steps into those of an epoch."""
+"""Joins the outputs of many steps into those of an epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["concatenate_3d", "flatten_dict", "stack_or_pad_2d"]
 
 PAD_ID = -100
-"""What fills up ragged outputs: the label that losses and metrics of transformers ignore."""
+"""The value that pads ragged outputs: the label that losses and metrics of transformers ignore."""
 
 
 def flatten_dict(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _pad_and_cat(tensors: Sequence[Tensor], pad_id: int) -> Tensor:
     if all(shape == trailing[0] for shape in trailing):
         return torch.cat(list(tensors))
     widest = [max(sizes) for sizes in zip(*trailing, strict=True)]
-    # A mask has no room for the pad id: what was not there was False.
+    # A mask cannot hold the pad id, so that it is padded with False.
     fill = False if tensors[0].dtype == torch.bool else pad_id
     joined = tensors[0].new_full((sum(len(tensor) for tensor in tensors), *widest), fill)
     start = 0

@@ -60,7 +60,7 @@ WRONG = {
     "parts of other numbers": (changed(ranks(), 1, splits=split(1, 3)), "different numbers"),
     "a part that is none": (
         [replace(one, splits=split(2 + one.part.rank, 2)) for one in ranks()],
-        "rank 2 of 2, which there is not",
+        "rank 2, which is out of range: there are ranks 0-1",
     ),
     "other seeds": (changed(ranks(), 1, seeds=("2",)), "different seeds"),
     "other data": (

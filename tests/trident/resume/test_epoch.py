@@ -169,7 +169,7 @@ def test_what_cannot_be_known_is_refused(why):
     segment = EpochSegment(ranks=2, read=1, batching={"toy": {"batch_size": 2}})
     with pytest.raises(ConfigError, match="toy: what 2 ranks left") as refused:
         redistribute(data, [segment], epoch=lambda: 0)
-    assert "go on with 2 ranks and batch_size=2" in str(refused.value)
+    assert "resume with 2 ranks and batch_size=2" in str(refused.value)
 
 
 @pytest.fixture

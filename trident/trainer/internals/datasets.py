@@ -8,7 +8,7 @@ __all__ = ["fingerprint", "source", "split", "without_split"]
 
 
 def fingerprint(dataset: Any) -> str | None:
-    """A mark of a table or stream that is equal only if the data is; None of anything else."""
+    """A fingerprint of a table or stream that is equal only if the data is; None for anything else."""
     found = getattr(dataset, "_fingerprint", None)
     return None if found is None else str(found)
 
@@ -26,5 +26,5 @@ def without_split(stream: Any) -> Any:
 
 
 def source(stream: Any) -> Any:
-    """The last stage of what a stream is made of; None of anything else."""
+    """The last stage of a stream; None for anything else."""
     return getattr(stream, "_ex_iterable", None)

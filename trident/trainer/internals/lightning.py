@@ -62,12 +62,12 @@ def splits_data(trainer: pl.Trainer) -> bool:
 
 
 def allow_unused_parameters(strategy: DDPStrategy) -> None:
-    """Have DDP look for unused parameters, unless the config decided about that."""
+    """Have DDP look for unused parameters, unless the config sets that option."""
     strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
 
 def set_parallel_sizes(strategy: ModelParallelStrategy, *, data: int, tensor: int) -> None:
-    """How many ranks share the data, and how many share a layer; its arguments are read before ranks are known."""
+    """Set how many ranks share the data and a layer; the strategy reads its arguments before ranks are known."""
     strategy._data_parallel_size, strategy._tensor_parallel_size = data, tensor
 
 
@@ -97,7 +97,7 @@ def call_module(trainer: pl.Trainer, hook: str) -> None:
 
 
 def limit_by_epochs(trainer: pl.Trainer) -> None:
-    """Have the fit loop take a restored epoch that is finished for finished, also with `max_steps`."""
+    """Have the fit loop treat a finished epoch that was restored as finished, also with `max_steps`."""
     trainer.fit_loop._iteration_based_training = bool  # type: ignore[method-assign]
 
 
@@ -121,12 +121,12 @@ def uncount_batch_that_stepped(fit_loop: Mapping[str, Any]) -> None:
 
 
 def epoch_results(trainer: pl.Trainer) -> Any:
-    """What the current epoch of training has logged, as torchmetrics objects by name."""
+    """The values that the current epoch of training has logged, as torchmetrics objects by name."""
     return trainer.fit_loop.epoch_loop._results
 
 
 def current_results(trainer: pl.Trainer) -> Mapping[str, Any]:
-    """The same of the loop that runs now; empty when none does."""
+    """The same for the loop that is running; empty when none is."""
     return {} if trainer._results is None else trainer._results
 
 

@@ -14,5 +14,5 @@ def end_workers(loader: Any) -> None:
 
 
 def set_last_rates(scheduler: Any, rates: Sequence[float]) -> None:
-    """Let these be what a schedule's `get_last_lr` returns."""
+    """Set what a schedule's `get_last_lr` returns."""
     scheduler._last_lr = list(rates)

@@ -27,7 +27,7 @@ def updates(metric: Metric) -> int:
 
 
 def set_updates(metric: Metric, count: int) -> None:
-    """Let a metric count as updated so often."""
+    """Set how often a metric counts as updated."""
     metric._update_count = count
 
 
@@ -42,7 +42,7 @@ def forward_value(metric: Metric) -> Any:
 
 
 def set_forward_value(metric: Metric, value: Any) -> None:
-    """Let this be the value of a metric's last batch."""
+    """Set the value of a metric's last batch."""
     metric._forward_cache = value
 
 
@@ -59,8 +59,8 @@ def are_there_ranks() -> bool:
     return not _IS_ALONE.get() and _are_there_ranks()
 
 
-# A function of a user's may make objects that nobody else sees, so none can be given anything. What each takes for
-# its argument `distributed_available_fn`, where it is given none, is this one.
+# A user's function may create objects that nobody else sees, so no argument can be passed to them. Without an argument
+# `distributed_available_fn`, each object uses this function.
 torchmetrics.metric.jit_distributed_available = are_there_ranks
 
 

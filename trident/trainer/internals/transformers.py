@@ -8,5 +8,5 @@ __all__ = ["layer_types"]
 
 
 def layer_types(model: Any) -> set[str]:
-    """The class names of a pretrained model's layers, which are not to be cut further; empty of other models."""
+    """The class names of a pretrained model's layers, which must not be sharded further; empty for other models."""
     return set(getattr(model, "_no_split_modules", None) or ())
