@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
+import subprocess
+import sys
 from collections.abc import Generator, MutableMapping
 from pathlib import Path
 
@@ -48,6 +51,20 @@ def project(tmp_path: Path) -> Path:
     """A user's project to run in and to change: a copy of `examples/digits`, a second a run."""
     ignored = shutil.ignore_patterns("logs", "__pycache__")
     return shutil.copytree(ROOT / "examples" / "digits", tmp_path / "digits", ignore=ignored)
+
+
+@pytest.fixture
+def bare_start() -> float:
+    """Seconds of the processor that a bare start of Python takes here, now: what other programs take depends on the
+    machine and on what else it does.
+    """
+    taken = []
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", "pass"])
+        _, _, usage = os.wait4(process.pid, 0)
+        process.returncode = 0
+        taken.append(usage.ru_utime + usage.ru_stime)
+    return statistics.median(taken)
 
 
 def _must_run(what: str, report: pytest.TestReport | pytest.CollectReport) -> None:

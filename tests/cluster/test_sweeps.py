@@ -246,11 +246,12 @@ def spent() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def test_a_thousand_members_are_submitted_at_once(login, project):
+def test_a_thousand_members_are_submitted_at_once(login, project, bare_start):
     cli = Cli(project, lambda argv, cwd: login.command(*argv, cwd=cwd))
     many = ("experiment=digits", "run.seed=range(1000)", "hydra.launcher.array_parallelism=1")
     took: list[float] = []
-    while not took or (took[-1] > 2 and len(took) < 3):  # what else runs comes and goes
+    limit = 60 * bare_start  # two seconds where Python starts in 33 ms
+    while not took or (took[-1] > limit and len(took) < 3):  # what else runs comes and goes
         # Of a processor: what other tests do at the same time is no delay of a user's.
         name, before = f"s{len(took)}", spent()
         done = cli("submit", "--name", name, *many)
@@ -261,7 +262,7 @@ def test_a_thousand_members_are_submitted_at_once(login, project):
         assert (
             "1000 of 1000 members on SLURM" in done.stderr
         )  # which is there: nobody had to say so
-    assert min(took) < 2, took
+    assert min(took) < limit, took
     assert sum(path.is_file() for path in cli.sweep("s0").rglob("*")) < 1030  # the marks, since
 
 

@@ -238,7 +238,9 @@ def test_variables_that_only_a_task_has_are_no_error(here: Path) -> None:
     assert main(["submit", DIGITS, "+run.r=${oc.env:NOT_SET_ANYWHERE}", "--dry-run"]) == 2
 
 
-def test_two_hundred_members_plan_in_two_seconds_without_torch(project: Path) -> None:
+def test_two_hundred_members_plan_in_two_seconds_without_torch(
+    project: Path, bare_start: float
+) -> None:
     code = (
         "import sys, time; from trident.launch.cli import main; "
         f"code = main(['submit', '{DIGITS}', 'run.seed=range(1,51)', 'module.optimizer.lr=1e-4,1e-3,1e-2,1e-1', "
@@ -253,7 +255,7 @@ def test_two_hundred_members_plan_in_two_seconds_without_torch(project: Path) ->
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "members    200 of 200" in done.stdout
     assert not {"torch", "lightning", "datasets", "transformers"} & set(done.stderr.split())
-    assert seconds < 2
+    assert seconds < 50 * bare_start  # two seconds where Python starts in 40 ms
 
 
 def test_doctor_says_what_is_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
