@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
 from written import written
 
 from trident.launch.core.resources import resolve
 from trident.launch.planning.app import App
-from trident.launch.planning.plan import Plan, chunks
+from trident.launch.planning.plan import Plan
 from trident.launch.schedulers.submission import script_of
 from trident.launch.sweepdir.sweep import SweepDir
 
@@ -34,13 +32,3 @@ def test_all_jobs_of_a_sweep_have_one_name(tmp_path: Path) -> None:
     array = renamed.arrays.planned((0,), plan.launcher_record())
     assert renamed.job_name == "s:ab12cd34"
     assert "#SBATCH --job-name=s:ab12cd34\n" in script_of(plan, renamed, array)
-
-
-@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
-def test_arrays_hold_every_member_once_below_the_limit(
-    indexes: set[int], size: int, most: int
-) -> None:
-    cut = chunks(tuple(sorted(indexes)), size, most)
-    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
-    for offset, some in cut:
-        assert all(0 <= index - offset < size for index in some) and len(some) <= most
