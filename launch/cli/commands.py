@@ -343,7 +343,7 @@ def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
 @words("[SWEEP] INDEX [-- COMMAND...]", required=True)
 @click.option("--rank", type=int, default=0, help="On the node of this rank; by default 0.")
 def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
-    """Open a shell on the node of a running member, or run a command there."""
+    """Open a shell, or run a command, next to a running member."""
     from ..operations.attach import attach
 
     sweep, index = one_member(words)

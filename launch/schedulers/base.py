@@ -11,14 +11,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.checks import Check
 from ..core.resources import Resources
 from ..core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
 from ..core.states import SchedulerState
 from ..errors import UsageError
-from ..planning.plan import ResolvedResources
+
+if TYPE_CHECKING:
+    from ..planning.plan import ResolvedResources
 
 __all__ = ["Scheduler", "default_launcher", "known", "scheduler_of", "select"]
 

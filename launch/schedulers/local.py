@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import script
 from ..core.checks import Check
@@ -20,8 +20,10 @@ from ..errors import SchedulerError
 from ..lib.command import run
 from ..lib.environment import clean
 from ..lib.processes import alive, die_with_parent, environment_of, identity, is_here
-from ..planning.plan import ResolvedResources, ranges
 from .base import Scheduler
+
+if TYPE_CHECKING:
+    from ..planning.plan import ResolvedResources
 
 __all__ = ["LocalScheduler", "machine"]
 
@@ -37,11 +39,15 @@ class LocalScheduler(Scheduler):
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
+        from ..planning.plan import ResolvedResources  # here: `list` plans nothing
+
         wanted = options.get("array_parallelism", "auto")
         slots = parallelism(wanted, resources, machine(os.environ))
         return ResolvedResources(resources=resources, slots=slots)
 
     def script(self, array: ArrayScript) -> str:
+        from ..planning.plan import ranges
+
         return script.local(
             files("trident.slurm_templates").joinpath("local.sh").read_text(encoding="utf-8"),
             python=array.python,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 from pathlib import Path
 
 __all__ = ["GONE", "identity"]
@@ -15,6 +13,8 @@ GONE = "gone"
 
 def identity(pid: int) -> str:
     """``host:pid:start``, unique to one process. The start time is counted by the kernel and survives an exec."""
+    import socket  # here: `list` and completion name no process, and start without it
+
     return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
 
 
@@ -31,6 +31,8 @@ def _start_time(pid: int) -> str | None:
 
 
 def _start_time_by_ps(pid: int) -> str | None:
+    import subprocess
+
     try:
         shown = subprocess.run(
             ["ps", "-o", "lstart=", "-p", str(pid)],

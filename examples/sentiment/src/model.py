@@ -63,13 +63,19 @@ class SentenceClassifier(nn.Module):
         self.head_scale = head_scale
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        token_type_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """A scalar ``loss`` and ``logits`` (batch, num_labels).
 
-        ``input_ids`` and ``attention_mask`` are (batch, tokens), ``labels`` (batch).
+        ``input_ids``, ``attention_mask`` and ``token_type_ids`` are (batch, tokens), ``labels`` (batch).
         """
-        states = self.encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        states = self.encoder(
+            input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
         # Adam's steps have the size of the learning rate: what scales the output scales the step.

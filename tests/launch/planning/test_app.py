@@ -127,7 +127,7 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("import sys; sys.exit('no such key')", "no such key\nhint: try one point of it without"),
-        ("", "ended without planning\nhint: is it a Hydra app?"),
+        ("", "ended without planning\nhint: check that it is a Hydra app"),
     ],
 )
 def test_an_app_that_cannot_plan_is_an_error(text: str, message: str, tmp_path: Path) -> None:

@@ -167,5 +167,5 @@ def test_a_wrong_key_is_named_with_its_place(composed: Composes) -> None:
 def test_a_sweeper_that_waits_for_results_is_refused(composed: Composes) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     told = refused(composed, "hydra/sweeper=optuna")
-    assert "hydra/sweeper=optuna decides as results come" in told
+    assert "hydra/sweeper=optuna chooses points from results" in told
     assert "hint: `python -m trident.run -m hydra/sweeper=optuna" in told
