@@ -53,7 +53,7 @@ class Bare(pl.LightningModule):
         super().__init__()
         self.net = OnlyForward(num_labels)
 
-    def forward(self, input_ids, labels, attention_mask=None):
+    def forward(self, input_ids, labels, attention_mask=None, token_type_ids=None):
         logits = self.net(input_ids)
         return {"loss": cross_entropy(logits, labels), "logits": logits}
 
