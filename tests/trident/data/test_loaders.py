@@ -125,7 +125,7 @@ def test_a_limit_that_cannot_be_heeded_is_refused_or_warned_of(
     assert not caplog.records
     Limits.require_heeded("toy", 3, heeded=False)
     assert "each of which applies a limit of 3 batches" in caplog.text
-    with pytest.raises(ConfigError, match=r"takes a limit of 0\.5 by itself"):
+    with pytest.raises(ConfigError, match=r"applies a limit of 0\.5 by itself"):
         Limits.require_heeded("toy", 0.5, heeded=False)
 
 
