@@ -469,7 +469,7 @@ def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
             env={k: v for k, v in os.environ.items() if k != "RANK"},
         )
         assert done.returncode == code, done.stderr
-    assert "holds a sweep already" in done.stderr
+    assert "already holds a sweep" in done.stderr
     record = json.loads((cli.directory / "out" / "sweep.json").read_text())
     assert record["command_line"].endswith("word=a") and record["git"]["dirty"]
     assert "\n+out\n" in (cli.directory / "out" / "uncommitted.diff").read_text()
