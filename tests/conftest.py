@@ -46,6 +46,23 @@ def scrub(environ: MutableMapping[str, str]) -> None:
 scrub(os.environ)
 
 
+LONGEST = ("test_exact_resume.py", "test_runs.py", "test_partial_epochs.py")
+"""The files whose tests take minutes; those on SLURM take even longer."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Distribute whole files to the worker processes, and all tests on SLURM to one of them.
+
+    Those share one cluster, and wait more than they compute. What takes longest begins first, so that no worker is left
+    alone with it at the end.
+    """
+    slurm = ROOT / "tests" / "cluster"
+    for item in items:
+        on_slurm = item.path.is_relative_to(slurm)
+        item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else str(item.path)))
+    items.sort(key=lambda item: (item.path.parent != slurm, item.path.name not in LONGEST))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A user's project to run in and to change: a copy of `examples/digits`, a second a run."""

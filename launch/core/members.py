@@ -138,8 +138,19 @@ def _parser() -> OverridesParser:
     return OverridesParser.create()
 
 
+_CANONICAL = re.compile(r"[^=\s]+=(?:0|-?[1-9][0-9]{0,17}|([A-Za-z_][A-Za-z0-9_./-]*))")
+"""Integers and words, which are what most sweeps are over. Parsing a thousand of them takes a third of a second."""
+
+
 @cache
 def _canonical(override: str) -> str:
+    plain = _CANONICAL.fullmatch(override)
+    if plain is not None and (plain[1] is None or _is_word(plain[1])):
+        return override
+    return _parsed(override)
+
+
+def _parsed(override: str) -> str:
     from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 

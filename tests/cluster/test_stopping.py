@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 from campaign import weights
-from slurm_cluster import until
+from slurm_cluster import Cluster, until
 from support import PROJECT, finish, member_variables, start
 from typed import SLURM, Cli
 
@@ -23,6 +23,8 @@ def job_of(cli: Cli, name: str) -> str:
 
 @pytest.fixture
 def toys(login, shared) -> Cli:
+    if isinstance(login, Cluster):
+        login.settle()
     shutil.copytree(PROJECT, shared / "project")
     return Cli(shared / "project", lambda argv, cwd: login.command(*argv, cwd=cwd))
 
@@ -60,7 +62,10 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
         lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 180, every=0.2
     )
     login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
-    until((toys.sweep("s") / "members/0001/attempts/1").exists, 60, every=0.2)
+    try:
+        until((toys.sweep("s") / "members/0001/attempts/1").exists, 120, every=0.2)
+    except TimeoutError:
+        pytest.fail((toys.sweep("s") / "arrays/0000/1.log").read_text() + login.out("squeue", "-l"))
     end = toys.ended("s", 1)
     assert (end["cause"], end["requeued"]) == ("timeout", True)
     assert (toys.sweep("s") / "members/0001/attempts/0/stop.json").exists()

@@ -55,10 +55,8 @@ SIZES = {
         "draws_apart",
         "files",
         "max_size_cycle",
-        "sequential",
         "elsewhere",
         "workers",
-        "accumulated",
         "stream_workers",
         "rows_shuffled",
         "uneven",
@@ -68,10 +66,7 @@ SIZES = {
         "fsdp",
         "deepspeed_zero2",
     ),
-    4: (
-        *("accumulated", "stream", "workers", "max_size_cycle", "averaged"),
-        *("uneven", "rows_shuffled", "stream_workers"),
-    ),
+    4: ("accumulated", "averaged", "uneven", "stream_workers"),
 }
 BY_EPOCH = ("max_size_cycle_mixed", "sequential_streams")
 """Runs whose epochs are run again: how much was read of a stream next to another set is not known."""

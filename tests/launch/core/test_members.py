@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trident.launch.core.members import (
@@ -47,6 +50,30 @@ def test_values_typed_otherwise_are_the_same_member() -> None:
     with pytest.raises(UsageError, match="are the same"):
         members([("lr=1e-3",), ("lr=0.001",)])
     assert len(members([("x=1",), ("x='1'",), ("x=true",), ("x='true'",)])) == 4
+
+
+VALUES = st.one_of(
+    st.integers(-99, 99).map(str),
+    st.from_regex(r"[-+]?0?[0-9]{1,2}(_0)?(\.0|e1)?|[A-Za-z_.]{1,3}", fullmatch=True),
+    st.sampled_from(["true", "True", "null", "NULL", "nan", "inf", "'a'", '"a"', "' a'", "a-b/c.d"]),
+)
+
+
+@given(VALUES, VALUES)
+def test_points_are_the_same_where_hydra_reads_the_same_values(one: str, other: str) -> None:
+    def read(value: str) -> object:
+        parsed = OverridesParser.create().parse_override(f"x={value}").value()
+        return parsed.text if isinstance(parsed, QuotedString) else parsed
+
+    try:
+        values = read(one), read(other)
+    except HydraException:
+        assume(False)
+    same = type(values[0]) is type(values[1]) and repr(values[0]) == repr(values[1])
+    try:
+        assert len(members([(f"x={one}",), (f"x={other}",)])) == 2 and not same
+    except UsageError:
+        assert same
 
 
 def test_keys_are_without_their_prefix() -> None:
