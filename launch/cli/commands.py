@@ -34,7 +34,7 @@ Completion of commands, options, sweeps and config groups in your shell:
   bash  eval "$(_TRIDENT_SWEEP_COMPLETE=bash_source trident-sweep)"
   zsh   eval "$(_TRIDENT_SWEEP_COMPLETE=zsh_source trident-sweep)"
   fish  _TRIDENT_SWEEP_COMPLETE=fish_source trident-sweep | source
-Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish to keep it.
+Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.
 """
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
