@@ -1,1 +1,1 @@
-"""The scripts that start an array, readable by an administrator."""
+"""The templates of the scripts that start an array."""

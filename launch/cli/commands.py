@@ -34,7 +34,7 @@ Completion of commands, options, sweeps and config groups in your shell:
   bash  eval "$(_TRIDENT_SWEEP_COMPLETE=bash_source trident-sweep)"
   zsh   eval "$(_TRIDENT_SWEEP_COMPLETE=zsh_source trident-sweep)"
   fish  _TRIDENT_SWEEP_COMPLETE=fish_source trident-sweep | source
-Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish to keep it.
+Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.
 """
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -96,10 +96,11 @@ def rules(function: _Function) -> _Function:
 @click.version_option(package_name="trident-sweep", message="%(prog)s %(version)s")
 @click.pass_context
 def trident_sweep(context: click.Context) -> int:
-    """Run a Hydra multirun sweep as SLURM arrays or on this machine, and follow it to its end.
+    """Run a Hydra multirun sweep on SLURM or on this machine.
 
-    SWEEP is a sweep's name, id or directory; the default is the newest sweep. INDEX
-    is a member's number in the table of `trident-sweep status`.
+    A sweep has a member for each combination of values. SWEEP is a sweep's name,
+    id or directory; the default is the newest sweep. INDEX is a member's number
+    in the table of `trident-sweep status`.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -111,7 +112,7 @@ def trident_sweep(context: click.Context) -> int:
 @click.option(
     "--name",
     metavar="NAME",
-    help="The sweep's name; by default made from the experiment and the time.",
+    help="The sweep's name, instead of one made from the experiment and the time.",
 )
 @click.option(
     "--config-path",
@@ -128,7 +129,7 @@ def trident_sweep(context: click.Context) -> int:
     "-cd",
     metavar="DIR",
     shell_complete=_directories,
-    help="One more directory to find configs in.",
+    help="An additional directory with configs.",
 )
 @click.option("--app", metavar="COMMAND", help="Sweep another Hydra app: --app 'python train.py'.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the script without submitting.")
@@ -140,7 +141,7 @@ def trident_sweep(context: click.Context) -> int:
     "--after",
     metavar="SWEEP",
     shell_complete=_sweeps,
-    help="Start when all members of that sweep have ended.",
+    help="Start when all members of SWEEP have ended.",
 )
 @click.pass_obj
 def submit(
@@ -148,7 +149,7 @@ def submit(
 ) -> int:
     """Plan a sweep, start it, and return at once.
 
-    OVERRIDE is anything that Hydra's multirun grammar takes: key=1,2 'key=range(1,4)' +key=x ~key.
+    OVERRIDE is an override of Hydra's multirun grammar: key=1,2 'key=range(1,4)' +key=x ~key.
     """
     from ..operations import submit as operation
 
@@ -275,11 +276,11 @@ def _watch(sweep: SweepDir) -> int:
 
 @trident_sweep.command()
 @words("[SWEEP] INDEX", required=True)
-@click.option("--rank", type=int, default=0, help="The rank whose log is shown; by default 0.")
-@click.option("--attempt", type=int, help="An earlier attempt, instead of the last one.")
-@click.option("--follow", "-f", is_flag=True, help="Keep printing while the member runs.")
+@click.option("--rank", type=int, default=0, help="The rank whose log is printed, instead of 0.")
+@click.option("--attempt", type=int, help="The number of an earlier attempt, instead of the last.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing until the member has ended.")
 def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> int:
-    """Print a member's log; if it failed, its traceback first."""
+    """Print a member's log, and before it the traceback if it failed."""
     from ..operations.logs import failure, log_of
     from ..operations.logs import follow as lines_of
 
@@ -319,14 +320,18 @@ def cancel(words: Sequence[str]) -> int:
     "--code",
     type=click.Choice(["frozen", "current"]),
     default="frozen",
-    help="Run the code that the sweep was submitted with (the default), or the current code.",
+    help="Run the code of the submission (the default), or the current code.",
 )
 @click.option(
     "--fresh", is_flag=True, help="Start from the beginning, not from the last checkpoint."
 )
 @wait
 def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
-    """Run the members again that failed or were lost."""
+    """Run members again that failed or were lost.
+
+    Without INDEX, these are all that failed or were lost. A cancelled member is resumed
+    only if its INDEX is given. hydra.launcher.KEY=VALUE changes the members' resources.
+    """
     from ..operations.resume import resume
 
     sweep, indexes, overrides = members_of(words)
@@ -341,7 +346,7 @@ def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
 
 @trident_sweep.command(cls=Attach)
 @words("[SWEEP] INDEX [-- COMMAND...]", required=True)
-@click.option("--rank", type=int, default=0, help="On the node of this rank; by default 0.")
+@click.option("--rank", type=int, default=0, help="Use the node of this rank, instead of rank 0.")
 def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
     """Open a shell, or run a command, next to a running member."""
     from ..operations.attach import attach
@@ -353,12 +358,12 @@ def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
 @trident_sweep.command()
 @one_sweep
 @rules
-@click.option("--yes", is_flag=True, help="Do not ask before anything is freed.")
+@click.option("--yes", is_flag=True, help="Free without asking.")
 @as_json
 def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
-    """Show what a sweep no longer needs, and free it by rule.
+    """List files that a sweep no longer needs, and free them by rule.
 
-    Without a rule nothing is freed. Records are always kept, except with --all.
+    Without a rule, nothing is freed. Only --all deletes records and results.
     """
     from ..operations.clean import clean, found
     from .tables import freed_table, left_lines, show
@@ -393,26 +398,30 @@ def _agrees(question: str) -> bool:
 
 @trident_sweep.command()
 @one_sweep
-@click.option("--grouped", is_flag=True, help="Mean, std, 95% interval, n and best over seeds.")
-@click.option("--over", multiple=True, metavar="KEY", help="Group over KEY, not over run.seed.")
+@click.option(
+    "--grouped", is_flag=True, help="Group over seeds: mean, 95% interval, std, n and best member."
+)
+@click.option(
+    "--over", multiple=True, metavar="KEY", help="Group over KEY instead of run.seed. Repeatable."
+)
 @click.option(
     "--metric",
     multiple=True,
     metavar="GLOB",
-    help="Show only these, not all test metrics; repeatable.",
+    help="Print the metrics that match GLOB, instead of all test metrics. Repeatable.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["auto", "min", "max"]),
     default="auto",
-    help="Whether the lowest or the highest value is best.",
+    help="Whether the lowest or the highest value is best; auto decides by the metric's name.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
-    help="The output format; by default a table.",
+    help="The output format, instead of a table.",
 )
 @as_json
 def results(
@@ -424,7 +433,7 @@ def results(
     form: str,
     as_json: bool,
 ) -> int:
-    """Print the metrics of each member, or grouped over seeds."""
+    """Print the metrics of each member, or means over seeds."""
     from .. import results as r
     from .tables import groups_table, rows_table, show
 
@@ -454,9 +463,13 @@ def _have_seeds(rows: Sequence[Any]) -> bool:
 
 @trident_sweep.command()
 @words("[SWEEP] INDEX", required=True)
-@click.option("--in-place", is_flag=True, help="Keep the run directory inside the sweep.")
+@click.option("--in-place", is_flag=True, help="Keep the member's own run directory.")
 def show(words: Sequence[str], in_place: bool) -> int:
-    """Print a member's exact command line, to paste into a shell."""
+    """Print a member's exact command line, to paste into a shell.
+
+    The command line has a run directory outside the sweep, so that it does not
+    change the member's files.
+    """
     from ..operations.resume import pasteable
 
     sweep, index = one_member(words)
@@ -466,10 +479,13 @@ def show(words: Sequence[str], in_place: bool) -> int:
 
 @trident_sweep.command()
 @click.argument("words", nargs=-1, metavar="[hydra.launcher.KEY=VALUE]...")
-@click.option("--allocate", is_flag=True, help="Also check two nodes with a short job.")
+@click.option("--allocate", is_flag=True, help="Also run a short job on two nodes.")
 @as_json
 def doctor(words: Sequence[str], allocate: bool, as_json: bool) -> int:
-    """Check whether this machine, or this cluster, is fit for sweeps."""
+    """Check whether this machine or cluster is ready for sweeps.
+
+    hydra.launcher.KEY=VALUE sets an option of the job of --allocate.
+    """
     from ..operations.doctor import checks
 
     if words and not allocate:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 __all__ = ["RULES"]
 
 RULES: Mapping[str, str] = {
-    "resume-files": "the checkpoints from which COMPLETED members would have resumed",
+    "resume-files": "checkpoints that COMPLETED members would have resumed from",
     "checkpoints": "checkpoints of COMPLETED members, except the best one of each",
     "logs": "logs of earlier attempts of COMPLETED members",
     "code": "the frozen code, once all members are COMPLETED",

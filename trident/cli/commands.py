@@ -24,9 +24,9 @@ Flags of Hydra, among others:
   --cfg job, --info        Print the composed config, or how it was composed.
   -cp, --config-path DIR   The primary config directory, instead of ./configs.
   -cn, --config-name NAME  The primary config's name, instead of config.
-  -cd, --config-dir DIR    One more directory to find configs in.
-  --hydra-help             All flags.
-`trident OVERRIDE... --help` lists the config groups and the config.
+  -cd, --config-dir DIR    An additional directory with configs.
+  --hydra-help             Show all flags.
+`trident OVERRIDE... --help` shows the config groups and the config.
 \b
 Completion of config groups and keys in your shell:
   bash  eval "$(trident -sc install=bash)"
@@ -90,9 +90,9 @@ def _refuse_a_word(args: Sequence[str]) -> None:
 )
 @click.version_option(package_name="trident-sweep", message="%(prog)s %(version)s")
 def trident() -> None:
-    """Fit and test a model, as a Hydra config describes it.
+    """Train and test a model that a Hydra config describes.
 
-    OVERRIDE is anything that Hydra takes: key=value, group=choice, +key=value, ~key.
+    OVERRIDE is an override of Hydra: key=value, group=choice, +key=value, ~key.
     """
 
 
@@ -107,7 +107,7 @@ VERB = {
 @trident.command(**VERB)
 @click.pass_context
 def run(context: click.Context) -> int:
-    """Fit and test; the word `run` may be left out."""
+    """Train and test; the word `run` may be left out."""
     from trident.cli import run as verb
 
     return verb.start(context.args, member=context.obj)
@@ -116,14 +116,14 @@ def run(context: click.Context) -> int:
 @trident.command(**VERB)
 @click.pass_context
 def check(context: click.Context) -> int:
-    """Find mistakes in a config without loading data or weights."""
+    """Find errors in a config, without loading data or weights."""
     from trident.cli import check as verb
 
     return verb.start(context.args)
 
 
 @trident.command(**VERB)
-@click.option("--ranks", metavar="NODESxRANKS", help="The layout, as 2x4 for two nodes of four.")
+@click.option("--ranks", metavar="NODESxRANKS", help="Nodes and ranks per node, such as 2x4.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def shards(context: click.Context, ranks: str | None, as_json: bool) -> int:

@@ -34,7 +34,7 @@ class Digits(Dataset[dict[str, Tensor]]):
 
 
 def digits(split: Split, seed: int) -> Digits:
-    """One of three parts that share no image; ``seed`` decides which images are in which."""
+    """One of three splits that share no image. ``seed`` decides which images are in which split."""
     pixels, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     first, last = (round(bound * len(labels)) for bound in BOUNDS[split])

@@ -1,4 +1,4 @@
-"""A small network: anything that takes a batch's fields and returns loss and logits is a model."""
+"""A small network. A model takes the fields of a batch, and returns a loss and logits."""
 
 from __future__ import annotations
 

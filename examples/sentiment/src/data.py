@@ -16,7 +16,7 @@ Split = Literal["train", "val", "test"]
 DATA = Path(__file__).parent.parent / "data"
 LABELS = ("negative", "neutral", "positive")
 
-# Where each split begins and ends on the line from 0 to 1 on which `place` puts every text.
+# Where each split begins and ends. `place` gives every text a number from 0 to 1.
 BOUNDS: dict[Split, tuple[float, float]] = {
     "train": (0.0, 0.7),
     "val": (0.7, 0.85),
@@ -35,9 +35,9 @@ def sentences(
 ) -> Dataset:
     """One split of a domain, with the columns ``text`` and ``label`` (an index into `LABELS`).
 
-    Ratings nearer to 0 than ``threshold`` are neutral. ``size`` takes that many sentences at most,
-    and a larger size contains all of a smaller one. ``balanced`` takes equally many of each class.
-    ``seed`` decides which sentence is in which split.
+    Ratings nearer to 0 than ``threshold`` are neutral. ``size`` limits the number of sentences; a
+    larger size contains all sentences of a smaller one. ``balanced`` takes the same number of each
+    class. ``seed`` decides which sentence is in which split.
     """
     first, last = BOUNDS[split]
     placed = sorted((place(text, seed), text, rating) for text, rating in read(domain))
@@ -47,7 +47,7 @@ def sentences(
 
 
 def equally_many(rows: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The classes in turn, until one of them is used up."""
+    """A row of each class in turn, until one of the classes is used up."""
     classes = [[row for row in rows if row[1] == index] for index in range(len(LABELS))]
     return [row for turn in zip(*classes, strict=False) for row in turn]
 
@@ -59,9 +59,9 @@ def read(domain: Domain) -> list[tuple[str, float]]:
 
 
 def place(text: str, seed: int) -> float:
-    """A number in [0, 1) that hangs on nothing but text and seed.
+    """A number in [0, 1) that depends only on text and seed.
 
-    The same text twice is in one split twice: nothing that is tested was seen in training.
+    Equal texts are always in the same split, so no text is both in training and in the test.
     """
     digest = hashlib.sha256(f"{seed}:{text}".encode()).digest()
     return int.from_bytes(digest[:6]) / 2**48

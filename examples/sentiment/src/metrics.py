@@ -1,4 +1,4 @@
-"""What to compare an accuracy with."""
+"""A baseline for the accuracy."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def majority(target: Tensor) -> Tensor:
-    """The accuracy of always giving the most frequent label of ``target`` (n), from 0 to 1."""
+    """The accuracy of always predicting the most frequent label of ``target`` (n), from 0 to 1."""
     return torch.bincount(target).max() / len(target)

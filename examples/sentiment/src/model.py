@@ -1,4 +1,4 @@
-"""A pretrained encoder with a head that gives a sentence one of a few labels."""
+"""A pretrained encoder with a head that classifies sentences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from transformers import AutoModel
 
 
 def folder(name: str) -> str:
-    """The ``model/`` folder of an installed package called ``name``, else ``name`` as it is.
+    """The ``model/`` folder of the installed package ``name``, or ``name`` if there is none.
 
-    So that one value is a package, a hub name or a folder. The package is found but not imported.
+    So a config value can be a package, a name on the Hugging Face Hub, or a folder. The package is
+    not imported.
     """
     module = name.replace("-", "_")
     spec = find_spec(module) if module.isidentifier() else None
@@ -27,16 +28,15 @@ def folder(name: str) -> str:
 class SentenceClassifier(nn.Module):
     """The mean of the last layer's tokens, and one linear layer over it.
 
-    Sentence transformers are trained with this mean; `AutoModelForSequenceClassification` reads the
-    first token instead, and what it learns from movie reviews carries over to tweets less well
-    in the trials that led here.
+    Sentence transformers are trained with this mean. `AutoModelForSequenceClassification` uses the
+    first token instead. In our trials, that was less accurate on tweets after training on movies.
 
     Args:
         pretrained_model_name_or_path: any encoder that `AutoModel` loads.
         num_labels: the number of classes.
         trainable_layers: how many layers are fine-tuned, from the top. The embeddings never are.
-        head_scale: how many times faster than the encoder the head, which starts from 0, learns.
-        dropout: of the mean.
+        head_scale: how many times faster the head learns than the encoder. Its weights start at 0.
+        dropout: the dropout rate of the mean.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SentenceClassifier(nn.Module):
         super().__init__()
         self.encoder = AutoModel.from_pretrained(pretrained_model_name_or_path, dtype=torch.float32)
         self.encoder.requires_grad_(False)
-        # The stack of layers, under whatever name the architecture gives it.
+        # The stack of layers is the longest ModuleList. Its name depends on the architecture.
         stacks = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
         largest = max(stacks, key=len)
         layers = list(largest)
@@ -78,6 +78,6 @@ class SentenceClassifier(nn.Module):
         ).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
-        # Adam's steps have the size of the learning rate: what scales the output scales the step.
+        # The size of Adam's steps does not depend on the gradient, so this scales the head's steps.
         logits = self.head_scale * self.head(self.dropout(mean))
         return {"loss": cross_entropy(logits, labels), "logits": logits}
