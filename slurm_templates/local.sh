@@ -4,5 +4,5 @@
 # each:    @@resources
 cd @@directory || exit 1
 @@exports
-# exec: the shell's process becomes the launcher's, so the job id that submit recorded is the launcher's own
+# exec: the runner replaces the shell, so that the job id, which names the shell's process, is the runner's
 exec @@python -P -m trident.launch.agents.local_array @@sweep @@array
