@@ -70,9 +70,11 @@ class Scheduler(Protocol):
 
     def check_script(self, script: str) -> None:
         """Raises UsageError, with the scheduler's own words, for a script that it would refuse now."""
+        return
 
     def check_directory(self, path: Path) -> None:
         """Raises UsageError for a directory that members would not see where they run."""
+        return
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
