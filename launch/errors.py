@@ -13,15 +13,22 @@ __all__ = ["LaunchError", "SchedulerError", "UsageError", "nearest"]
 
 
 class LaunchError(Exception):
+    """The requested operation failed."""
+
     exit_code = 1
 
 
 class UsageError(LaunchError):
+    """The request is wrong, and nothing was written."""
+
     exit_code = 2
 
 
 class SchedulerError(LaunchError):
-    """`words` is the scheduler's own message, if any; `code` is its exit code, negative for a signal."""
+    """A command of the scheduler failed, is missing or took too long.
+
+    `words` is the command's own message, if any; `code` is its exit code, negative for a signal.
+    """
 
     def __init__(self, message: str, words: str = "", code: int | None = None) -> None:
         super().__init__(message)
@@ -36,14 +43,14 @@ def nearest(wrong: str, known: Iterable[str], *, say: str = "did you mean") -> s
     last = _last(wrong)
     # `lr` for `module.optimizer.lr`: people remember, and mistype, the end of a dotted key
     near = set(difflib.get_close_matches(last, {_last(key) for key in known}, n=3, cutoff=0.6))
-    found = [
-        key
-        for key in difflib.get_close_matches(wrong, known, n=9, cutoff=0.6)
-        if _last(key) in near
-    ]
-    found += [key for key in known if _last(key) == last and key not in found]
-    return f"\nhint: {say} " + " or ".join(f"`{name}`" for name in found[:3]) + "?" if found else ""
+    alike = difflib.get_close_matches(wrong, known, n=9, cutoff=0.6)
+    suggestions = [key for key in alike if _last(key) in near]
+    suggestions += [key for key in known if _last(key) == last and key not in suggestions]
+    if not suggestions:
+        return ""
+    return f"\nhint: {say} " + " or ".join(f"`{key}`" for key in suggestions[:3]) + "?"
 
 
 def _last(key: str) -> str:
+    """The part of a dotted key or a path after the last separator."""
     return key.replace("/", ".").rpartition(".")[2]

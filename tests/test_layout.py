@@ -203,6 +203,21 @@ def test_private_names_of_libraries_are_in_one_folder(path: Path) -> None:
     assert not set(private_names(path)) - KNOWN_PRIVATE
 
 
+# -- tests -------------------------------------------------------------------------------------
+
+TESTED = {"launch": ("core", "planning", "schedulers"), "trident": ("core", "data", "protocol")}
+"""The folders in which every module has a test file at the same place under `tests/`."""
+
+
+@pytest.mark.parametrize("folder", [f"{top}/{name}" for top in TESTED for name in TESTED[top]])
+def test_every_module_has_a_test_file(folder: str) -> None:
+    modules = [path for path in (ROOT / folder).rglob("*.py") if path.stem != "__init__"]
+    assert modules
+    below = (path.relative_to(ROOT) for path in modules)
+    expected = [Path("tests", path.parent, f"test_{path.name}") for path in below]
+    assert not [test for test in expected if not (ROOT / test).is_file()]
+
+
 # -- one place that knows ----------------------------------------------------------------------
 
 

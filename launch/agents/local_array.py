@@ -1,4 +1,4 @@
-"""The local array's launcher: it starts as many members at once as fit, and watches each until it ends.
+"""The runner of an array on this machine: it starts as many members at once as fit, and watches each until it ends.
 
 Run as ``python -P -m trident.launch.agents.local_array SWEEP_DIR ARRAY`` by the array's script, detached. What one
 member does never disturbs another, and every event is on disk as soon as it happens. If this process dies, its workers
@@ -8,20 +8,16 @@ end, too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from trident.protocol.member import ATTEMPT, CODE
 from trident.protocol.ranks import Ranks
@@ -32,17 +28,19 @@ from ..core.resources import Resources, parallelism
 from ..core.states import Attempt, Cause
 from ..lib.environment import clean
 from ..lib.ports import free_port
-from ..lib.processes import alive, die_with_parent, identity, is_here
+from ..lib.processes import die_with_parent, identity, runs_here
 from ..schedulers.local import machine
 from ..sweepdir.sweep import SweepDir
+from .gpus import Gpus
+from .log import say
 
 __all__ = ["main", "run_array"]
 
 POLL_S = 0.1
 GRACE_AFTER_FAILURE_S = 10.0
-"""How long the other ranks get, after the first failure, to fail by themselves with errors of their own."""
+"""How long the other ranks may take, after the first failure, to fail with errors of their own."""
 GRACE_AFTER_TERM_S = 30.0
-"""How long a member may take to end after SIGTERM: it writes a checkpoint."""
+"""How long a member may take to end after SIGTERM: it writes a checkpoint first."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,23 +60,29 @@ class _Running:
     signalled: bool = False
 
     def ended(self) -> bool:
-        return all([worker.poll() is not None for worker in self.workers])
+        """Whether all workers have ended."""
+        return all([worker.poll() is not None for worker in self.workers])  # polls every one
 
     def failed(self) -> bool:
+        """Whether a worker had failed when `ended` was called last."""
         return any(worker.returncode not in (None, 0) for worker in self.workers)
 
     def send_signal(self, number: signal.Signals) -> None:
+        """Signal the workers that are still running."""
         for worker in self.workers:
             if worker.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     worker.send_signal(number)
 
     def stop(self, cause: Cause, detail: str) -> None:
+        """End the member, starting now; the first cause counts."""
         if self.cause is None:
             self.cause, self.detail, self.kill_at = cause, detail, time.monotonic()
 
 
 class Runner:
+    """Runs the members of an array until all have ended."""
+
     def __init__(self, sweep: SweepDir, array: Array, job: str) -> None:
         self.sweep, self.job = sweep, job
         self.resources = Resources(**array.launcher["resources"])
@@ -93,6 +97,7 @@ class Runner:
         self.terminated = False
 
     def run(self) -> None:
+        """Run to the end, or until `terminate` was called and all running members have ended."""
         while self.waiting or self.running:
             self._drop_cancelled()
             self._start_what_fits()
@@ -103,8 +108,9 @@ class Runner:
             time.sleep(POLL_S)
 
     def _start_what_fits(self) -> None:
-        if not self.waiting or not self._may_begin():
+        if self.terminated or not self.waiting or self._predecessors_run():
             return
+        self._check_canary()
         slots = self.slots - self._running_elsewhere()
         for index in list(self.waiting):
             if len(self.running) >= slots or self.terminated:
@@ -112,40 +118,39 @@ class Runner:
             last = self.sweep.attempts.last(index)
             if last is not None and last.completed:
                 self.waiting.remove(index)
-            elif not _is_owned(
-                last
-            ):  # else ranks of an earlier launcher are still ending: try again soon
-                gpus = self.gpus.take(self.resources.gpus)
-                if gpus is None:
-                    return  # members of another launcher hold them for now
+            elif _has_owner(last):
+                continue  # ranks of an earlier launcher are still ending: try again soon
+            elif (gpus := self.gpus.take(self.resources.gpus)) is not None:
                 self.waiting.remove(index)
                 self._start(index, gpus)
+            else:
+                return  # members of another launcher hold the GPUs for now
 
-    def _may_begin(self) -> bool:
-        """Whether all that this array waits for has ended, and completed where it has to."""
-        if self.terminated or not self.array.waits:
-            return True
-        before = [*self.array.after, *(a.job for a in self._before() if a.job)]
-        if any(is_here(job) and alive(job) for job in before):
+    def _predecessors_run(self) -> bool:
+        """Whether a job that has to end before this array begins is still running."""
+        if not self.array.waits:
             return False
-        if self.array.canary is not None:
-            for index in self.sweep.arrays.get(self.array.canary).members:
-                attempt = self.sweep.attempts.last(index)
-                if attempt is None or not attempt.completed:
-                    say(f"member {index} did not complete: the others do not start")
-                    self.waiting = []
-        return True
+        indexes = {self.array.follows, self.array.canary}
+        arrays = [array for array in self.sweep.arrays.all() if array.index in indexes]
+        jobs = [*self.array.after, *(array.job for array in arrays if array.job)]
+        return any(map(runs_here, jobs))
 
-    def _before(self) -> list[Array]:
-        numbers = {self.array.follows, self.array.canary} - {None}
-        return [array for array in self.sweep.arrays.all() if array.index in numbers]
+    def _check_canary(self) -> None:
+        """Start no member if the canary has not completed."""
+        if self.array.canary is None:
+            return
+        for index in self.sweep.arrays.get(self.array.canary).members:
+            attempt = self.sweep.attempts.last(index)
+            if attempt is None or not attempt.completed:
+                say(f"member {index} did not complete: the others do not start")
+                self.waiting = []
 
     def _running_elsewhere(self) -> int:
         """How many members other launchers of this sweep run: `array_parallelism` limits all of them together."""
         others = {
             array.job: array
             for array in self.sweep.arrays.all()
-            if array.job not in (None, self.job) and is_here(array.job) and alive(array.job)
+            if array.job not in (None, self.job) and runs_here(array.job)
         }
         attempts = (
             (job, self.sweep.attempts.last(index))
@@ -158,16 +163,14 @@ class Runner:
         )
 
     def terminate(self) -> None:
-        self.terminated = (
-            True  # called by a signal, maybe while a member starts: `_watch` ends them all
-        )
+        """End all members soon. Called by a signal handler, maybe while a member starts: `_watch` ends them."""
+        self.terminated = True
 
     def _drop_cancelled(self) -> None:
-        self.waiting = [
-            index for index in self.waiting if not self.sweep.attempts.is_cancelled(index)
-        ]
+        is_cancelled = self.sweep.attempts.is_cancelled
+        self.waiting = [index for index in self.waiting if not is_cancelled(index)]
         for member in self.running:
-            if member.cause is None and self.sweep.attempts.is_cancelled(member.index):
+            if member.cause is None and is_cancelled(member.index):
                 member.stop(Cause.CANCELLED, "while it ran")
 
     # -- one member ----------------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ class Runner:
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:
-            # No record says so, but status reports a member as lost if its launcher ended without starting it.
+            # Nothing is recorded: status reports a member as lost if its launcher ended without starting it.
             say(f"member {index}: cannot start: {error}")
             self.gpus.give_back(gpus)
             return
@@ -220,17 +223,12 @@ class Runner:
             ATTEMPT: str(member.attempt),
             CODE: self.code or "",
         }
+        worker = (sys.executable, "-P", "-m", "trident.launch.agents.rank")
+        command = [*worker, str(self.sweep.path), str(member.index)]
         log = self.sweep.attempts.rank_log(member.index, member.attempt, ranks.rank)
         with log.open("ab") as output:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "trident.launch.agents.rank",
-                    str(self.sweep.path),
-                    str(member.index),
-                ],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -241,8 +239,8 @@ class Runner:
     def _visible_gpus(self, member: _Running, ranks: Ranks) -> dict[str, str]:
         # Ranks of a node see the GPUs of the whole node, so that NCCL finds its peers; members never share one.
         per_node = self.resources.gpus_per_node
-        mine = member.gpus[ranks.node_rank * per_node : (ranks.node_rank + 1) * per_node]
-        return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+        visible = member.gpus[ranks.node_rank * per_node : (ranks.node_rank + 1) * per_node]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(visible)}
 
     def _watch(self, member: _Running) -> None:
         now = time.monotonic()
@@ -273,63 +271,13 @@ class Runner:
         say(f"member {member.index}: attempt {member.attempt} ended, exit codes {codes}")
 
 
-def _is_owned(attempt: Attempt | None) -> bool:
-    """Whether a process of the attempt is alive; no other attempt starts until none is."""
+def _has_owner(attempt: Attempt | None) -> bool:
+    """Whether a process of the attempt is alive; no other attempt starts until all have ended."""
     if attempt is None or attempt.end is not None:
         return False
     # The launcher may be gone while one of its ranks is still ending: an attempt's ranks own it as well.
     owners = [attempt.lease.get("launcher"), *(rank.get("process") for rank in attempt.ranks)]
-    return any(owner and is_here(owner) and alive(owner) for owner in owners)
-
-
-class Gpus:
-    """This machine's GPUs, each given to one member at a time, across all sweeps and launchers.
-
-    A GPU is taken by locking a file; the kernel releases the lock if its holder crashes.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self._held: dict[str, int] = {}
-
-    def take(self, count: int) -> tuple[str, ...] | None:
-        """Take `count` GPUs; None, and nothing taken, when fewer are free."""
-        taken: list[str] = []
-        for name in self.names:
-            if len(taken) < count and name not in self._held and self._lock(name):
-                taken.append(name)
-        if len(taken) == count:
-            return tuple(taken)
-        self.give_back(taken)
-        return None
-
-    def give_back(self, names: Iterable[str]) -> None:
-        for name in names:
-            os.close(self._held.pop(name))
-
-    def _lock(self, name: str) -> bool:
-        # The lock files are shared by all users, as the GPUs are. A user who cannot open one does without the lock.
-        path = (
-            Path(tempfile.gettempdir()) / f"trident-gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock"
-        )
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError:
-            self._held[name] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._held[name] = descriptor
-        return True
-
-
-def say(*words: Any) -> None:
-    """A line in the launcher's log."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, words))}\n")
-    sys.stderr.flush()
+    return any(owner and runs_here(owner) for owner in owners)
 
 
 def run_array(sweep: SweepDir, array: Array) -> bool:
@@ -369,6 +317,7 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def main(argv: list[str]) -> int:
+    """Run the array that the command line names. Returns the exit code."""
     sweep = SweepDir(Path(argv[0]))
     array = sweep.arrays.get(int(argv[1]))
     if not run_array(sweep, array):

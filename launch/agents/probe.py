@@ -20,75 +20,70 @@ from trident.protocol.records import read_json, write_json
 
 from ..lib.environment import node_name
 from ..schedulers.slurm.job import Task, refusals_here
+from ..schedulers.slurm.probe_files import PATIENCE_S, POLL_S, ProbeFiles
 from ..sweepdir.provenance import own_version
-from .rendezvous import Rendezvous, RendezvousError, meet
+from .rendezvous import Hello, Rendezvous, RendezvousError, meet
 
 __all__ = ["main"]
 
-POLL_S = 0.05
-PATIENCE_S = 30.0
-"""How long one side waits for a file of the other: a shared file system may show it with a delay."""
 MEETING_S = 30.0
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run the batch step, or the step on one node. Returns the exit code."""
+    files = ProbeFiles(Path(argv[1]))
     if argv[0] == "node":
-        return _node(Path(argv[1]), environ)
-    return _head(Path(argv[1]), argv[argv.index("--") + 1 :], environ)
+        return _node(files, environ)
+    return _head(files, argv[argv.index("--") + 1 :], environ)
 
 
-def _head(folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> int:
+def _head(files: ProbeFiles, command: Sequence[str], environ: Mapping[str, str]) -> int:
     """The batch step: let the nodes meet as the ranks of a member do, and try SLURM's programs."""
     task = Task.of(environ)
     assert task is not None, "the probe is a batch job"
     hosts = list(task.hosts)
-    write_json(folder / "hosts.json", {"hosts": hosts})
+    write_json(files.hosts, {"hosts": hosts})
     meeting = Rendezvous(hosts, 1, address="{host}", seconds=MEETING_S)
-    found: dict[str, Any] = {
-        "hosts": hosts,
-        "programs": refusals_here(task.job, environ),
-    }
+    report: dict[str, Any] = {"hosts": hosts, "programs": refusals_here(task.job, environ)}
     begun = time.monotonic()
-    ranks = subprocess.Popen(command, env={**environ, MEETING: meeting.invitation})
+    nodes = subprocess.Popen(command, env={**environ, MEETING: meeting.invitation})
     try:
-        while ranks.poll() is None and not meeting.met:
+        while nodes.poll() is None and not meeting.met:
             meeting.step()
             time.sleep(POLL_S)
-        found["met_s"] = time.monotonic() - begun if meeting.met else None
+        report["met_s"] = time.monotonic() - begun if meeting.met else None
     except RendezvousError as error:
-        found["not_met"] = str(error)
-    write_json(folder / "head.json", found)
-    code = ranks.wait()
+        report["not_met"] = str(error)
+    write_json(files.head, report)
+    code = nodes.wait()
     meeting.close()
     return code
 
 
-def _node(folder: Path, environ: Mapping[str, str]) -> int:
+def _node(files: ProbeFiles, environ: Mapping[str, str]) -> int:
+    """The step on one node: say what it sees, and take part in the meeting and the exchange of files."""
     host = node_name(environ)
     ranks = detect(environ) or Ranks.alone()
-    signalled = read_json(folder / "login.json")
-    hello = {"host": host, "sees_login": signalled is not None, "version": own_version()}
-    write_json(folder / f"hello-{host}.json", {**hello, "python": sys.version.split()[0]})
+    report = {
+        "host": host,
+        "sees_login": read_json(files.login) is not None,
+        "version": own_version(),
+        "python": sys.version.split()[0],
+    }
+    write_json(files.hello(host), report)
+    hello = Hello(rank=ranks.rank, world_size=ranks.world_size, host=host, port=1, sees="")
     try:
-        meet(
-            environ[MEETING],
-            {
-                "rank": ranks.rank,
-                "world_size": ranks.world_size,
-                "host": host,
-                "port": 1,
-                "sees": "",
-            },
-            seconds=MEETING_S,
-        )
+        meet(environ[MEETING], hello, seconds=MEETING_S)
     except RendezvousError as error:
         sys.stderr.write(f"{error}\n")
-    hosts = (read_json(folder / "hosts.json") or {}).get("hosts", [host])
+    hosts = (read_json(files.hosts) or {}).get("hosts", [host])
     begun = time.monotonic()
-    seen = {other: _waited(folder / f"hello-{other}.json", begun) for other in hosts}
-    write_json(folder / f"peers-{host}.json", {"peers_s": seen})
-    if _waited(folder / "ping.json", begun) is not None:
-        write_json(folder / f"pong-{host}.json", {"time": time.time()})
+    write_json(
+        files.peers(host),
+        {"peers_s": {other: _waited(files.hello(other), begun) for other in hosts}},
+    )
+    if _waited(files.ping, begun) is not None:
+        write_json(files.pong(host), {"time": time.time()})
     return 0
 
 

@@ -23,6 +23,7 @@ from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
 from ..core.causes import cause_of, detail_of
+from ..core.states import SIGNALLED
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
 from ..lib.ports import free_port
@@ -30,7 +31,7 @@ from ..lib.processes import die_with_parent, identity, kill_group, oom_kills
 from ..planning.app import App
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir
-from .rendezvous import meet
+from .rendezvous import Hello, meet
 
 __all__ = ["main"]
 
@@ -41,11 +42,16 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
+    """Run the rank that `environ` describes. Returns its exit code; 128 plus a signal's number for a signal.
+
+    Raises:
+        LaunchError: another worker runs this rank, or the ranks cannot meet.
+    """
     sweep, index = SweepDir(Path(argv[0])), int(argv[1])
     attempt = int(environ[ATTEMPT])
     ranks, port = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
-    app = app_of(sweep, environ.get(CODE))
+    app = _app(sweep, environ.get(CODE))
     directory = sweep.member_dir(index)
     command = app.member_command(
         sweep.member(index), directory, sweep_id=sweep.record.id, main_process=ranks.rank == 0
@@ -60,17 +66,19 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "process": identity(child.process.pid),
         "started": time.time(),
     }
-    if ranks.rank == 0 and (other := difference(sweep.record.versions, versions())):
-        record["packages"] = other
-        sys.stderr.write(f"warning: member {index} runs under {other}\n")
+    if ranks.rank == 0 and (differences := difference(sweep.record.versions, versions())):
+        record["packages"] = differences
+        sys.stderr.write(f"warning: member {index} runs under {differences}\n")
     sweep.attempts.write_rank(index, attempt, record)
-    ooms = oom_kills()
+    kills_before = oom_kills()
     code = child.wait()
     if port is not None:
         port.close()
     tail = read_tail(sweep.attempts.rank_log(index, attempt, ranks.rank))
     sweep.attempts.write_rank(
-        index, attempt, {**record, **_end(code, tail, child, out_of_memory=oom_kills() > ooms)}
+        index,
+        attempt,
+        {**record, **_end(code, tail, child, out_of_memory=oom_kills() > kills_before)},
     )
     return code if code >= 0 else 128 - code
 
@@ -89,27 +97,27 @@ def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
         )
 
 
-def app_of(sweep: SweepDir, code: str | None) -> App:
+def _app(sweep: SweepDir, code: str | None) -> App:
+    """The sweep's app; with the hash of frozen code, the app as it was then."""
     app = App.from_record(sweep.record.app)
     return app.frozen(sweep.code_dir(code)) if code else app
 
 
 def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
     """This rank, and the socket that keeps the port of all ranks reserved, if any."""
-    invitation = environ.get(MEETING)
-    found = detect(environ)
+    invitation, detected = environ.get(MEETING), detect(environ)
     if invitation is None:
-        assert found is not None, "the worker is started with rank variables"
-        return found, None
-    ranks = found or Ranks.alone()
+        assert detected is not None, "the worker is started with rank variables"
+        return detected, None
+    ranks = detected or Ranks.alone()
     port = free_port() if ranks.rank == 0 else None
-    hello = {
-        "rank": ranks.rank,
-        "world_size": ranks.world_size,
-        "host": node_name(environ),
-        "port": None if port is None else port.getsockname()[1],
-        "sees": f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
-    }
+    hello = Hello(
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        host=node_name(environ),
+        port=None if port is None else port.getsockname()[1],
+        sees=f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
+    )
     return replace(ranks, **meet(invitation, hello)), port
 
 
@@ -130,11 +138,13 @@ def _environment(
 
 
 def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
+    """What the rank's record says about its end."""
     end: dict[str, Any] = {"exit": code, "ended": time.time()}
-    if child.signalled in ENDING:
-        end["told"] = child.signalled.name  # it did not run to its end, whatever its exit code
-    if code and (child.signalled in ENDING or (child.signalled and code == -child.signalled)):
-        end["detail"] = f"ended by {child.signalled.name}" if child.signalled else None
+    number = child.signalled
+    if number is not None and number in ENDING:
+        end[SIGNALLED] = number.name  # it did not run to its end, whatever its exit code
+    if code and number is not None and (number in ENDING or code == -number):
+        end["detail"] = f"ended by {number.name}"
     elif code:
         end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
         end["detail"] = detail_of(code, tail)
@@ -142,11 +152,11 @@ def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str
 
 
 class Child:
-    """The rank's process, in a session of its own together with all the processes that it starts."""
+    """The rank's process. It leads a new session, which holds all processes that it starts."""
 
     def __init__(self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str]) -> None:
         self.signalled: signal.Signals | None = None
-        self._told_at = 0.0
+        self._signalled_at = 0.0
         self._parent = os.getppid()
         for number in FORWARDED:
             signal.signal(number, self._forward)
@@ -163,10 +173,9 @@ class Child:
         """The exit code; negative for a signal. Nothing of the child's session is left when this returns."""
         while (code := self._poll()) is None:
             if os.getppid() != self._parent:
-                self._forward_signal(
-                    signal.SIGTERM
-                )  # the launcher is gone, and nobody would notice the end of this process
-                if time.monotonic() - self._told_at > KILL_AFTER_S:
+                # The launcher has ended: nothing would use the result of this process.
+                self._forward_signal(signal.SIGTERM)
+                if time.monotonic() - self._signalled_at > KILL_AFTER_S:
                     kill_group(self.process.pid, signal.SIGKILL)
         kill_group(self.process.pid, signal.SIGKILL)  # loader workers that outlived it
         return code
@@ -182,7 +191,7 @@ class Child:
 
     def _forward_signal(self, number: signal.Signals) -> None:
         if self.signalled is not number:
-            self.signalled, self._told_at = number, time.monotonic()
+            self.signalled, self._signalled_at = number, time.monotonic()
             kill_group(self.process.pid, number)
 
 

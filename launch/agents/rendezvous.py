@@ -1,8 +1,7 @@
 """How the ranks of an attempt find each other before they start: all of them, once, each on its host.
 
-The process that looks after the member listens on the head node; every worker sends its rank and host,
-and receives the address and port at which the ranks will meet in training. Mistakes are found within seconds, and each
-is reported with its rank and host.
+The agent of the member listens on the head node. Every worker sends its rank and host, and receives the address and
+port at which the ranks connect in training. Mistakes are found within seconds, and are reported with the rank and host.
 """
 
 from __future__ import annotations
@@ -14,17 +13,30 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import LaunchError
 
-__all__ = ["Rendezvous", "RendezvousError", "meet"]
+__all__ = ["Hello", "Rendezvous", "RendezvousError", "meet"]
 
-Hello = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What a rank sends when it connects."""
+
+    rank: int
+    world_size: int
+    host: str
+    """Its node, as the scheduler names it."""
+    port: int | None
+    """The port at which rank 0 will listen in training; None from the other ranks."""
+    sees: str
+    """The code and configs that the rank sees, as text that has to be the same on all ranks."""
 
 
 class RendezvousError(LaunchError):
-    """The ranks that should train together are missing, or are not the expected ones."""
+    """Ranks that should train together are missing, or are not the expected ones."""
 
 
 class Rendezvous:
@@ -49,7 +61,7 @@ class Rendezvous:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
         self._texts: dict[socket.socket, bytes] = {}
-        self._there: dict[socket.socket, Hello] = {}
+        self._hellos: dict[socket.socket, Hello] = {}
         self.met = False
 
     @property
@@ -71,16 +83,21 @@ class Rendezvous:
         except RendezvousError as error:
             self._answer({"error": str(error)})
             raise
-        if len(self._there) == len(self.hosts) * self.tasks_per_node:
-            first = next(hello for hello in self._there.values() if hello["rank"] == 0)
-            self._answer({"master_addr": self.host, "master_port": first["port"]})
+        if len(self._hellos) == self._world_size:
+            port = next(hello.port for hello in self._hellos.values() if hello.rank == 0)
+            self._answer({"master_addr": self.host, "master_port": port})
             self.met = True
         return self.met
 
+    @property
+    def _world_size(self) -> int:
+        return len(self.hosts) * self.tasks_per_node
+
     def close(self) -> None:
-        for sock in (*self._texts, *self._there):
+        """Close all connections, and listen no longer."""
+        for sock in (*self._texts, *self._hellos):
             sock.close()
-        self._texts, self._there = {}, {}
+        self._texts, self._hellos = {}, {}
         self._selector.close()
         self._server.close()
 
@@ -107,49 +124,50 @@ class Rendezvous:
             part = sock.recv(65536)
         except OSError:
             part = b""
-        self._texts[sock] += part
-        hello = _parsed(self._texts[sock]) if b"\n" in self._texts[sock] else None
-        if part and b"\n" not in self._texts[sock]:
+        text = self._texts[sock] = self._texts[sock] + part
+        is_complete = b"\n" in text
+        if part and not is_complete:
             return
         self._selector.unregister(sock)
         del self._texts[sock]
-        if hello is None or hello.get("token") != self._token:
+        hello = _hello(text, self._token) if is_complete else None
+        if hello is None:
             sock.close()  # not a rank, or one that has ended: it counts as missing after the time limit
         else:
-            self._there[sock] = hello
+            self._hellos[sock] = hello
 
     def _check(self) -> None:
-        there = list(self._there.values())
-        size = len(self.hosts) * self.tasks_per_node
-        twice = [rank for rank, count in Counter(h["rank"] for h in there).items() if count > 1]
-        if twice:
-            raise RendezvousError(f"rank {twice[0]} is there twice: {_places(there, twice[0])}")
-        for hello in there:
-            if hello["world_size"] != size:
+        hellos, size = list(self._hellos.values()), self._world_size
+        for rank, count in Counter(hello.rank for hello in hellos).items():
+            if count > 1:
+                hosts = " and ".join(hello.host for hello in hellos if hello.rank == rank)
+                raise RendezvousError(f"rank {rank} connected {count} times: from {hosts}")
+        for hello in hellos:
+            if hello.world_size != size:
                 raise RendezvousError(
-                    f"rank {hello['rank']} on {hello['host']} sees {hello['world_size']} ranks, expected {size}"
+                    f"rank {hello.rank} on {hello.host} sees {hello.world_size} ranks, expected {size}"
                 )
-            where = self.hosts[hello["rank"] // self.tasks_per_node]
-            if hello["host"] != where:
-                raise RendezvousError(
-                    f"rank {hello['rank']} is on {hello['host']}, expected {where}"
-                )
-        seen = {hello["sees"]: hello for hello in there}
-        if len(seen) > 1:
-            one, other = list(seen.values())[:2]
+            if hello.host != (expected := self._host_of(hello.rank)):
+                raise RendezvousError(f"rank {hello.rank} is on {hello.host}, expected {expected}")
+        different = list({hello.sees: hello for hello in hellos}.values())
+        if len(different) > 1:
+            first, second = different[:2]
             raise RendezvousError(
-                f"rank {one['rank']} on {one['host']} sees other code or configs than rank {other['rank']} on "
-                f"{other['host']}\nhint: check that both see the same files and run the same Python"
+                f"rank {first.rank} on {first.host} sees other code or configs than rank {second.rank} on "
+                f"{second.host}\nhint: check that both see the same files and run the same Python"
             )
-        if time.monotonic() > self._limit and len(there) < size:
-            missing = sorted(set(range(size)) - {hello["rank"] for hello in there})
-            named = ", ".join(f"{r} on {self.hosts[r // self.tasks_per_node]}" for r in missing[:8])
+        if time.monotonic() > self._limit and len(hellos) < size:
+            missing = sorted(set(range(size)) - {hello.rank for hello in hellos})
+            named = ", ".join(f"{rank} on {self._host_of(rank)}" for rank in missing[:8])
             raise RendezvousError(
-                f"{len(missing)} of {size} ranks did not come within {self.seconds:g} s: rank {named}"
+                f"{len(missing)} of {size} ranks did not connect within {self.seconds:g} s: rank {named}"
             )
 
+    def _host_of(self, rank: int) -> str:
+        return self.hosts[rank // self.tasks_per_node]
+
     def _answer(self, answer: Mapping[str, Any]) -> None:
-        for sock in self._there:
+        for sock in self._hellos:
             try:
                 sock.setblocking(True)
                 sock.settimeout(5)
@@ -167,7 +185,7 @@ def meet(invitation: str, hello: Hello, *, seconds: float = 3600) -> Mapping[str
     host, port, token = invitation.rsplit(":", 2)
     try:
         with socket.create_connection((host, int(port)), timeout=60) as sock:
-            sock.sendall(json.dumps({**hello, "token": token}).encode() + b"\n")
+            sock.sendall(json.dumps({**asdict(hello), "token": token}).encode() + b"\n")
             sock.settimeout(seconds)
             with sock.makefile("rb") as file:
                 answer = _parsed(file.readline())
@@ -176,14 +194,18 @@ def meet(invitation: str, hello: Hello, *, seconds: float = 3600) -> Mapping[str
             f"the head node {host} cannot be reached at port {port}: {error}"
         ) from None
     if answer is None:
-        raise RendezvousError(f"the head node {host} ended before all ranks were there")
+        raise RendezvousError(f"the head node {host} ended before all ranks had connected")
     if "error" in answer:
         raise RendezvousError(answer["error"])
     return answer
 
 
-def _places(there: Sequence[Hello], rank: int) -> str:
-    return " and ".join(str(hello["host"]) for hello in there if hello["rank"] == rank)
+def _hello(line: bytes, token: str) -> Hello | None:
+    """The hello of a rank that was invited; None for anything else."""
+    record = _parsed(line)
+    if record is None or record.get("token") != token:
+        return None
+    return Hello(**{field.name: record[field.name] for field in fields(Hello)})
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ them, and writes the attempt's end.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -33,19 +34,27 @@ from ..schedulers.slurm import client
 from ..schedulers.slurm.job import Task, is_running, requeue, unreachable_nodes
 from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
+from .log import say
 from .rendezvous import Rendezvous, RendezvousError
 
 __all__ = ["main"]
 
 POLL_S = 0.05
+FAIL_S = 3.0
+"""How long the ranks may take to end on their own once they know that they will not meet."""
 GRACE_S = 20.0
-"""How long the ranks may take to end by themselves when they have not met, before srun is killed."""
+"""How long srun may take to end the ranks after SIGTERM, before it gets a second one."""
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 10
 """Attempts in a row that were preempted or lost a node before a checkpoint: more would end the same way."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run the array task that this process is, and submit the array that follows. Returns the exit code.
+
+    Raises:
+        LaunchError: this is no array task of SLURM.
+    """
     separator = argv.index("--")
     sweep, number = SweepDir(Path(argv[0])), int(argv[1])
     task = Task.of(environ)
@@ -68,6 +77,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 class ArrayTask:
+    """Runs one member: one attempt, its ranks, and its end.
+
+    Args:
+        command: srun and its flags, and the worker that it starts for each rank.
+    """
+
     def __init__(self, sweep: SweepDir, array: Array, task: Task, command: Sequence[str]) -> None:
         self.sweep, self.array, self.task, self.command = sweep, array, task, command
         self.index = task.number + array.offset
@@ -80,6 +95,7 @@ class ArrayTask:
         self.started = time.monotonic()
 
     def run(self, environ: Mapping[str, str]) -> int:
+        """Run the member's next attempt, if it needs one. Returns the exit code of the array task."""
         if self._nothing_to_do():
             return 0
         attempt = self.sweep.attempts.lease(
@@ -141,8 +157,8 @@ class ArrayTask:
         owner = attempt.lease.get("task")
         if attempt.end is not None or owner in (None, self.task.name):
             return False
-        native = client.states([owner], self.sweep.job_name).get(owner)
-        return native is not None and not native.state.ended
+        reported = client.states([owner], self.sweep.job_name).get(owner)
+        return reported is not None and not reported.state.ended
 
     def _start(
         self, attempt: int, meeting: Rendezvous, environ: Mapping[str, str]
@@ -164,20 +180,26 @@ class ArrayTask:
 
     def _watch(self, srun: subprocess.Popen[bytes], meeting: Rendezvous) -> str | None:
         """Wait until srun has ended. Returns what kept the ranks from meeting, if anything did."""
-        failure, limit = None, None
+        failure: str | None = None
+        terminate_at = math.inf
         while srun.poll() is None:
-            if failure is None:
-                try:
-                    meeting.step()
-                except RendezvousError as error:
-                    failure, limit = str(error), time.monotonic() + 3
-                    say(f"member {self.index}: {failure}")
-            if limit is not None and time.monotonic() > limit:
+            if failure is None and (failure := self._step(meeting)) is not None:
+                terminate_at = time.monotonic() + FAIL_S
+            if time.monotonic() > terminate_at:
                 # A second TERM makes srun kill what is left of the step.
                 srun.terminate()
-                limit = time.monotonic() + GRACE_S
+                terminate_at = time.monotonic() + GRACE_S
             time.sleep(POLL_S)
         return failure
+
+    def _step(self, meeting: Rendezvous) -> str | None:
+        """Let ranks meet. Returns why they cannot, if so."""
+        try:
+            meeting.step()
+        except RendezvousError as error:
+            say(f"member {self.index}: {error}")
+            return str(error)
+        return None
 
     def _forward_signal(self, number: int, frame: Any) -> None:
         self.signalled = signal.Signals(number)
@@ -230,13 +252,11 @@ class ArrayTask:
             return {"cause": Cause.LOST, "detail": failure}
         if self._was_signalled(attempt) and not self._still_running():
             return self._ended_by_slurm()
-        if attempt.first_failure is None or attempt.first_failure.get("cause") is None:
-            for rank in range(self.resources.tasks):
-                log = read_tail(self.sweep.attempts.rank_log(self.index, attempt.number, rank))
-                if (words := memory_killed(log)) is not None:
-                    return {"cause": Cause.OUT_OF_MEMORY, "detail": f"rank {rank}: {words}"}
-        if attempt.first_failure is not None and attempt.first_failure.get("cause"):
-            return {}  # it failed by itself, whatever signal it got
+        first = attempt.first_failure
+        if first is not None and first.get("cause"):
+            return {}  # a rank failed on its own, whatever signals came as well
+        if killed := self._memory_killed(attempt):
+            return {"cause": Cause.OUT_OF_MEMORY, "detail": killed}
         if self.warned:
             minutes = self.options.get("timeout_min")
             detail = f"its time of {minutes:g} min is over" if minutes else "its time is over"
@@ -245,14 +265,22 @@ class ArrayTask:
             return {"cause": Cause.PREEMPTED, "detail": "stopped by the scheduler"}
         return {}
 
+    def _memory_killed(self, attempt: Attempt) -> str | None:
+        """The first rank that SLURM killed for memory, with SLURM's message; None if it killed none."""
+        for rank in range(self.resources.tasks):
+            log = read_tail(self.sweep.attempts.rank_log(self.index, attempt.number, rank))
+            if (message := memory_killed(log)) is not None:
+                return f"rank {rank}: {message}"
+        return None
+
     def _lost_nodes(self, attempt: Attempt) -> list[str]:
         """The nodes that do not answer: other ranks fail because of them long before SLURM reports a node down."""
-        if len([r for r in attempt.ranks if r.get("exit") is not None]) == self.resources.tasks:
+        if len(attempt.ended_ranks) == self.resources.tasks:
             return []
         try:
             return unreachable_nodes(self.task.hosts)
         except LaunchError as error:
-            say(f"scontrol cannot be asked: {error}")
+            say(f"scontrol does not answer: {error}")
             return []
 
     def _ended_by_slurm(self) -> dict[str, Any]:
@@ -268,26 +296,20 @@ class ArrayTask:
     def _was_signalled(self, attempt: Attempt) -> bool:
         """Whether the member was asked to stop from outside, by a signal to this process or to all its ranks.
 
-        Where one rank fails by itself, srun signals the others.
+        Where a rank fails, srun signals the others: then this is False, since that rank got no signal.
         """
         if self.signalled is not None or attempt.stopped:
             return True
-        signalled = [rank for rank in attempt.ranks if rank.get("told")]
-        well = [rank for rank in attempt.ranks if rank.get("exit") == 0 and not rank.get("told")]
-        return bool(signalled) and len(signalled) + len(well) == self.resources.tasks
+        signalled, clean = len(attempt.signalled_ranks), len(attempt.clean_ranks)
+        return signalled > 0 and signalled + clean == self.resources.tasks
 
     def _still_running(self) -> bool:
+        """Whether SLURM lets this job run on. True where SLURM does not answer: a requeue is then tried."""
         try:
             return is_running(self.task)
         except LaunchError as error:
-            say(f"scontrol cannot be asked: {error}")
+            say(f"scontrol does not answer: {error}")
             return True
-
-
-def say(line: str) -> None:
-    """A line in the array task's own log."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -212,17 +212,17 @@ def list_(as_json: bool) -> int:
     """List the sweeps under logs/sweeps, newest first."""
     from ..sweepdir.find import sweeps
 
-    found = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
+    listed = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
     if as_json:
         records = [
-            {**_identity(s), "members": len(reports), "counts": counts_by_state(reports)}
-            for s, reports in found
+            {**_identity(sweep), "members": len(reports), "counts": counts_by_state(reports)}
+            for sweep, reports in listed
         ]
         print(to_json(records))
         return 0
-    for sweep, reports in found:
+    for sweep, reports in listed:
         print(f"{sweep.name}  {sweep.record.id}  {counts_text(reports)}")
-    if not found:
+    if not listed:
         say(f"no sweep under {root()}")
     return 0
 
@@ -248,17 +248,19 @@ def status(sweep: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
     from ..monitoring.status import report
     from .tables import show, status_table
 
-    found = find(sweep)
+    target = find(sweep)
     if watch and not as_json:
-        return _watch(found)
-    reports = report(found)
+        return _watch(target)
+    reports = report(target)
     if verbose:
-        say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'not at all'}")
+        say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'no commands'}")
     if as_json:
         members = [r.record() for r in reports]
-        print(to_json({**_identity(found), "counts": counts_by_state(reports), "members": members}))
+        print(
+            to_json({**_identity(target), "counts": counts_by_state(reports), "members": members})
+        )
     else:
-        show(status_table(found, reports))
+        show(status_table(target, reports))
     return 0
 
 
@@ -365,12 +367,12 @@ def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
 
     Without a rule, nothing is freed. Only --all deletes records and results.
     """
-    from ..operations.clean import clean, found
+    from ..operations.clean import clean, freeable
     from .tables import freed_table, left_lines, show
 
     target = find(sweep)
     rules = [rule for rule in RULES if chosen[rule.replace("-", "_")]]
-    freed = found(target, rules or [rule for rule in RULES if rule != "all"])
+    freed = freeable(target, rules or [rule for rule in RULES if rule != "all"])
     if as_json:
         print(to_json([f.record() for f in freed]))
     else:
@@ -379,7 +381,7 @@ def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
         say(line)
     if not rules:
         options = " ".join(f"--{rule}" for rule in RULES)
-        say(f"nothing is freed\nhint: name what is to go: {options}")
+        say(f"nothing is freed\nhint: choose what to free: {options}")
     elif yes or _agrees(f"free {sum(f.bytes for f in freed) / 2**20:.1f} MB of {target.name}"):
         done = clean(target, rules)
         files = counted(sum(f.files for f in done), "file")
@@ -490,16 +492,14 @@ def doctor(words: Sequence[str], allocate: bool, as_json: bool) -> int:
 
     if words and not allocate:
         raise UsageError(f"{words[0]}: options are for the job of `doctor --allocate`")
-    found = checks(Path.cwd())
+    made = checks(Path.cwd())
     if allocate:
         from ..operations.node_checks import node_checks
 
-        found += node_checks(Path.cwd(), words, say)
+        made += node_checks(Path.cwd(), words, say)
     if as_json:
-        records = [{"check": c.name, "ok": c.ok, "found": c.found, "means": c.means} for c in found]
-        print(to_json(records))
+        print(to_json([check.record() for check in made]))
     else:
-        for c in found:
-            means = f"; {c.means}" if c.means else ""
-            print(f"{'ok ' if c.ok else 'BAD'}  {c.name}: {c.found}{means}")
-    return 0 if all(check.ok for check in found) else 1
+        for check in made:
+            print(check.line())
+    return 0 if all(check.ok for check in made) else 1

@@ -1,4 +1,4 @@
-"""What all commands share: order, suggestions for mistyped names, and one line for each error."""
+"""What all commands share: their order, suggestions for mistyped names, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verbs(click.Group):
 
 
 class Attach(click.Command):
-    """Keeps the words after ``--`` apart: they are the user's command, with its own options."""
+    """Keeps the words after ``--`` apart: they are the user's command, which has its own options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words, command = args, list[str]()

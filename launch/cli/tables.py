@@ -1,4 +1,4 @@
-"""Tables and bars for a person. States are words; colour only repeats them."""
+"""Tables and progress bars for people. States are words; colour only repeats them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.arrays import ranges
 from ..core.clean_rules import RULES
 from ..core.members import key_of, swept_keys
 from ..core.states import State
 from ..monitoring.attempts import summary
 from ..monitoring.status import Report, Watch
 from ..operations.clean import Freed
-from ..planning.plan import Plan, ranges
+from ..planning.plan import Plan
 from ..results import Group, Row
 from ..sweepdir.sweep import SweepDir
 from .text import counts_text
@@ -41,9 +42,13 @@ _COLOUR = {
     State.UNKNOWN: "magenta",
 }
 POLL_S = 1.0
+"""How often a live view is drawn again."""
+LIVE_ROWS = 30
+"""The most members that a live table shows."""
 
 
 def show(item: RenderableType) -> None:
+    """Print to stdout: in colour on a terminal, and with uncut lines elsewhere."""
     from rich.console import Console
 
     console = Console()
@@ -57,6 +62,7 @@ def show(item: RenderableType) -> None:
 
 
 def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
+    """A line for each member: its state, progress and overrides, and why it failed or is waiting."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -93,13 +99,14 @@ def _swept(r: Report, keys: Sequence[str]) -> str:
 
 
 def why(r: Report) -> str:
-    """``exception: ValueError: bad value``, in one line; the scheduler's reason while it waits; then earlier ends."""
+    """In one line: why it failed or waits, how its packages differ, and how earlier attempts ended."""
     parts = [str(r.status.cause or ""), r.status.detail or r.status.reason or ""]
     now = ": ".join(part for part in parts if part).replace("\n", " ")
     return "; ".join(part for part in (now, r.packages or "", summary(r.past)) if part)
 
 
 def progress(r: Report) -> str:
+    """``█████░░░░░ 50/100``, or the step where the number of steps is not known; empty before the first."""
     if r.progress is None:
         return ""
     step, steps = r.progress.get("step"), r.progress.get("steps")
@@ -110,21 +117,23 @@ def progress(r: Report) -> str:
 
 
 def metric(r: Report) -> str:
+    """``accuracy=0.93``: the first test metric of the last line, else a validation metric, else any."""
     values = (r.progress or {}).get("metrics") or {}
     if not values:
         return ""
-    name = next((n for n in values if "/test/" in n), None) or next(
-        (n for n in values if "/val/" in n), None
-    )
-    name = name or next(iter(values))
+    tests = [name for name in values if "/test/" in name]
+    validations = [name for name in values if "/val/" in name]
+    name = [*tests, *validations, *values][0]
     return f"{name}={number(values[name])}"
 
 
 def number(value: Any) -> str:
+    """A value in four significant digits, if it is a fraction."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float | None) -> str:
+    """``1:02:03`` of 3723 seconds; empty where it is not known."""
     if seconds is None:
         return ""
     minutes, rest = divmod(int(seconds), 60)
@@ -132,6 +141,7 @@ def duration(seconds: float | None) -> str:
 
 
 def rows_table(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
+    """A line for each member, a column for each swept key and each of these metrics."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -151,6 +161,7 @@ def rows_table(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
 def groups_table(
     groups: Sequence[Group], metrics: Sequence[str], over: Sequence[str]
 ) -> RenderableType:
+    """A line for each metric of each group. `over` are the keys that were grouped over."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -163,9 +174,7 @@ def groups_table(
         for position, name in enumerate(m for m in metrics if m in group.metrics):
             s = group.metrics[name]
             best = f"{s.best:.4f} (#{s.best_index}{', lowest' if s.lowest else ''})"
-            low_high = (
-                "" if s.interval95 is None else f"{s.interval95[0]:.4f} to {s.interval95[1]:.4f}"
-            )
+            interval = "{:.4f} to {:.4f}".format(*s.interval95) if s.interval95 else ""
             std = "" if s.std is None else f"{s.std:.4f}"
             params = [escape(group.params[k] or "") if position == 0 else "" for k in keys]
             n = f"{s.n}/{len(group.members)}" if s.n < len(group.members) else str(s.n)
@@ -174,7 +183,7 @@ def groups_table(
                 escape(name),
                 n,
                 f"{s.mean:.4f}",
-                low_high,
+                interval,
                 std,
                 best,
             )
@@ -182,6 +191,7 @@ def groups_table(
 
 
 def freed_table(sweep: SweepDir, freed: Sequence[Freed]) -> RenderableType:
+    """A line for each rule: how much it frees, and what that is."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -204,6 +214,7 @@ def left_lines(freed: Sequence[Freed], most: int = 10) -> list[str]:
 
 
 def plan_text(plan: Plan, sweep: SweepDir) -> str:
+    """A plan as `--dry-run` prints it."""
     lines = [
         f"sweep      {sweep.path}",
         f"launcher   {plan.launcher}",
@@ -239,13 +250,13 @@ def _ended(reports: Sequence[Report]) -> bool:
 
 
 def _live_lines(sweep: SweepDir) -> list[Report]:
-    told: dict[int, str] = {}
+    printed: dict[int, str] = {}
     watch = Watch(sweep)
     while True:
         reports = watch.look()
         for index, line in status_lines(reports).items():
-            if told.get(index) != line:
-                told[index] = line
+            if printed.get(index) != line:
+                printed[index] = line
                 print(line, flush=True)
         if _ended(reports):
             return reports
@@ -277,9 +288,7 @@ def _picture(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
         ProgressBar(total=len(reports), completed=ended, width=40),
         f"{ended}/{len(reports)}",
     )
-    # A long sweep does not fit the screen: show what runs, what failed, and the newest of the rest.
-    shown = sorted(
-        reports,
-        key=lambda r: (r.status.state is not State.RUNNING, r.status.state is not State.FAILED),
-    )[:30]
+    # A long sweep does not fit the screen: what runs and what failed comes first.
+    order = {State.RUNNING: 0, State.FAILED: 1}
+    shown = sorted(reports, key=lambda r: order.get(r.status.state, 2))[:LIVE_ROWS]
     return Rows(bar, status_table(sweep, sorted(shown, key=lambda r: r.member.index)))

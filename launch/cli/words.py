@@ -93,7 +93,7 @@ def _ignore(_: str) -> None:
 
 
 def _range(sweep: SweepDir) -> str:
-    from ..planning.plan import ranges
+    from ..core.arrays import ranges
 
     indexes = tuple(member.index for member in sweep.members())
     several = "members" if len(indexes) > 1 else "member"

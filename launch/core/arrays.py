@@ -1,13 +1,13 @@
-"""One submission of a sweep, as a value: which members, how they are run, and what it waits for."""
+"""The arrays of a sweep, as values: which members each one runs, and what it waits for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Array"]
+__all__ = ["Array", "chunks", "ranges"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +41,32 @@ class Array:
     def waits(self) -> bool:
         """Whether something has to end before it begins."""
         return bool(self.after) or self.follows is not None
+
+
+def chunks(
+    indexes: Sequence[int], size: int | None, most: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Members cut into arrays of at most `most`, as (offset, members), whose tasks are numbered below `size`.
+
+    A member keeps its index in the sweep: the number of its task is that index minus the offset.
+    """
+    size = size or max(indexes, default=0) + 1
+    by_offset: dict[int, list[int]] = {}
+    for index in sorted(indexes):
+        by_offset.setdefault(index - index % size, []).append(index)
+    return [
+        (offset, tuple(members[first : first + most]))
+        for offset, members in by_offset.items()
+        for first in range(0, len(members), most)
+    ]
+
+
+def ranges(indexes: Sequence[int]) -> str:
+    """``0-3,7`` for 0, 1, 2, 3, 7: sbatch's way of writing a sparse array."""
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

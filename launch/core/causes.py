@@ -16,7 +16,12 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def cause_of(code: int, log: str, *, out_of_memory: bool) -> Cause:
-    """`code` is as subprocess gives it, negative for a signal; `out_of_memory`: the kernel reported a kill."""
+    """The cause of a failure, from a rank's exit code and the end of its log.
+
+    Args:
+        code: not 0; negative for a signal, as subprocess has it.
+        out_of_memory: whether the kernel has killed a process for memory meanwhile.
+    """
     exception = exception_of(log) or ""
     if _OUT_OF_MEMORY.search(exception) or (code == -signal.SIGKILL and out_of_memory):
         return Cause.OUT_OF_MEMORY
@@ -30,8 +35,8 @@ _STEP_KILLED = re.compile(
 
 def memory_killed(log: str) -> str | None:
     """The scheduler's message about a step that it killed for memory, at the end of a rank's log."""
-    found = _STEP_KILLED.search(log)
-    return None if found is None else found[0].strip()[:200]
+    message = _STEP_KILLED.search(log)
+    return None if message is None else message[0].strip()[:200]
 
 
 def detail_of(code: int, log: str) -> str:
@@ -41,9 +46,9 @@ def detail_of(code: int, log: str) -> str:
         return exception
     if code < 0:
         return f"killed by {_signal_name(-code)}"
-    said = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in said if line.startswith("error:")]  # a hint may follow it
-    last = (errors or said or [""])[-1]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]  # a hint may follow it
+    last = (errors or lines or [""])[-1]
     return f"exit code {code}" + (f": {last[:200]}" if last else "")
 
 

@@ -1,9 +1,10 @@
-"""A sweep is its members: overrides expanded by Hydra's grammar into points. Values in, values out."""
+"""The members of a sweep: overrides, expanded by Hydra's grammar into points. Values in, values out."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,12 +20,13 @@ __all__ = [
     "Member",
     "check_name",
     "expand",
+    "is_launcher_key",
     "key_of",
     "members",
     "merge",
     "name_of",
     "quote",
-    "refuse_ours",
+    "refuse_sweep_key",
     "swept_keys",
 ]
 
@@ -38,6 +40,7 @@ class Member:
 
     @property
     def directory(self) -> str:
+        """The name of its directory."""
         return f"{self.index:04d}"
 
 
@@ -60,14 +63,14 @@ def _choices(override: Override) -> list[str]:
         return [override.input_line]  # as typed: `~key` and quoting stay what they were
     if not override.is_discrete_sweep():
         raise UsageError(
-            f"{override.input_line!r} is not a list of values, and a sweep is finite\n"
+            f"{override.input_line!r} has no finite list of values\n"
             "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
         )
     key = override.get_key_element()
-    return [f"{key}={_element(value)}" for value in override.sweep_iterator()]
+    return [f"{key}={_in_grammar(value)}" for value in override.sweep_iterator()]
 
 
-def _element(value: Any) -> str:
+def _in_grammar(value: Any) -> str:
     """One value in Hydra's grammar, so that it is parsed back as the same value.
 
     Hydra's own formatting drops the quotes of `choice('1')`, which makes a number of it, and Hydra cannot parse all
@@ -82,11 +85,10 @@ def _element(value: Any) -> str:
     )
 
     if isinstance(value, str) and not _is_word(value):
-        value = QuotedString(
-            text=value, quote=Quote.single
-        )  # interpolations in it stay interpolations
-    written = Override(OverrideType.CHANGE, "key", ValueType.ELEMENT, value)
-    return written.get_value_element_as_str()
+        # Interpolations in it stay interpolations.
+        value = QuotedString(text=value, quote=Quote.single)
+    override = Override(OverrideType.CHANGE, "key", ValueType.ELEMENT, value)
+    return override.get_value_element_as_str()
 
 
 def _is_word(text: str) -> bool:
@@ -100,30 +102,33 @@ def members(points: Sequence[tuple[str, ...]]) -> tuple[Member, ...]:
     """Number the points. Raises UsageError when two are the same: their results would be counted twice."""
     seen: dict[tuple[str, ...], int] = {}
     for index, point in enumerate(points):
-        same = canonical(point)
-        if same in seen:
+        values = canonical(point)
+        if values in seen:
             raise UsageError(
-                f"members {seen[same]} and {index} are the same: {' '.join(point)}\n"
+                f"members {seen[values]} and {index} are the same: {' '.join(point)}\n"
                 "hint: a value is in a list twice; to repeat a point, sweep over `run.seed`"
             )
-        seen[same] = index
+        seen[values] = index
     return tuple(Member(index=index, overrides=point) for index, point in enumerate(points))
 
 
 def merge(
     old: Sequence[Member], new: Sequence[Member]
 ) -> tuple[tuple[Member, ...], tuple[int, ...]]:
-    """All members of a sweep that is submitted again, and the indexes that were asked for. Matched by overrides."""
-    known = {canonical(member.overrides): member.index for member in old}
-    everybody = list(old)
-    asked = []
+    """All members of a sweep that is submitted again, and the indexes of the new submission's members in it.
+
+    Members are matched by their overrides. Those of `old` keep their indexes.
+    """
+    indexes = {canonical(member.overrides): member.index for member in old}
+    merged = list(old)
+    submitted = []
     for member in new:
         point = canonical(member.overrides)
-        if point not in known:
-            known[point] = len(everybody)
-            everybody.append(Member(index=len(everybody), overrides=member.overrides))
-        asked.append(known[point])
-    return tuple(everybody), tuple(asked)
+        if point not in indexes:
+            indexes[point] = len(merged)
+            merged.append(Member(index=len(merged), overrides=member.overrides))
+        submitted.append(indexes[point])
+    return tuple(merged), tuple(submitted)
 
 
 def canonical(point: Sequence[str]) -> tuple[str, ...]:
@@ -162,7 +167,7 @@ def _parsed(override: str) -> str:
         return override
     value = parsed.value()
     text = value.text if isinstance(value, QuotedString) else value
-    return f"{override.partition('=')[0]}={_element(text)}"
+    return f"{override.partition('=')[0]}={_in_grammar(text)}"
 
 
 def key_of(override: str) -> str:
@@ -170,7 +175,15 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-_OURS = {
+_LAUNCHER_KEYS = ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/sweeper", "hydra.mode")
+
+
+def is_launcher_key(key: str) -> bool:
+    """Whether an override of this key says how a sweep runs, and is not a member's."""
+    return key.startswith(_LAUNCHER_KEYS)
+
+
+_SET_BY_SWEEP = {
     "hydra.run.dir": "every member has a directory of its own in the sweep; `--name` names the sweep",
     "hydra.sweep.dir": "`--name` names the sweep's directory",
     "hydra.sweep.subdir": "members are numbered",
@@ -180,22 +193,25 @@ _OURS = {
 }
 
 
-def refuse_ours(key: str, override: str) -> None:
+def refuse_sweep_key(key: str, override: str) -> None:
     """Raises UsageError for a key that the sweep itself sets."""
-    if key in _OURS:
-        raise UsageError(f"{override}: not in a sweep\nhint: {_OURS[key]}")
+    if key in _SET_BY_SWEEP:
+        raise UsageError(f"{override}: cannot be set in a sweep\nhint: {_SET_BY_SWEEP[key]}")
 
 
 def swept_keys(sweep: Iterable[Member]) -> tuple[str, ...]:
     """The keys whose values differ between members, in the order of the command line."""
-    values: dict[str, set[str]] = {}
-    everybody = list(sweep)
-    for member in everybody:
+    members = list(sweep)
+    overrides: dict[str, set[str]] = {}
+    holders: Counter[str] = Counter()
+    for member in members:
         for override in member.overrides:
-            values.setdefault(key_of(override), set()).add(override)
-    present = {key: sum(key in map(key_of, m.overrides) for m in everybody) for key in values}
+            overrides.setdefault(key_of(override), set()).add(override)
+        holders.update(set(map(key_of, member.overrides)))
     return tuple(
-        key for key, seen in values.items() if len(seen) > 1 or present[key] < len(everybody)
+        key
+        for key, different in overrides.items()
+        if len(different) > 1 or holders[key] < len(members)
     )
 
 

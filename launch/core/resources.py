@@ -23,7 +23,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one member asks for."""
+    """What one member asks for; None for memory or time is no limit."""
 
     nodes: int
     tasks_per_node: int
@@ -34,23 +34,55 @@ class Resources:
 
     @property
     def tasks(self) -> int:
+        """The number of its ranks."""
         return self.nodes * self.tasks_per_node
 
     @property
     def gpus(self) -> int:
+        """The number of its GPUs, on all nodes."""
         return self.nodes * self.gpus_per_node
 
     def record(self) -> dict[str, Any]:
+        """What array.json holds of it."""
         return asdict(self)
 
 
 def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: int) -> Resources:
-    """A member's resources: the launcher's options checked against the trainer's. A node has `gpus` GPUs."""
+    """A member's resources, from the launcher's options and the trainer's.
+
+    Args:
+        gpus: how many GPUs a node is known to have; 0 where that is not known.
+
+    Raises:
+        UsageError: options that contradict each other or the trainer, or that have no valid value.
+    """
+    _check_env(launcher.get("env") or {})
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
-    per_task = launcher.get("gpus_per_task")
-    given = _gpus(launcher.get("gpus_per_node"))
-    tasks = _positive(launcher, "tasks_per_node", given or devices or 1)
+    tasks = _positive(
+        launcher, "tasks_per_node", _gpus(launcher.get("gpus_per_node")) or devices or 1
+    )
+    _agree("trainer.devices", devices, "hydra.launcher.tasks_per_node", tasks)
+    num_nodes = trainer.get("num_nodes")
+    if num_nodes != 1:  # 1 is Lightning's default, so it was not chosen
+        _agree("trainer.num_nodes", _count(num_nodes), "hydra.launcher.nodes", nodes)
+    gpus_per_node = _gpus_per_node(launcher, tasks)
+    if gpus_per_node is None:
+        uses_gpus = gpus and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda", None)
+        gpus_per_node = tasks if uses_gpus else 0
+    return Resources(
+        nodes=nodes,
+        tasks_per_node=tasks,
+        cpus_per_task=_positive(launcher, "cpus_per_task", 1),
+        gpus_per_node=gpus_per_node,
+        mem_gb=launcher.get("mem_gb"),
+        timeout_min=_timeout(launcher.get("timeout_min")),
+    )
+
+
+def _gpus_per_node(launcher: Mapping[str, Any], tasks: int) -> int | None:
+    """The GPUs of a node that the options ask for; None where they ask for none in particular."""
+    given, per_task = _gpus(launcher.get("gpus_per_node")), launcher.get("gpus_per_task")
     if per_task is not None:
         if given not in (None, per_task * tasks):
             raise UsageError(
@@ -58,40 +90,37 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
                 f"hydra.launcher.gpus_per_node={given}\nhint: leave one of them out"
             )
         given = per_task * tasks
-    _agree("trainer.devices", devices, "hydra.launcher.tasks_per_node", tasks)
-    num_nodes = trainer.get("num_nodes")
-    if num_nodes != 1:  # 1 is Lightning's default, so it was not chosen
-        _agree("trainer.num_nodes", _count(num_nodes), "hydra.launcher.nodes", nodes)
-    uses_gpus = gpus and trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda", None)
-    gpus_per_node = given if given is not None else (tasks if uses_gpus else 0)
     if given and tasks > given:
         raise UsageError(
             f"hydra.launcher.gpus_per_node={given} for hydra.launcher.tasks_per_node={tasks}: every rank needs a "
             f"GPU of its own\nhint: set `hydra.launcher.tasks_per_node={given}`"
         )
-    for name in launcher.get("env") or {}:
+    return given
+
+
+def _check_env(env: Mapping[str, Any]) -> None:
+    for name in env:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
             raise UsageError(
                 f"hydra.launcher.env: {name!r} is not a valid variable name\n"
                 "hint: letters, digits and `_`, and no digit first"
             )
-    timeout = launcher.get("timeout_min")
-    if timeout is not None and timeout <= 0:
+
+
+def _timeout(minutes: float | None) -> float | None:
+    if minutes is not None and minutes <= 0:
         raise UsageError(
-            f"hydra.launcher.timeout_min={timeout}: expected more than 0, or null for no limit"
+            f"hydra.launcher.timeout_min={minutes}: expected more than 0, or null for no limit"
         )
-    return Resources(
-        nodes=nodes,
-        tasks_per_node=tasks,
-        cpus_per_task=_positive(launcher, "cpus_per_task", 1),
-        gpus_per_node=gpus_per_node,
-        mem_gb=launcher.get("mem_gb"),
-        timeout_min=timeout,
-    )
+    return minutes
 
 
 def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
-    """How many members run at once. Raises UsageError when not even one can."""
+    """How many members run at once on a machine, by `array_parallelism`, a number or `auto`.
+
+    Raises:
+        UsageError: not even one member can run, or `wanted` is something else.
+    """
     if member.gpus > len(machine.gpus):
         raise UsageError(
             f"a member asks for {member.gpus} GPUs, and this machine has {len(machine.gpus)}\n"
@@ -103,20 +132,26 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
         bounds += [by_gpus] if by_gpus else []
         bounds += [int(machine.memory_gb // member.mem_gb)] if member.mem_gb else []
         return max(1, min(bounds))
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+    if not _is_positive(wanted):
         raise UsageError(
             f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0"
         )
-    return (
-        min(wanted, by_gpus) if by_gpus else wanted
-    )  # members that share a GPU would fail each other
+    return min(wanted, by_gpus) if by_gpus else int(wanted)  # members never share a GPU
 
 
 def throttle(wanted: Any) -> int:
-    """How many members of an array run at once, where the scheduler itself assigns resources."""
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+    """How many members of an array run at once, where the scheduler itself assigns resources.
+
+    Raises:
+        UsageError: `wanted` is no number above 0.
+    """
+    if not _is_positive(wanted):
         raise UsageError(f"hydra.launcher.array_parallelism={wanted}: expected a number above 0")
-    return wanted
+    return int(wanted)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _positive(launcher: Mapping[str, Any], key: str, default: int) -> int:

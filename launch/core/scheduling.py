@@ -1,4 +1,4 @@
-"""What a scheduler is asked, and what it answers, as values."""
+"""Requests to schedulers, and their answers, as values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,35 @@ from typing import Any
 
 from .resources import Resources
 
-__all__ = ["ArrayScript", "Attachment", "Dependency", "RunningRank"]
+__all__ = ["ArrayScript", "Attachment", "Cut", "Dependency", "ResolvedResources", "RunningRank"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How a scheduler's limits cut a sweep into arrays."""
+
+    size: int | None = None
+    """Tasks of an array are numbered below this; None: any number."""
+    room: int | None = None
+    """Array tasks that may be submitted at once; None: any number."""
+    why: str = ""
+    """The name of the limit that `room` comes from."""
+
+    def most(self, members: int) -> int:
+        """The size of one array. If not all members fit at once, two arrays must: one runs, the next one waits."""
+        if self.room is None or members <= self.room:
+            return members
+        return max(1, self.room // 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedResources:
+    """The resources of a member, once they are known to exist on this machine or cluster."""
+
+    resources: Resources
+    slots: int
+    """Members that run at once."""
+    cut: Cut = Cut()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +54,7 @@ class ArrayScript:
     """Everything that the script of an array may contain."""
 
     path: Path
-    """Where the script will be; the array's output may be beside it."""
+    """Where the script will be; the array's output may go to the same directory."""
     sweep: Path
     array: int
     """The array's number in its sweep."""
@@ -65,15 +93,15 @@ class RunningRank:
     directory: Path
     """The member's."""
     environment: Mapping[str, str]
-    """The variables that a command beside it gets from the member."""
+    """The variables that a command next to it gets from the member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """How a command is started beside a running rank."""
+    """How to start a command next to a running rank."""
 
     words: tuple[str, ...] = ()
-    """What comes before the command's own words."""
+    """The words to put before the command."""
     environment: Mapping[str, str]
     directory: Path | None = None
     """The directory to start in; None where `words` set it."""

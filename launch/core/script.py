@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from string import Template
 
 from ..errors import UsageError
+from .arrays import ranges
+from .scheduling import ArrayScript
 
 __all__ = ["batch", "directives", "local", "refuse_control", "srun"]
 
@@ -20,49 +21,26 @@ class _Placeholders(Template):
     delimiter = "@@"  # `$` is the shell's
 
 
-def local(
-    template: str,
-    *,
-    python: str,
-    sweep: Path,
-    array: int,
-    members: str,
-    resources: str,
-    directory: Path,
-    environment: Mapping[str, str],
-    version: str,
-) -> str:
+def local(template: str, array: ArrayScript) -> str:
     """The script of an array on this machine. No comment contains a newline, and every word of a command is quoted.
 
     Raises:
         UsageError: a value holds a control character.
     """
     values = {
-        "version": version,
-        "members": members,
-        "resources": resources,
-        "directory": shlex.quote(str(directory)),
-        "exports": _exports(environment),
-        "python": shlex.quote(python),
-        "sweep": shlex.quote(str(sweep)),
-        "array": str(array),
+        **_common(array),
+        "python": shlex.quote(array.python),
+        "sweep": shlex.quote(str(array.sweep)),
+        "array": str(array.array),
     }
     return _filled(template, values)
 
 
 def batch(
     template: str,
+    array: ArrayScript,
     *,
     name: str,
-    python: str,
-    sweep: Path,
-    array: int,
-    script: Path,
-    members: str,
-    resources: str,
-    directory: Path,
-    environment: Mapping[str, str],
-    version: str,
     flags: Mapping[str, str | bool],
     srun_words: Sequence[str],
     setup: Sequence[str] = (),
@@ -70,49 +48,55 @@ def batch(
     container: Sequence[str] = (),
     worker_python: str | None = None,
 ) -> str:
-    """The batch script of an array: what sbatch reads of it, and what each of its tasks does.
+    """The batch script of an array: the flags that sbatch reads, and what each array task does.
 
     Args:
         template: text with ``@@`` placeholders; it must have ``@@directives``, ``@@element`` and ``@@worker``.
-        flags: sbatch's, by name without dashes; True for one without a value.
-        setup: lines of shell that come before, as they are. `teardown` likewise, after.
+        name: the template's name, for errors.
+        flags: sbatch's flags, by name without dashes; True for a flag without a value.
+        setup: lines of shell to run before the ranks, unchanged. `teardown`: those to run after them.
         container: words that srun gets to start the workers in a container.
-        worker_python: the python in the container; else the launcher's own.
+        worker_python: the Python in the container; by default the launcher's own.
 
     Raises:
         UsageError: the template lacks a placeholder, or has one that is not known; a value holds a control character.
     """
+    start = [array.python, "-P", "-m", "trident.launch.agents.slurm_task"]
+    worker = [worker_python or array.python, "-P", "-m", "trident.launch.agents.rank"]
     values = {
-        "version": version,
-        "members": members,
-        "resources": resources,
-        "script": shlex.quote(str(script)),
+        **_common(array),
+        "script": shlex.quote(str(array.path)),
         "directives": directives(flags),
-        "directory": shlex.quote(str(directory)),
-        "exports": _exports(environment),
         "setup": "\n".join(setup) or "# no setup",
         "teardown": "\n".join(teardown) or "# no teardown",
-        "element": shlex.join(
-            [python, "-P", "-m", "trident.launch.agents.slurm_task", str(sweep), str(array)]
-        ),
+        "element": shlex.join([*start, str(array.sweep), str(array.array)]),
         "srun": shlex.join(srun(*srun_words)),
         "container": shlex.join(container),
-        "worker": shlex.join(
-            [worker_python or python, "-P", "-m", "trident.launch.agents.rank", str(sweep)]
-        ),
+        "worker": shlex.join([*worker, str(array.sweep)]),
     }
     _check_placeholders(template, name, set(values))
     return _filled(template, values)
 
 
+def _common(array: ArrayScript) -> dict[str, str]:
+    """The placeholders that all templates may use."""
+    return {
+        "version": array.version,
+        "members": ranges(array.members),
+        "resources": array.description,
+        "directory": shlex.quote(str(array.directory)),
+        "exports": _exports(array.environment),
+    }
+
+
 def _check_placeholders(template: str, name: str, known: set[str]) -> None:
-    found = set(re.findall(r"@@\{?(\w+)", template))
-    if unknown := sorted(found - known):
+    used = set(re.findall(r"@@\{?(\w+)", template))
+    if unknown := sorted(used - known):
         raise UsageError(
-            f"template {name}: unknown placeholder @@{unknown[0]}\nhint: there are "
+            f"template {name}: unknown placeholder @@{unknown[0]}\nhint: the known ones are "
             + ", ".join(f"@@{key}" for key in sorted(known))
         )
-    if lacking := sorted({"directives", "element", "worker"} - found):
+    if lacking := sorted({"directives", "element", "worker"} - used):
         raise UsageError(
             f"template {name} lacks @@{lacking[0]}: without it the member would not run\n"
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"

@@ -1,16 +1,21 @@
-"""States and causes: two closed sets, and the one function that derives a member's. Values in, values out."""
+"""States and causes: two closed sets, and the one function that derives those of a member. Values in, values out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Attempt", "Cause", "SchedulerState", "State", "Status", "derive", "of_slurm"]
+__all__ = ["SIGNALLED", "Attempt", "Cause", "SchedulerState", "State", "Status", "derive"]
+
+SIGNALLED = "told"
+"""The key of a rank's record that names the signal that asked it to end; released versions write and read this name."""
 
 
 class State(StrEnum):
+    """The state of a member, or of a job of the scheduler."""
+
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
@@ -20,10 +25,13 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
+        """Whether nothing of it runs or waits any more. UNKNOWN has not ended: it may still run."""
         return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
 class Cause(StrEnum):
+    """Why an attempt ended without completing."""
+
     EXCEPTION = "exception"
     OUT_OF_MEMORY = "out_of_memory"
     TIMEOUT = "timeout"
@@ -44,56 +52,6 @@ class SchedulerState:
     """Why it ended, where the scheduler knows."""
 
 
-_SLURM: Mapping[str, tuple[State, Cause | None]] = {
-    "PENDING": (State.PENDING, None),
-    "CONFIGURING": (State.PENDING, None),
-    "REQUEUED": (State.PENDING, None),
-    "REQUEUE_FED": (State.PENDING, None),
-    "REQUEUE_HOLD": (State.PENDING, None),
-    "RESV_DEL_HOLD": (State.PENDING, None),
-    "SPECIAL_EXIT": (State.PENDING, None),
-    "RUNNING": (State.RUNNING, None),
-    "COMPLETING": (State.RUNNING, None),
-    "STAGE_OUT": (State.RUNNING, None),
-    "SIGNALING": (State.RUNNING, None),
-    "RESIZING": (State.RUNNING, None),
-    "STOPPED": (State.RUNNING, None),
-    "SUSPENDED": (State.RUNNING, None),
-    "COMPLETED": (State.COMPLETED, None),
-    "FAILED": (State.FAILED, None),
-    "CANCELLED": (State.CANCELLED, Cause.CANCELLED),
-    "REVOKED": (State.CANCELLED, Cause.CANCELLED),
-    "TIMEOUT": (State.FAILED, Cause.TIMEOUT),
-    "DEADLINE": (State.FAILED, Cause.TIMEOUT),
-    "PREEMPTED": (State.FAILED, Cause.PREEMPTED),
-    "NODE_FAIL": (State.FAILED, Cause.NODE_FAIL),
-    "BOOT_FAIL": (State.FAILED, Cause.NODE_FAIL),
-    "OUT_OF_MEMORY": (State.FAILED, Cause.OUT_OF_MEMORY),
-}
-"""The words of squeue and sacct for a job's state (their manual pages, JOB STATE CODES)."""
-
-_PLAIN = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
-
-
-def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> SchedulerState:
-    """The state that squeue or sacct report of an array task; a word that is not known gives UNKNOWN.
-
-    The reason of a job that is stuck says so, with the command that frees it.
-    """
-    name = word.split()[0].rstrip("+") if word.strip() else ""  # `CANCELLED by 1000`
-    state, cause = _SLURM.get(name, (State.UNKNOWN, None))
-    said = None if reason in (None, "", "None", "(null)") else reason
-    if name not in _PLAIN:
-        said = f"{name}: {said}" if said and not state.ended else name
-    if state is State.PENDING and said:
-        if name in _HELD or "held" in said.lower():
-            said = f"stuck: {said}; `scontrol release {task}` frees it"
-        elif said == "DependencyNeverSatisfied":
-            said = f"stuck: {said}; `scontrol update jobid={task} dependency=` frees it"
-    return SchedulerState(state=state, reason=said, cause=cause)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """The records of one attempt to run a member, as they are on disk."""
@@ -110,8 +68,23 @@ class Attempt:
 
         Many programs exit with 0 when a signal asks them to stop.
         """
-        clean = [rank for rank in self.ranks if rank.get("exit") == 0 and not rank.get("told")]
-        return not self.stopped and len(clean) == self.lease.get("world_size")
+        return not self.stopped and len(self.clean_ranks) == self.lease.get("world_size")
+
+    @property
+    def clean_ranks(self) -> list[int]:
+        """The ranks that exited with 0 without being asked to stop."""
+        exited = (rank for rank in self.ranks if rank.get("exit") == 0)
+        return [rank["rank"] for rank in exited if not rank.get(SIGNALLED)]
+
+    @property
+    def signalled_ranks(self) -> list[int]:
+        """The ranks that a signal asked to stop before they ended."""
+        return [rank["rank"] for rank in self.ranks if rank.get(SIGNALLED)]
+
+    @property
+    def ended_ranks(self) -> list[int]:
+        """The ranks that recorded how they ended."""
+        return [rank["rank"] for rank in self.ranks if rank.get("exit") is not None]
 
     @property
     def packages(self) -> str | None:
@@ -120,6 +93,7 @@ class Attempt:
 
     @property
     def first_failure(self) -> Mapping[str, Any] | None:
+        """The record of the rank that failed first; None if none failed."""
         failed = [rank for rank in self.ranks if rank.get("exit") not in (None, 0)]
         return min(failed, key=_order_of_failure, default=None)
 
@@ -131,105 +105,105 @@ def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
+    """The state of a member, and why it is in that state."""
+
     state: State
     cause: Cause | None = None
     detail: str | None = None
     """Why, in one line."""
     attempt: int | None = None
-    reason: str | None = field(default=None)
+    reason: str | None = None
     """The scheduler's own words."""
 
 
 def derive(
-    *, attempt: Attempt | None, job: str | None, cancelled: bool, native: SchedulerState | None
+    *, attempt: Attempt | None, job: str | None, cancelled: bool, reported: SchedulerState | None
 ) -> Status:
     """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's report.
 
-    `job` is the job of the newest array that holds the member; `native` is None when the scheduler no longer
+    `job` is the job of the newest array that holds the member; `reported` is None when the scheduler no longer
     knows it.
     """
     number = None if attempt is None else attempt.number
     if attempt is not None and attempt.completed:
         return Status(state=State.COMPLETED, attempt=number)
-    if native is not None and native.state is State.UNKNOWN:
-        return Status(state=State.UNKNOWN, attempt=number, reason=native.reason)
-    live = native is not None and not native.state.ended
+    if reported is not None and reported.state is State.UNKNOWN:
+        return Status(state=State.UNKNOWN, attempt=number, reason=reported.reason)
     if attempt is None or attempt.lease.get("job") != job:
-        return _not_started(number, job, cancelled, native)
-    if native is not None and live:
-        if native.state is State.PENDING and not cancelled:  # it was requeued, and waits
-            return Status(state=State.PENDING, attempt=number, reason=native.reason)
+        return _not_started(number, job, cancelled, reported)
+    if reported is not None and not reported.state.ended:
+        if reported.state is State.PENDING and not cancelled:  # it was requeued, and waits
+            return Status(state=State.PENDING, attempt=number, reason=reported.reason)
         if attempt.end is None:
-            return Status(state=State.RUNNING, attempt=number, reason=native.reason)
+            return Status(state=State.RUNNING, attempt=number, reason=reported.reason)
         if attempt.end.get("requeued"):
             return Status(state=State.PENDING, attempt=number, reason="requeued")
-    return _ended(attempt, cancelled, native)
+    return _ended(attempt, cancelled, reported)
 
 
 def _not_started(
-    number: int | None, job: str | None, cancelled: bool, native: SchedulerState | None
+    number: int | None, job: str | None, cancelled: bool, reported: SchedulerState | None
 ) -> Status:
-    unknown = native is None
-    native = native or SchedulerState(state=State.FAILED)
-    if cancelled or native.state is State.CANCELLED:
+    """The state of a member whose newest job has started no attempt of it."""
+    if cancelled or (reported is not None and reported.state is State.CANCELLED):
         return Status(
             state=State.CANCELLED, cause=Cause.CANCELLED, detail="before it started", attempt=number
         )
-    if not native.state.ended:
-        return Status(state=State.PENDING, attempt=number, reason=native.reason)
+    if reported is not None and not reported.state.ended:
+        return Status(state=State.PENDING, attempt=number, reason=reported.reason)
+    cause = Cause.LOST
     detail = "never submitted" if job is None else "its launcher ended before it started"
-    if native.cause is not None:
-        detail = native.reason or detail
-    elif not unknown:
-        said = native.reason or f"{native.state} by the scheduler"
-        detail = f"{said}, and it wrote nothing: check that compute nodes see the sweep's directory"
-    cause = native.cause or Cause.LOST
+    if reported is not None and reported.cause is not None:
+        cause, detail = reported.cause, reported.reason or detail
+    elif reported is not None:
+        what = reported.reason or f"{reported.state} by the scheduler"
+        detail = f"{what}, and it wrote nothing: check that compute nodes see the sweep's directory"
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 
 
-def _ended(attempt: Attempt, cancelled: bool, native: SchedulerState | None) -> Status:
+def _ended(attempt: Attempt, cancelled: bool, reported: SchedulerState | None) -> Status:
     end = attempt.end or {}
-    if native is not None and native.cause and not end.get("cause"):
+    if reported is not None and reported.cause and not end.get("cause"):
         # The scheduler ended it before its own records could say why.
-        end = {**end, "cause": native.cause, "detail": end.get("detail") or native.reason}
-    waited = bool(
-        end.get("requeued")
-    )  # it was to be requeued, and was cancelled before it ran again
-    if native is not None and native.state is State.CANCELLED and waited:
-        cancelled = True
-    if end.get("cause") == Cause.CANCELLED or (cancelled and (waited or not end.get("cause"))):
-        return Status(
-            state=State.CANCELLED,
-            cause=Cause.CANCELLED,
-            detail=end.get("detail"),
-            attempt=attempt.number,
-        )
-    first = attempt.first_failure
-    if end.get("cause"):
-        cause, detail = Cause(end["cause"]), end.get("detail")
-    elif first is not None:
-        cause, detail = Cause(first.get("cause") or Cause.LOST), _whose(attempt, first)
+        end = {**end, "cause": reported.cause, "detail": end.get("detail") or reported.reason}
+    if _was_cancelled(end, cancelled, reported):
+        state, cause, detail = State.CANCELLED, Cause.CANCELLED, end.get("detail")
     else:
-        cause, detail = Cause.LOST, _missing(attempt)
-    return Status(state=State.FAILED, cause=cause, detail=detail, attempt=attempt.number)
+        state = State.FAILED
+        cause, detail = _failure(attempt, end)
+    return Status(state=state, cause=cause, detail=detail, attempt=attempt.number)
 
 
-def _whose(attempt: Attempt, rank: Mapping[str, Any]) -> str | None:
-    detail: str | None = rank.get("detail")
-    return detail if attempt.lease.get("world_size") == 1 else f"rank {rank['rank']}: {detail}"
+def _was_cancelled(
+    end: Mapping[str, Any], cancelled: bool, reported: SchedulerState | None
+) -> bool:
+    if end.get("requeued"):  # it waited to run again
+        cancelled = cancelled or (reported is not None and reported.state is State.CANCELLED)
+        return cancelled or end.get("cause") == Cause.CANCELLED
+    return end.get("cause") == Cause.CANCELLED or (cancelled and not end.get("cause"))
+
+
+def _failure(attempt: Attempt, end: Mapping[str, Any]) -> tuple[Cause, str | None]:
+    """The cause and its detail: from the attempt's end record, else from the rank that failed first."""
+    if end.get("cause"):
+        return Cause(end["cause"]), end.get("detail")
+    first = attempt.first_failure
+    if first is None:
+        return Cause.LOST, _missing(attempt)
+    detail = first.get("detail")
+    if attempt.lease.get("world_size") != 1:
+        detail = f"rank {first['rank']}: {detail}"
+    return Cause(first.get("cause") or Cause.LOST), detail
 
 
 def _missing(attempt: Attempt) -> str:
-    ended = {rank["rank"] for rank in attempt.ranks if rank.get("exit") is not None}
-    missing = sorted(set(range(attempt.lease.get("world_size", 1))) - ended)
-    told = [rank["rank"] for rank in attempt.ranks if rank.get("told")]
-    if told and not missing:
-        return f"{_ranks(told)} {'was' if len(told) == 1 else 'were'} asked to stop"
-    return (
-        f"{_ranks(missing)} exited without writing an end record"
-        if missing
-        else "no end was recorded"
-    )
+    """What the records lack of an attempt in which no rank failed."""
+    missing = sorted(set(range(attempt.lease.get("world_size", 1))) - set(attempt.ended_ranks))
+    if missing:
+        return f"{_ranks(missing)} exited without writing an end record"
+    if signalled := attempt.signalled_ranks:
+        return f"{_ranks(signalled)} {'was' if len(signalled) == 1 else 'were'} asked to stop"
+    return "no end was recorded"
 
 
 def _ranks(numbers: Sequence[int]) -> str:

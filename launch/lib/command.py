@@ -20,7 +20,14 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> str:
-    """What `command` prints. Raises SchedulerError with its own words when it fails, is missing or takes too long."""
+    """What `command` prints to stdout.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        SchedulerError: it failed, is not on PATH, or took too long; the message has what it printed.
+    """
     import logging  # imported here, since many commands call no program
 
     logging.getLogger(__name__).debug("$ %s", shlex.join(command))

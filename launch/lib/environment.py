@@ -11,8 +11,12 @@ from trident.protocol.ranks import VARIABLES
 
 __all__ = ["clean", "for_sbatch", "node_name"]
 
-_STAY = ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
-"""The SLURM_* variables that say how to reach a cluster; all others describe the surrounding job."""
+_OF_A_JOB = ("SLURM_", "PMI_", "PMIX_", "PMI2_", "SRUN_")
+"""How variables begin that describe the surrounding job."""
+_KEPT = {
+    f"SLURM_{name}" for name in ("CONF", "CONF_SERVER", "CLUSTERS", "JWT", "DEBUG", "TIME_FORMAT")
+}
+"""The variables among them that say how to reach a cluster."""
 
 _OTHER_NAMES = {
     "ARRAY": "ARRAY_INX",
@@ -43,16 +47,12 @@ def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
     An SBATCH_* variable is dropped if the script sets the same flag, since it would override the script. The others
     stay: users keep their account and partition there.
     """
-    said = {
-        flag.upper().replace("-", "_") for flag in re.findall(r"^#SBATCH --([\w-]+)", script, re.M)
-    }
-    dropped = {f"SBATCH_{_OTHER_NAMES.get(name, name)}" for name in said}
+    flags = re.findall(r"^#SBATCH --([\w-]+)", script, re.M)
+    names = (flag.upper().replace("-", "_") for flag in flags)
+    dropped = {f"SBATCH_{_OTHER_NAMES.get(name, name)}" for name in names}
     dropped |= {"SBATCH_EXPORT", "SBATCH_WAIT", "SBATCH_NO_REQUEUE"}
-    stay = {f"SLURM_{name}" for name in _STAY}
     return {
         name: value
         for name, value in clean(environ).items()
-        if name not in dropped
-        and (not name.startswith("SLURM_") or name in stay)
-        and not name.startswith(("PMI_", "PMIX_", "PMI2_", "SRUN_"))
+        if name in _KEPT or (name not in dropped and not name.startswith(_OF_A_JOB))
     }

@@ -23,22 +23,22 @@ def kind_of(path: Path, mounts: str | None = None) -> str:
             mounts = Path("/proc/self/mounts").read_text(errors="replace")
         except OSError:
             return ""
-    places = path.absolute().parents
-    best, kind = -1, ""
+    places = (path.absolute(), *path.absolute().parents)
+    deepest, kind = -1, ""
     for line in mounts.splitlines():
-        _, where, found, *_ = line.split(" ")
-        # The kernel writes a space as \040, and later mounts hide earlier ones.
-        point = Path(where.encode().decode("unicode_escape"))
-        if point in (path.absolute(), *places) and len(point.parts) >= best:
-            best, kind = len(point.parts), found
+        _, escaped, mounted_kind, *_ = line.split(" ")
+        point = Path(escaped.encode().decode("unicode_escape"))  # the kernel writes a space as \040
+        # Later mounts hide earlier ones.
+        if point in places and len(point.parts) >= deepest:
+            deepest, kind = len(point.parts), mounted_kind
     return kind
 
 
 def is_network(kind: str) -> bool:
-    """Whether this kind is made for being seen by several machines."""
+    """Whether several machines can see a file system of this kind."""
     return kind in _NETWORK or kind.startswith("fuse.")
 
 
 def is_memory(kind: str) -> bool:
-    """Whether this kind is one machine's memory, which no other one sees."""
+    """Whether a file system of this kind is in one machine's memory, so that no other machine sees it."""
     return kind in _MEMORY

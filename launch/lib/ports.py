@@ -1,4 +1,4 @@
-"""Ports at which the ranks of a member meet."""
+"""Ports by which the ranks of a member connect in training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["free_port"]
 
 
 def free_port() -> socket.socket:
-    """A port that nothing on this machine listens on, held by an open UDP socket of that number.
+    """A port that nothing on this machine listens on, reserved by a UDP socket of the same number until that is closed.
 
     A TCP port that is only probed can be given out twice before its owner listens, and two members with the
     same port would train with each other and both report success. The UDP socket is a lock that a crash releases.
+
+    Raises:
+        OSError: all ports are taken.
     """
     for port in random.sample(PORTS, k=len(PORTS)):
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -16,23 +16,36 @@ __all__ = [
     "alive",
     "die_with_parent",
     "environment_of",
+    "host_of",
     "identity",
     "is_here",
     "kill_group",
     "oom_kills",
+    "runs_here",
 ]
 
 _PR_SET_PDEATHSIG = 1
 
 
+def host_of(name: str) -> str:
+    """The host in a process's name, which is ``host:pid:start``."""
+    return name.rsplit(":", 2)[0]
+
+
 def is_here(name: str) -> bool:
-    return name.rpartition(":")[0].rpartition(":")[0] == socket.gethostname()
+    """Whether this is the host of the process that `identity` named."""
+    return host_of(name) == socket.gethostname()
 
 
 def alive(name: str) -> bool:
     """Whether the process that `identity` named still runs. Only meaningful on its own host."""
     *_, pid, start = name.split(":")
     return start != GONE and identity(int(pid)) == name
+
+
+def runs_here(name: str) -> bool:
+    """Whether the process that `identity` named is one of this host and still runs."""
+    return is_here(name) and alive(name)
 
 
 def environment_of(name: str) -> dict[str, str]:
@@ -53,6 +66,7 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
 
 
 def kill_group(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process group; do nothing where it has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.states import Attempt, Cause, derive
@@ -25,7 +25,8 @@ class Past:
     """The least number of its steps that are in no checkpoint; None where it, or the next one, did not train."""
 
     def record(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """What `status --json` prints of it."""
+        return asdict(self)
 
 
 def earlier(sweep: SweepDir, index: int, last: Attempt | None) -> tuple[Past, ...]:
@@ -70,7 +71,7 @@ def summary(past: Sequence[Past]) -> str:
 
 
 def _past(attempt: Attempt, following: Attempt, steps: Mapping[int, tuple[int, int]]) -> Past:
-    status = derive(attempt=attempt, job=attempt.lease.get("job"), cancelled=False, native=None)
+    status = derive(attempt=attempt, job=attempt.lease.get("job"), cancelled=False, reported=None)
     cause, detail = status.cause, status.detail
     if cause is Cause.LOST and attempt.end is None and _was_requeued(attempt, following):
         cause, detail = Cause.NODE_FAIL, "it wrote no end record, and was put into the queue again"
@@ -87,16 +88,17 @@ def _past(attempt: Attempt, following: Attempt, steps: Mapping[int, tuple[int, i
 
 
 def _was_requeued(attempt: Attempt, following: Attempt) -> bool:
-    """Whether the scheduler started the same task once more, by itself."""
-    one, other = attempt.lease, following.lease
-    return "task" in one and one["task"] == other.get("task")
+    """Whether the scheduler itself started the same array task once more."""
+    task = attempt.lease.get("task")
+    return task is not None and task == following.lease.get("task")
 
 
 def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:
     """The first and last training step that each attempt has logged."""
-    found: dict[int, tuple[int, int]] = {}
+    steps: dict[int, tuple[int, int]] = {}
     for line in lines:
         if line.get("stage") == "fit" and "attempt" in line and "step" in line:
-            first, last = found.get(line["attempt"], (line["step"], line["step"]))
-            found[line["attempt"]] = (min(first, line["step"]), max(last, line["step"]))
-    return found
+            attempt, step = line["attempt"], line["step"]
+            first, last = steps.get(attempt, (step, step))
+            steps[attempt] = (min(first, step), max(last, step))
+    return steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 from .attempts import Past, earlier
 
-__all__ = ["Report", "Watch", "owners", "report", "statuses"]
+__all__ = ["Report", "Watch", "owners", "report", "statuses", "tasks_by_launcher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class Report:
     """Its attempts before the last one."""
 
     def record(self) -> dict[str, Any]:
+        """What `status --json` prints of it."""
         progress = self.progress or {}
         return {
             "index": self.member.index,
@@ -65,50 +66,56 @@ class Watch:
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
         self._known: dict[str, SchedulerState] | None = None
-        self._asked_at = 0.0
+        self._queried_at = 0.0
 
     def look(self) -> list[Report]:
-        slowest = max(map(_poll_s, self.sweep.arrays.all()), default=0.0)
-        if self._known is None or time.monotonic() - self._asked_at >= slowest:
-            self._known, self._asked_at = asked(self.sweep), time.monotonic()
-        return report(self.sweep, native=self._known)
+        """A report of every member now."""
+        poll_s = max(map(_poll_s, self.sweep.arrays.all()), default=0.0)
+        if self._known is None or time.monotonic() - self._queried_at >= poll_s:
+            self._known, self._queried_at = _query(self.sweep), time.monotonic()
+        return report(self.sweep, reported=self._known)
 
 
 def _poll_s(array: Array) -> float:
     return select(array.launcher["name"]).poll_s
 
 
-def asked(sweep: SweepDir) -> dict[str, SchedulerState]:
+def _query(sweep: SweepDir) -> dict[str, SchedulerState]:
     """Ask the schedulers now about the members whose records do not show that they are done."""
-    attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
-    return _natives(sweep, owners(sweep), attempts)
+    return _query_schedulers(sweep, owners(sweep), _last_attempts(sweep))
+
+
+def _last_attempts(sweep: SweepDir) -> dict[int, Attempt | None]:
+    return {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
 
 
 def report(
-    sweep: SweepDir, *, progress: bool = True, native: Mapping[str, SchedulerState] | None = None
+    sweep: SweepDir, *, progress: bool = True, reported: Mapping[str, SchedulerState] | None = None
 ) -> list[Report]:
-    """A report of every member; `native` is what the schedulers reported; they are asked now where it is left out."""
-    owning = owners(sweep)
-    attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
-    if native is None:
-        native = _natives(sweep, owning, attempts)
+    """A report of every member.
+
+    `reported` is what the schedulers reported of the array tasks; where it is left out, they are asked now.
+    """
+    owning, attempts = owners(sweep), _last_attempts(sweep)
+    if reported is None:
+        reported = _query_schedulers(sweep, owning, attempts)
         for index, array in owning.items():
-            known = native.get(array.task(index) or "")
+            known = reported.get(array.task(index) or "")
             if known is None or known.state.ended:
                 # It has ended, maybe after its records were read: read again, they are final.
                 attempts[index] = sweep.attempts.last(index)
-    deferred = _not_submitted(sweep.arrays.all(), native)
+    deferred = _not_submitted(sweep.arrays.all(), reported)
     reports = []
     for member in sweep.members():
-        owner, said = owning.get(member.index), None
+        owner, known = owning.get(member.index), None
         if owner is not None:
-            said = native.get(owner.task(member.index) or "") or deferred.get(owner.index)
-        reports.append(_report(sweep, member, owner, attempts[member.index], said, progress))
+            known = reported.get(owner.task(member.index) or "") or deferred.get(owner.index)
+        reports.append(_report(sweep, member, owner, attempts[member.index], known, progress))
     return [_blocked_by_canary(sweep, item, owning, reports) for item in reports]
 
 
 def _not_submitted(
-    arrays: Sequence[Array], native: Mapping[str, SchedulerState]
+    arrays: Sequence[Array], reported: Mapping[str, SchedulerState]
 ) -> dict[int, SchedulerState]:
     """What to report of arrays that tasks of earlier arrays will submit, by index."""
     if not any(array.deferred for array in arrays):
@@ -116,7 +123,7 @@ def _not_submitted(
     # Imported here, since it loads all of submission and few sweeps need it: `trident-sweep list` must be quick.
     from ..schedulers.submission import waiting
 
-    return waiting(arrays, native)
+    return waiting(arrays, reported)
 
 
 def _blocked_by_canary(
@@ -135,18 +142,20 @@ def _blocked_by_canary(
 
 
 def owners(sweep: SweepDir) -> dict[int, Array]:
-    """The newest array of each member."""
-    arrays = (array if array.job else _found_again(sweep, array) for array in sweep.arrays.all())
+    """The newest array of each member.
+
+    Where a submission was not recorded, its job is looked up and recorded now.
+    """
+    arrays = (array if array.job else _recovered(sweep, array) for array in sweep.arrays.all())
     return {index: array for array in arrays for index in array.members}
 
 
-def _found_again(sweep: SweepDir, array: Array) -> Array:
+def _recovered(sweep: SweepDir, array: Array) -> Array:
     """An array whose submission was not recorded: the process that submitted it died in between."""
     if array.deferred and sweep.arrays.deferred_since(array) is None:
         return array  # nobody has tried to submit it
-    name = sweep.job_name
     try:
-        job = select(array.launcher["name"]).find(array.script, name)
+        job = select(array.launcher["name"]).find(array.script, sweep.job_name)
     except SchedulerError:
         return array
     if job is not None:
@@ -154,19 +163,27 @@ def _found_again(sweep: SweepDir, array: Array) -> Array:
     return sweep.arrays.get(array.index)
 
 
-def _natives(
+def tasks_by_launcher(owning: Mapping[int, Array], indexes: Iterable[int]) -> dict[str, list[str]]:
+    """The array tasks of these members, as far as they are submitted, by the name of their launcher."""
+    tasks: dict[str, list[str]] = {}
+    for index in indexes:
+        array = owning.get(index)
+        if array is not None and (task := array.task(index)) is not None:
+            tasks.setdefault(array.launcher["name"], []).append(task)
+    return tasks
+
+
+def _query_schedulers(
     sweep: SweepDir, owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
 ) -> dict[str, SchedulerState]:
-    """What the schedulers say of the members whose records do not say that they are done."""
-    asked: dict[str, set[str]] = {}
-    for index, array in owning.items():
-        attempt, task = attempts[index], array.task(index)
-        if task is not None and not (attempt is not None and attempt.completed):
-            asked.setdefault(array.launcher["name"], set()).add(task)
-    found: dict[str, SchedulerState] = {}
-    for launcher, tasks in asked.items():
-        found.update(select(launcher).states(tasks, sweep.job_name))
-    return found
+    """What the schedulers report of the members whose records do not say that they are done."""
+    open_ = [
+        index for index, attempt in attempts.items() if attempt is None or not attempt.completed
+    ]
+    states: dict[str, SchedulerState] = {}
+    for launcher, tasks in tasks_by_launcher(owning, open_).items():
+        states.update(select(launcher).states(tasks, sweep.job_name))
+    return states
 
 
 def _report(
@@ -174,14 +191,14 @@ def _report(
     member: Member,
     array: Array | None,
     attempt: Attempt | None,
-    native: SchedulerState | None,
+    reported: SchedulerState | None,
     progress: bool,
 ) -> Report:
     status = derive(
         attempt=attempt,
         job=None if array is None else array.job,
         cancelled=sweep.attempts.is_cancelled(member.index),
-        native=native,
+        reported=reported,
     )
     return Report(
         member=member,

@@ -33,8 +33,8 @@ def attach(
         )
     record = next((r for r in attempt.ranks if r["rank"] == rank), None)
     if record is None:
-        there = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
-        raise UsageError(f"member {index} has no rank {rank}; there are: {there}")
+        ranks = ", ".join(str(r["rank"]) for r in attempt.ranks) or "none has started yet"
+        raise UsageError(f"member {index} has no rank {rank}; its ranks: {ranks}")
     words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
     hosts = attempt.lease.get("hosts")
     scheduler = select(owners(sweep)[index].launcher["name"])

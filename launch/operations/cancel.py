@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..monitoring.status import owners, statuses
+from ..monitoring.status import owners, statuses, tasks_by_launcher
 from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 
@@ -17,10 +17,6 @@ def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
     open_ = tuple(index for index in (indexes or known) if not known[index].state.ended)
     for index in open_:
         sweep.attempts.mark_cancelled(index)
-    tasks: dict[str, list[str]] = {}
-    for index, array in owners(sweep).items():
-        if index in open_ and (task := array.task(index)) is not None:
-            tasks.setdefault(array.launcher["name"], []).append(task)
-    for launcher, theirs in tasks.items():
-        select(launcher).cancel(theirs, sweep.job_name)
+    for launcher, tasks in tasks_by_launcher(owners(sweep), open_).items():
+        select(launcher).cancel(tasks, sweep.job_name)
     return open_

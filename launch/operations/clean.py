@@ -1,20 +1,21 @@
-"""What a sweep no longer needs, by rule. Records stay: status and results are the same before and after."""
+"""Freeing what a sweep no longer needs, by rule. Records stay: status and results are the same before and after."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.states import State
+from ..core.states import State, Status
 from ..errors import UsageError
 from ..monitoring.status import statuses
 from ..sweepdir.removal import all_but, link_above, real
 from ..sweepdir.sweep import SweepDir
 
-__all__ = ["Freed", "Left", "clean", "found"]
+__all__ = ["Freed", "Left", "clean", "freeable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Left:
     why: str
 
     def record(self) -> dict[str, str]:
+        """What `clean --json` prints of it."""
         return {"path": str(self.path), "why": self.why}
 
 
@@ -35,52 +37,62 @@ class Freed:
     rule: str
     paths: tuple[Path, ...]
     files: int
+    """The number of files in these paths."""
     bytes: int
+    """The size of these files."""
     left: tuple[Left, ...] = ()
 
     def record(self) -> dict[str, Any]:
+        """What `clean --json` prints of it."""
         left = [item.record() for item in self.left]
         return {"rule": self.rule, "files": self.files, "bytes": self.bytes, "left": left}
 
 
-def found(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
+def freeable(sweep: SweepDir, rules: Iterable[str]) -> list[Freed]:
     """What these rules would free now.
 
     Raises:
         UsageError: the whole sweep would be removed while a member is alive, or its directory is a link.
     """
-    known = statuses(sweep)
-    done = [index for index, status in known.items() if status.state is State.COMPLETED]
-    live = [index for index, status in known.items() if not status.state.ended]
     rules = list(dict.fromkeys(rules))
+    known = statuses(sweep)
     if "all" in rules:
-        if live:
-            raise UsageError(
-                f"members {', '.join(map(str, live))} of {sweep.name} run, wait, or are not known to have ended\n"
-                "hint: `trident-sweep cancel` ends them"
-            )
+        _refuse_live(sweep, known)
         _refuse_link(sweep.path)
         return [_freed("all", sweep.path, [sweep.path])]
+    completed = [i for i, status in known.items() if status.state is State.COMPLETED]
     by_rule: Mapping[str, Callable[[], Iterable[Path | Left]]] = {
-        "resume-files": lambda: _of(done, sweep.attempts.resume_files),
-        "checkpoints": lambda: _of(done, lambda i: _all_but_the_best(sweep, i)),
-        "logs": lambda: _of(done, lambda i: _old_logs(sweep, i)),
-        "code": lambda: sweep.codes() if len(done) == len(known) else (),
+        "resume-files": lambda: _of(completed, sweep.attempts.resume_files),
+        "checkpoints": lambda: _of(completed, partial(_all_but_the_best, sweep)),
+        "logs": lambda: _of(completed, partial(_old_logs, sweep)),
+        "code": lambda: sweep.codes() if len(completed) == len(known) else (),
     }
     return [_freed(rule, sweep.path, by_rule[rule]()) for rule in rules]
 
 
 def clean(sweep: SweepDir, rules: Sequence[str]) -> list[Freed]:
-    """Free what these rules find."""
+    """Free what these rules find now. Returns what was freed.
+
+    Raises:
+        UsageError: as `freeable`; nothing was freed.
+    """
     if "all" in rules:
-        freed = found(sweep, rules)
+        freed = freeable(sweep, rules)
         sweep.remove(freed[0].paths)
         return freed
     with sweep.locked():
-        freed = found(sweep, rules)
+        freed = freeable(sweep, rules)
         for item in freed:
             sweep.remove(item.paths)
         return freed
+
+
+def _refuse_live(sweep: SweepDir, known: Mapping[int, Status]) -> None:
+    if live := [index for index, status in known.items() if not status.state.ended]:
+        raise UsageError(
+            f"members {', '.join(map(str, live))} of {sweep.name} run, wait, or are not known to have ended\n"
+            "hint: `trident-sweep cancel` ends them"
+        )
 
 
 def _refuse_link(path: Path) -> None:
@@ -111,6 +123,7 @@ def _all_but_the_best(sweep: SweepDir, index: int) -> Iterator[Path | Left]:
 
 
 def _named(sweep: SweepDir, index: int) -> str | None:
+    """The best checkpoint, or else the last one, that the member's result names."""
     number = sweep.attempts.last_number(index)
     result = None if number is None else sweep.attempts.result(index, number)
     checkpoint: Mapping[str, str | None] = (result or {}).get("checkpoint") or {}
@@ -118,6 +131,7 @@ def _named(sweep: SweepDir, index: int) -> str | None:
 
 
 def _old_logs(sweep: SweepDir, index: int) -> list[Path]:
+    """The logs of all attempts before the last one."""
     last = sweep.attempts.last_number(index) or 0
     return [log for number in range(last) for log in sweep.attempts.rank_logs(index, number)]
 
@@ -137,7 +151,7 @@ def _freed(rule: str, root: Path, items: Iterable[Path | Left]) -> Freed:
         if isinstance(item, Left):
             left[item] = None
         elif link := link_above(root, item):
-            left[Left(link, f"it is a link to {real(link)}, through which nothing is freed")] = None
+            left[Left(link, f"it is a link to {real(link)}, and links are not followed")] = None
         else:
             paths.append(item)
     files = [file for path in paths for file in _files(path)]
@@ -146,5 +160,6 @@ def _freed(rule: str, root: Path, items: Iterable[Path | Left]) -> Freed:
 
 
 def _files(path: Path) -> list[Path]:
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return [file for file in inside if file.is_symlink() or file.is_file()]
+    """The file that this path is, or all files in this folder; links count as files."""
+    paths = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return [file for file in paths if file.is_symlink() or file.is_file()]

@@ -42,7 +42,7 @@ def checks(directory: Path) -> list[Check]:
 
 
 def safely(name: str, source: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """The checks of a source; if it raises an error, that becomes a failed check."""
+    """The checks of a source; an error that it raises becomes a failed check of this name."""
     try:
         yield from source()
     except (OSError, LaunchError) as error:
@@ -79,18 +79,21 @@ def _directory(directory: Path) -> Iterator[Check]:
         ok=os.access(root, os.W_OK),
         found=f"{directory / ROOT} under {root}",
     )
-    kind = kind_of(root)
-    refusal = _refusal(root)
-    has_nodes = select(default_launcher()).has_nodes
-    unknown = "whether compute nodes see it, `trident-sweep doctor --allocate` finds out"
-    yield Check(
-        name="file system",
-        ok=refusal is None,
-        found=kind or "not known",
-        means=refusal
-        or ("shared by its kind" if is_network(kind) else unknown if has_nodes else ""),
-    )
+    yield _file_system(root)
     yield Check(name="free disk", ok=free > 1, found=f"{free:.0f} GB")
+
+
+def _file_system(root: Path) -> Check:
+    kind, refusal = kind_of(root), _refusal(root)
+    if refusal is not None:
+        means = refusal
+    elif is_network(kind):
+        means = "shared by its kind"
+    elif select(default_launcher()).has_nodes:
+        means = "whether compute nodes see it, `trident-sweep doctor --allocate` finds out"
+    else:
+        means = ""
+    return Check(name="file system", ok=refusal is None, found=kind or "not known", means=means)
 
 
 def _refusal(directory: Path) -> str | None:
@@ -103,11 +106,11 @@ def _refusal(directory: Path) -> str | None:
 
 
 def _processes(directory: Path) -> Iterator[Check]:
-    me = identity(os.getpid())
+    name = identity(os.getpid())
     yield Check(
         name="processes",
-        ok=alive(me),
-        found=me,
+        ok=alive(name),
+        found=name,
         means="an attempt's owner can be distinguished from a reused pid",
     )
 

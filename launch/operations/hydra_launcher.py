@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.members import Member
+from ..core.members import Member, is_launcher_key, key_of
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
 from ..monitoring.status import Watch
@@ -38,7 +38,7 @@ __all__ = ["MemberFailed", "launch"]
 log = logging.getLogger(__name__)
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
-"""How long to wait before the members' files are read again."""
+"""Bounds of the pause before the members' files are read again."""
 
 
 class MemberFailed(LaunchError):
@@ -53,7 +53,18 @@ def launch(
     first: int,
     launcher: str,
 ) -> list[JobReturn]:
-    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them."""
+    """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them.
+
+    Args:
+        config: the app's, with its ``hydra`` section.
+        conf: the launcher's options.
+
+    Returns:
+        The value of each point; a `MemberFailed` where it did not complete, which Hydra raises when it is read.
+
+    Raises:
+        UsageError: options that contradict each other, or a directory that holds another sweep.
+    """
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     new = _members(config, points, first)
     plan = _plan(config, _plain(conf), new, name=sweep.name, launcher=launcher)
@@ -65,14 +76,15 @@ def launch(
                 "hint: use a new directory for each sweep; by default its name contains the time"
             )
         earlier = [member for member in sweep.members() if member.index < first]
-        whole = replace(plan, members=(*earlier, *new))
-        write_sweep(whole, sweep, " ".join(sys.argv), revision)
-    known = _run(plan, sweep)
-    return [_job_return(sweep, member, known[member.index]) for member in new]
+        plan = replace(plan, members=(*earlier, *new))
+        write_sweep(plan, sweep, " ".join(sys.argv), revision)
+    statuses = _run(plan, sweep)
+    return [_job_return(sweep, member, statuses[member.index]) for member in new]
 
 
 def _members(config: DictConfig, points: Sequence[Sequence[str]], first: int) -> tuple[Member, ...]:
-    passed_on = [str(o) for o in config.hydra.overrides.hydra if not _is_launchers(str(o))]
+    overrides = map(str, config.hydra.overrides.hydra)
+    passed_on = [o for o in overrides if not is_launcher_key(key_of(o))]
     return tuple(
         Member(index=index, overrides=(*point, *passed_on))
         for index, point in enumerate(points, start=first)
@@ -127,46 +139,40 @@ def _run(plan: Plan, sweep: SweepDir) -> dict[int, Status]:
 
 def _ended(sweep: SweepDir, indexes: Sequence[int], pause: float) -> dict[int, Status]:
     """Wait until these members have ended; an interrupt cancels them."""
+    watch, states = Watch(sweep), dict[int, State]()
     try:
-        watch, states = Watch(sweep), dict[int, State]()
         while True:
-            known = {item.member.index: item.status for item in watch.look()}
+            statuses = {item.member.index: item.status for item in watch.look()}
             for index in indexes:
-                if states.get(index) is not (state := known[index].state):
+                if states.get(index) is not (state := statuses[index].state):
                     log.info("member %d is %s", index, state)
                     states[index] = state
             if all(state.ended for state in states.values()):
-                return known
+                return statuses
             time.sleep(pause)
     except KeyboardInterrupt:
         cancel(sweep, indexes)
         raise
 
 
-def _is_launchers(override: str) -> bool:
-    return override.lstrip("+~").startswith(
-        ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/sweeper", "hydra.mode")
-    )
-
-
 def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
     from hydra.core.utils import JobReturn, JobStatus
 
-    made = JobReturn(
+    job = JobReturn(
         overrides=list(member.overrides),
         task_name=sweep.name,
         working_dir=str(sweep.member_dir(member.index)),
     )
     if status.state is State.COMPLETED and status.attempt is not None:
-        made.status = JobStatus.COMPLETED
-        made.return_value = (sweep.attempts.result(member.index, status.attempt) or {}).get("score")
+        job.status = JobStatus.COMPLETED
+        job.return_value = (sweep.attempts.result(member.index, status.attempt) or {}).get("score")
     else:
-        made.status = JobStatus.FAILED
-        made.return_value = MemberFailed(
+        job.status = JobStatus.FAILED
+        job.return_value = MemberFailed(
             f"member {member.index} is {status.state}, {status.cause}: {status.detail}\n"
             f"hint: `trident-sweep logs {sweep.path} {member.index}`"
         )
-    return made
+    return job
 
 
 def _this_app(config: DictConfig) -> App:
@@ -188,17 +194,14 @@ def _this_app(config: DictConfig) -> App:
 
 
 def _config_options(config: DictConfig) -> list[str]:
-    sources = {
-        source.provider: f"{source.path}"
-        for source in config.hydra.runtime.config_sources
-        if source.path
-    }
-    schemes = {source.provider: source.schema for source in config.hydra.runtime.config_sources}
+    """The options by which another process finds the same configs."""
     name = config.hydra.job.config_name
     options = [] if name is None else [f"--config-name={name}"]
-    if "main" in sources:
-        package = schemes["main"] == "pkg"
-        options.append(f"--config-path={'pkg://' if package else ''}{sources['main']}")
-    if "command-line" in sources:
-        options.append(f"--config-dir={sources['command-line']}")
+    sources = {source.provider: source for source in config.hydra.runtime.config_sources}
+    main, extra = sources.get("main"), sources.get("command-line")
+    if main is not None and main.path:
+        scheme = "pkg://" if main.schema == "pkg" else ""
+        options.append(f"--config-path={scheme}{main.path}")
+    if extra is not None and extra.path:
+        options.append(f"--config-dir={extra.path}")
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,17 @@ from ..sweepdir.sweep import SweepDir
 __all__ = ["failure", "follow", "log_of"]
 
 POLL_S = 0.3
-LOOK_S = 1.0
+"""How often a log is read again."""
+STATUS_S = 1.0
+"""How often the member's state is looked up."""
 
 
 def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -> Path:
+    """The log of a member's rank, of its last attempt or of another one.
+
+    Raises:
+        UsageError: there is no such member, attempt or rank, or it has not started.
+    """
     sweep.member(index)
     number = sweep.attempts.last_number(index) if attempt is None else attempt
     if number is None:
@@ -42,38 +50,36 @@ def failure(sweep: SweepDir, index: int) -> str | None:
     if attempt is None or first is None:
         return None
     log = sweep.attempts.rank_log(index, attempt.number, first["rank"])
-    traceback = (
-        traceback_of(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else None
-    )
-    return f"rank {first['rank']} failed first: {first.get('detail')}\n" + (
-        f"{traceback}\n" if traceback else ""
-    )
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [f"rank {first['rank']} failed first: {first.get('detail')}"]
+    if (traceback := traceback_of(text)) is not None:
+        lines.append(traceback)
+    return "\n".join(lines) + "\n"
 
 
 def follow(sweep: SweepDir, index: int, rank: int) -> Iterator[str]:
     """The text of a rank's log as it grows, through all further attempts, until the member has ended."""
     watch = Watch(sweep)
-    number = sweep.attempts.last_number(index)
+    number: int | None = None
     file: TextIO | None = None
-    looked, ended = 0.0, False
+    has_ended, looked_at = False, -math.inf
     try:
         while True:
-            if time.monotonic() - looked >= LOOK_S:
-                ended, looked = _status(watch, index).state.ended, time.monotonic()
+            if time.monotonic() - looked_at >= STATUS_S:
+                has_ended, looked_at = _status(watch, index).state.ended, time.monotonic()
             if file is not None:
                 yield from iter(file.readline, "")
             latest = sweep.attempts.last_number(index)
-            if file is None or latest != number:
-                following = _opened(sweep, index, latest, rank)
-                if following is not None:
-                    if file is not None:
-                        file.close()
-                        yield f"--- attempt {latest}\n"
-                    file, number = following, latest
-                    continue
-            if ended:
+            opened = None if latest == number else _opened(sweep, index, latest, rank)
+            if opened is not None:
+                if file is not None:
+                    file.close()
+                    yield f"--- attempt {latest}\n"
+                file, number = opened, latest
+            elif has_ended:
                 return
-            time.sleep(POLL_S)
+            else:
+                time.sleep(POLL_S)
     finally:
         if file is not None:
             file.close()

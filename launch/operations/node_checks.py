@@ -25,8 +25,12 @@ def node_checks(
 ) -> list[Check]:
     """Submit the job, wait for it, and check its findings. Its files are removed.
 
+    Args:
+        overrides: ``hydra.launcher.KEY=VALUE``, for the job.
+        say: prints a line for the user.
+
     Raises:
-        UsageError: a word that is no option of the launcher.
+        UsageError: an override that is no option of the launcher.
     """
     stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
     if stray:
@@ -34,7 +38,7 @@ def node_checks(
     launcher = default_launcher()
     scheduler, version = select(launcher), own_version()
     if not scheduler.has_nodes:
-        found = "--allocate asks the nodes of a cluster, and there is none here"
+        found = "--allocate checks the nodes of a cluster, and there is none here"
         return [Check(name="nodes", ok=False, found=found)]
     options = launcher_options(
         overrides,

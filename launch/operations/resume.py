@@ -33,10 +33,17 @@ def resume(
 ) -> tuple[int, ...]:
     """Submit the members that failed or were lost, or only `indexes`. Returns the indexes that were submitted.
 
-    They run the code that the sweep was submitted with, or with `current_code` the code as it is now. They resume from
-    their last checkpoint, or with `fresh` from the beginning.
     Members that are alive or COMPLETED are left alone. A cancelled one is resumed only when it is named, and so is one
     whose state is unknown since another machine runs it: naming it asserts that none of its processes is left there.
+
+    Args:
+        overrides: ``hydra.launcher.KEY=VALUE``, for this and later submissions.
+        current_code: run the code as it is now, not the code that the sweep was submitted with.
+        fresh: start from the beginning, not from the last checkpoint.
+
+    Raises:
+        UsageError: nothing can be resumed without naming it, or the overrides are refused.
+        SchedulerError: the scheduler refuses the members.
     """
     with sweep.locked():
         wanted = _wanted(sweep, indexes)
@@ -52,12 +59,17 @@ def resume(
 
 
 def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
+    """The members to submit.
+
+    Raises:
+        UsageError: only cancelled members are left, or without `indexes`, the state of a member is unknown.
+    """
     known = statuses(sweep)
-    asked = indexes or sorted(known)
+    candidates = indexes or sorted(known)
     if not indexes:
         refuse_unknown(sweep.name, known)
-    wanted = tuple(index for index in asked if _left(known[index], named=bool(indexes)))
-    cancelled = [index for index in asked if known[index].state is State.CANCELLED]
+    wanted = tuple(i for i in candidates if _may_resume(known[i], named=bool(indexes)))
+    cancelled = [index for index in candidates if known[index].state is State.CANCELLED]
     if cancelled and not wanted:
         named = " ".join(map(str, cancelled))
         raise UsageError(
@@ -67,7 +79,7 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
     return wanted
 
 
-def _left(status: Status, *, named: bool) -> bool:
+def _may_resume(status: Status, *, named: bool) -> bool:
     return status.state is State.FAILED or (
         named and status.state in (State.CANCELLED, State.UNKNOWN)
     )
@@ -108,7 +120,7 @@ def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> di
         return options
     from ..planning.compose import launcher_options
 
-    fresh = launcher_options(
+    given = launcher_options(
         overrides,
         launcher=launcher["name"],
         path="pkg://trident.configs",
@@ -116,8 +128,9 @@ def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> di
         config_dir=None,
         directory=Path.cwd(),
     )
+    # `hydra.launcher.env.A=1` sets the option `env`.
     keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
-    options |= {key: fresh[key] for key in keys}
+    options |= {key: given[key] for key in keys}
     return {**options, "env": {**launcher["env"], **(options["env"] or {})}}
 
 
@@ -127,27 +140,26 @@ def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     app = App.from_record(sweep.record.app)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))
-    directory = (
-        sweep.member_dir(index)
-        if in_place
-        else Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
-    )
+    outside = Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
+    directory = sweep.member_dir(index) if in_place else outside
     command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record.id)
-    tasks = launcher["resources"]["nodes"] * launcher["resources"]["tasks_per_node"]
-    if tasks > 1 and command[0] == sys.executable:
-        torchrun = (
-            "-P",
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={tasks}",
-        )
-        rest = command[2:] if command[1] == "-P" else command[1:]
-        command = (sys.executable, *torchrun, *rest)
+    ranks = launcher["resources"]["nodes"] * launcher["resources"]["tasks_per_node"]
     environment = {
         "PYTHONPATH": app.source,
         "OMP_NUM_THREADS": str(launcher["resources"]["cpus_per_task"]),
         **launcher["env"],
     }
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-    return f"cd {shlex.quote(app.directory)} && {settings} {shlex.join(command)}"
+    words = shlex.join(_with_ranks(command, ranks))
+    return f"cd {shlex.quote(app.directory)} && {settings} {words}"
+
+
+def _with_ranks(command: Sequence[str], ranks: int) -> Sequence[str]:
+    """The command of one rank, by torchrun as many times as there are ranks; unchanged if it is not of this Python."""
+    python, *rest = command
+    if ranks == 1 or python != sys.executable:
+        return command
+    if rest[0] == "-P":
+        rest = rest[1:]
+    torchrun = ("-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}")
+    return (python, *torchrun, *rest)

@@ -12,20 +12,14 @@ from typing import Any
 from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
-from ..core.members import check_name, key_of, name_of, refuse_ours
+from ..core.members import check_name, key_of, name_of, refuse_sweep_key
 from ..core.resources import Resources, resolve
+from ..core.scheduling import ResolvedResources
 from ..core.script import refuse_control
 from ..errors import UsageError
 from ..monitoring.status import statuses
-from ..planning.app import App, absolute, external, ours, plan_external
-from ..planning.plan import (
-    Composition,
-    ExistingSweep,
-    Plan,
-    ResolvedResources,
-    merged,
-    plan,
-)
+from ..planning.app import App, absolute, engine_app, external_app, plan_external
+from ..planning.plan import Composition, ExistingSweep, Plan, merged, plan
 from ..schedulers.base import default_launcher, scheduler_of, select
 from ..schedulers.submission import script_of, submit_all
 from ..sweepdir.find import new_id
@@ -47,7 +41,7 @@ __all__ = [
 ]
 
 _REFUSED_OPTIONS = {
-    "submitit_folder": "logs and records lie in the sweep's directory",
+    "submitit_folder": "logs and records are in the sweep's directory",
     "name": "`--name` names the sweep",
 }
 
@@ -78,7 +72,15 @@ class SubmitRequest:
 
 
 def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, SweepDir]:
-    """The plan of a request. All checks are made here, and nothing is written."""
+    """The plan of a request, and where its sweep is or will be. All checks are made here, and nothing is written.
+
+    Args:
+        root: the directory of sweeps, by default ``logs/sweeps`` in the request's directory.
+
+    Raises:
+        UsageError: the request cannot be submitted; the message says what is wrong.
+        SchedulerError: the scheduler does not answer.
+    """
     composition = _composed(request)
     resolved = check_resources(
         composition.launcher,
@@ -108,11 +110,11 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
 
 def _composed(request: SubmitRequest) -> Composition:
     if request.app is not None:
-        return _composed_by_app(request, external(request.app, request.directory))
+        return _composed_by_app(request, external_app(request.app, request.directory))
     from ..planning.compose import compose
 
-    app = ours(
-        config_path_=request.config_path,
+    app = engine_app(
+        config_path=request.config_path,
         config_name=request.config_name,
         config_dir=request.config_dir,
         directory=request.directory,
@@ -135,17 +137,17 @@ def _composed(request: SubmitRequest) -> Composition:
 
 
 def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
-    """An external app plans its points in a process of its own, and knows nothing of our launchers."""
+    """An external app plans its points in another process, and does not know trident's launchers."""
     from ..planning.compose import launcher_options
 
     for override in request.overrides:
-        refuse_ours(key_of(override), override)
+        refuse_sweep_key(key_of(override), override)
     choices = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
-    launchers = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
-    points = plan_external(app, [o for o in request.overrides if o not in (*launchers, *choices)])
+    settings = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
+    points = plan_external(app, [o for o in request.overrides if o not in (*settings, *choices)])
     choice = choices[-1].partition("=")[2] if choices else default_launcher()
     options = launcher_options(
-        launchers,
+        settings,
         launcher=choice,
         path="pkg://trident.configs",
         name=CONFIG_NAME,
@@ -207,25 +209,24 @@ def _check_writable(sweep: SweepDir) -> None:
     existing = next(p for p in (sweep.path, *sweep.path.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(
-            f"cannot write the sweep directory {sweep.path}: {existing} is not writable for you"
+            f"cannot write the sweep directory {sweep.path}: {existing} is not writable by you"
         )
 
 
 def _jobs_of(sweep: SweepDir, launcher: str) -> tuple[str, ...]:
     """The jobs of a sweep that have members running or waiting."""
     known = statuses(sweep)
-    live = [
-        array
-        for array in sweep.arrays.all()
-        if not all(known[index].state.ended for index in array.members)
-    ]
-    return tuple(_job_of(sweep.name, array, launcher) for array in live)
+
+    def is_live(array: Array) -> bool:
+        return not all(known[index].state.ended for index in array.members)
+
+    return tuple(_job_of(sweep.name, a, launcher) for a in sweep.arrays.all() if is_live(a))
 
 
 def _job_of(name: str, array: Array, launcher: str) -> str:
     if array.launcher["name"] != launcher:
         raise UsageError(
-            f"--after {name}: it runs by {array.launcher['name']}, and this sweep by {launcher}"
+            f"--after {name}: it uses {array.launcher['name']}, and this sweep {launcher}: expected the same launcher"
         )
     if array.job is None:
         raise UsageError(
@@ -245,10 +246,14 @@ def check_resources(
     *,
     members: int,
 ) -> ResolvedResources:
-    """Raises UsageError for options that contradict each other, or could never start on this machine or cluster."""
+    """The resources of every member, and how the scheduler runs `members` of them.
+
+    Raises:
+        UsageError: options that contradict each other, or could never start on this machine or cluster.
+    """
     _refuse_options(options)
     scheduler = select(launcher)
-    resources = _agreed(options, trainers, gpus=scheduler.gpus_per_node())
+    resources = _common_resources(options, trainers, gpus=scheduler.gpus_per_node())
     return scheduler.check(options, resources, members=members)
 
 
@@ -264,7 +269,7 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
         )
 
 
-def _agreed(
+def _common_resources(
     options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]], *, gpus: int
 ) -> Resources:
     """The resources of every member; they have to be the same, since an array has one script."""
@@ -295,22 +300,25 @@ def place_of(plan: Plan) -> str:
 
 
 def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepDir]:
-    """Write the sweep and submit it. Returns the final plan, which a simultaneous submission may have changed.
+    """Write the sweep and submit it. Returns the final plan and sweep, which a simultaneous submission may change.
 
-    An unnamed sweep gets a directory of its own; with a name, an existing sweep is continued.
+    An unnamed sweep always gets a new directory; with a name, an existing sweep is continued.
+
+    Raises:
+        UsageError: the sweep cannot be written, or cannot be continued by this plan.
+        SchedulerError: the scheduler refuses it or does not answer; the sweep is written.
     """
-    revision = git(
-        Path(plan.app.directory)
-    )  # before the sweep's own files are new in the work tree
+    # First, since afterwards the sweep's own files are changes of the work tree.
+    revision = git(Path(plan.app.directory))
     while not plan.named and not sweep.take():
         sweep = _unused(sweep)
     with sweep.locked():
-        left = merged(replace(plan, name=sweep.name), _existing(sweep))
-        left = replace(left, code=code_of(left, sweep))
-        write_sweep(left, sweep, command_line, revision)
-        if left.submit:
-            resubmit(left, sweep)
-    return left, sweep
+        plan = merged(replace(plan, name=sweep.name), _existing(sweep))
+        plan = replace(plan, code=code_of(plan, sweep))
+        write_sweep(plan, sweep, command_line, revision)
+        if plan.submit:
+            resubmit(plan, sweep)
+    return plan, sweep
 
 
 def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revision) -> None:
@@ -318,7 +326,7 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
     if sweep.exists():
         sweep.write_members(plan.members)
         return
-    state, diff = revision
+    git_state, diff = revision
     record = SweepRecord(
         id=plan.sweep_id,
         name=sweep.name,
@@ -326,14 +334,14 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
         created=time.time(),
         app=plan.app.record(),
         launcher=plan.launcher_record(),
-        git=state,
+        git=git_state,
         versions=versions(),
     )
     sweep.create(record, plan.members, diff=diff)
 
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
-    """Freeze the code as it is now, if the options ask for it and it is possible."""
+    """Freeze the code as it is now. Returns its hash; None where the options switch it off, or git knows no files."""
     return freeze(sweep, Path(plan.app.directory)) if plan.options.get("snapshot", True) else None
 
 
@@ -346,8 +354,8 @@ def resubmit(plan: Plan, sweep: SweepDir) -> None:
 
 def script_text(plan: Plan, sweep: SweepDir) -> str:
     """The script of the first array of a plan that is not written yet."""
-    (offset, some), *_ = plan.pieces()
+    (offset, members), *_ = plan.pieces()
     array = sweep.arrays.planned(
-        some, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset
+        members, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset
     )
     return script_of(plan, sweep, array)

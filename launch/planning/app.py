@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trident.protocol.member import PLAN_FILE
-from trident.protocol.project import CONFIG_NAME, config_path
+from trident.protocol.project import CONFIG_NAME
+from trident.protocol.project import config_path as configs_of
 from trident.protocol.records import write_json
 
-from ..core.members import Member, key_of, quote
+from ..core.members import Member, is_launcher_key, key_of, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
-__all__ = ["App", "external", "ours", "plan_external", "write_plan"]
+__all__ = ["App", "absolute", "engine_app", "external_app", "plan_external", "write_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,12 @@ class App:
     """Whether it is trident's engine, which leaves a result.json."""
 
     def record(self) -> dict[str, Any]:
+        """What sweep.json holds of it."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> App:
+        """The app that `record` was made of."""
         return cls(**{**record, "command": tuple(record["command"])})
 
     def frozen(self, code: Path) -> App:
@@ -57,11 +60,11 @@ class App:
     def _moved(self, word: str, code: Path) -> str:
         option, equals, value = word.rpartition("=")
         try:
-            there = code / Path(value).relative_to(self.directory)
+            copy = code / Path(value).relative_to(self.directory)
         except ValueError:
             return word
         # Files that git ignores, such as an environment in `.venv`, are not copied.
-        return f"{option}{equals}{there}" if there.exists() else word
+        return f"{option}{equals}{copy}" if copy.exists() else word
 
     def member_command(
         self, member: Member, directory: Path, *, sweep_id: str, main_process: bool = True
@@ -74,16 +77,16 @@ class App:
             f"hydra.job.num={member.index}",
             f"hydra.job.id={quote(f'{sweep_id}_{member.index}')}",
         )
-        if not main_process and not self.leaves_result:  # the engine does this by itself
+        if not main_process and not self.leaves_result:  # the engine sees to this itself
             overrides += ("hydra.output_subdir=null", "hydra/job_logging=stdout")
         return self.command + overrides
 
 
-def ours(
-    *, config_path_: str | None, config_name: str | None, config_dir: str | None, directory: Path
+def engine_app(
+    *, config_path: str | None, config_name: str | None, config_dir: str | None, directory: Path
 ) -> App:
-    """`trident.run` with the project's configs, every path absolute."""
-    path = config_path(directory) if config_path_ is None else absolute(config_path_, directory)
+    """`trident.run` with the configs that these options of Hydra name, every path absolute."""
+    path = configs_of(directory) if config_path is None else absolute(config_path, directory)
     options = [f"--config-path={path}", f"--config-name={config_name or CONFIG_NAME}"]
     if config_dir is not None:
         options.append(f"--config-dir={absolute(config_dir, directory)}")
@@ -92,8 +95,12 @@ def ours(
     return App(command=command, directory=str(directory), source=str(directory), leaves_result=True)
 
 
-def external(command: str, directory: Path) -> App:
-    """Any Hydra app, by the words that start it: ``python train.py``."""
+def external_app(command: str, directory: Path) -> App:
+    """Any Hydra app, by the words that start it: ``python train.py``.
+
+    Raises:
+        UsageError: there are no words.
+    """
     words = shlex.split(command)
     if not words:
         raise UsageError("--app names no command\nhint: --app 'python train.py'")
@@ -106,6 +113,7 @@ def external(command: str, directory: Path) -> App:
 
 
 def absolute(path: str, directory: Path) -> str:
+    """A config path, relative to `directory` if it is a relative one; ``pkg://MODULE`` stays as it is."""
     return path if "://" in path else str((directory / path).resolve())
 
 
@@ -113,12 +121,14 @@ def absolute(path: str, directory: Path) -> str:
 
 
 def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The points of a sweep over `app`, expanded and checked by the app's own Hydra in a process of its own."""
-    for_hydra = [override for override in overrides if key_of(override).startswith("hydra")]
-    # Sweepers get only the other overrides, and members are single runs.
-    passed_on = [
-        o for o in for_hydra if not key_of(o).startswith(("hydra.sweeper", "hydra/sweeper"))
-    ]
+    """The points of a sweep over `app`, expanded and checked by the app's own Hydra in another process.
+
+    Raises:
+        UsageError: the app refuses the overrides, or is no Hydra app.
+    """
+    # The app's Hydra gives its launcher the overrides of the task alone; members need those of `hydra` as well.
+    for_hydra = [o for o in overrides if key_of(o).startswith("hydra")]
+    passed_on = [o for o in for_hydra if not is_launcher_key(key_of(o))]
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
         hydra = (
@@ -161,8 +171,7 @@ def write_plan(config: DictConfig, points: Sequence[Sequence[str]]) -> list[JobR
             "hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`"
         )
     path = Path(os.environ[PLAN_FILE])
-    earlier = (
-        json.loads(path.read_text())["points"] if path.exists() else []
-    )  # hydra.sweeper.max_batch_size
+    # With hydra.sweeper.max_batch_size, this is called once for each batch.
+    earlier = json.loads(path.read_text())["points"] if path.exists() else []
     write_json(path, {"points": [*earlier, *(list(point) for point in points)]})
     return [JobReturn(overrides=list(point), status=JobStatus.COMPLETED) for point in points]

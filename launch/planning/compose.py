@@ -23,7 +23,7 @@ from trident.config.locate import locate
 from trident.config.schema import found
 from trident.protocol.ranks import VARIABLES
 
-from ..core.members import expand, key_of, refuse_ours
+from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
 from ..errors import UsageError
 from .explain import explained
 from .hydra_session import Session, session
@@ -32,7 +32,6 @@ __all__ = ["Composed", "Point", "compose", "launcher_options"]
 
 Point = tuple[str, ...]
 
-_LAUNCHER = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.mode")
 _SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
 """Environment variables that exist only inside a task."""
 
@@ -59,17 +58,24 @@ def compose(
     directory: Path,
     default: str,
 ) -> Composed:
-    """Expand and check. `default` is the launcher where neither the command line nor the configs choose one.
+    """Expand the overrides of a command line, and check that each member can start.
 
-    Raises UsageError for whatever would keep a member from starting; the message names the override at fault.
+    Args:
+        path, name, config_dir: Hydra's ``--config-path``, ``--config-name`` and ``--config-dir``.
+        directory: what `config_dir` is relative to.
+        default: the launcher where neither the command line nor the configs choose one.
+
+    Raises:
+        UsageError: something would keep a member from starting; the message names the override at fault.
     """
     with session(path, config_dir, directory) as hydra, explained(hydra, name, overrides):
-        mine, theirs = _split(hydra.parse(overrides))
-        base = hydra.compose(name, [*expand(theirs)[0], *_of_one_launcher(mine, False)])
+        for_launcher, for_members = _split(hydra.parse(overrides))
+        choices, settings = _choices_and_settings(for_launcher)
+        base = hydra.compose(name, [*expand(for_members)[0], *choices])
         _check_sweeper(base)
-        points = expand([*hydra.parse(_sweeper_params(base)), *theirs])
+        points = expand([*hydra.parse(_sweeper_params(base)), *for_members])
         launcher = _launcher(base, default)
-        options = [f"hydra/launcher={launcher}", *_of_one_launcher(mine, True)]
+        options = [f"hydra/launcher={launcher}", *settings]
         configs = [
             hydra.compose(name, [*point, "hydra.job.num=0", "hydra.job.id=plan", *options])
             for point in _representatives(points, _group_test(hydra, name, overrides))
@@ -89,33 +95,40 @@ def launcher_options(
     config_dir: str | None,
     directory: Path,
 ) -> dict[str, Any]:
-    """A launcher's options alone: schema, presets and `overrides`, without a task's config."""
+    """A launcher's options alone: schema, presets and `overrides`, without a task's config.
+
+    Raises:
+        UsageError: there is no such launcher or option.
+    """
     with session(path, config_dir, directory) as hydra, explained(hydra, None, overrides):
         return _options(hydra.compose(None, [f"hydra/launcher={launcher}", *overrides]))
 
 
 def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:
     """The launcher's overrides and the members'."""
-    mine, theirs = [], []
+    for_launcher, for_members = [], []
     for override in overrides:
         key = override.key_or_group
-        refuse_ours(key, str(override.input_line))
-        if key.startswith(_LAUNCHER):
-            if override.is_sweep_override():
-                raise UsageError(
-                    f"{override.input_line}: a sweep asks for one set of resources\nhint: submit a sweep for each"
-                )
-            mine.append(override)
+        refuse_sweep_key(key, str(override.input_line))
+        if not is_launcher_key(key):
+            for_members.append(override)
+        elif override.is_sweep_override():
+            raise UsageError(
+                f"{override.input_line}: a sweep asks for one set of resources\nhint: submit a sweep for each"
+            )
         else:
-            theirs.append(override)
-    return mine, theirs
+            for_launcher.append(override)
+    return for_launcher, for_members
 
 
-def _of_one_launcher(mine: Sequence[Override], wanted: bool) -> list[str]:
-    """The overrides that only one launcher may know (`wanted`), or all others, with the choice of launcher."""
-    return [
-        o.input_line or "" for o in mine if o.key_or_group.startswith("hydra.launcher") == wanted
-    ]
+def _choices_and_settings(for_launcher: Sequence[Override]) -> tuple[list[str], list[str]]:
+    """The overrides that choose the launcher and the sweeper, and those that only one launcher may know."""
+    choices: list[str] = []
+    settings: list[str] = []
+    for override in for_launcher:
+        is_setting = override.key_or_group.startswith("hydra.launcher")
+        (settings if is_setting else choices).append(override.input_line or "")
+    return choices, settings
 
 
 def _launcher(base: DictConfig, default: str) -> str:
@@ -150,13 +163,15 @@ def _group_test(hydra: Session, name: str, overrides: Sequence[str]) -> Callable
 
 def _representatives(points: Sequence[Point], is_group: Callable[[str], bool]) -> list[Point]:
     """One point for each set of members that can differ only in plain values of the same keys."""
-    found: dict[Point, Point] = {}
+    by_signature: dict[Point, Point] = {}
     for point in points:
-        found.setdefault(tuple(_signature(override, is_group) for override in point), point)
-    return list(found.values())
+        signature = tuple(_signature(override, is_group) for override in point)
+        by_signature.setdefault(signature, point)
+    return list(by_signature.values())
 
 
 def _signature(override: str, is_group: Callable[[str], bool]) -> str:
+    """The override, or only its key where another value cannot make the config wrong."""
     key, _, value = override.partition("=")
     plain = key.lstrip("+~").partition("@")[0]
     matters = (

@@ -21,33 +21,36 @@ __all__ = ["explained"]
 
 @contextmanager
 def explained(hydra: Session, name: str | None, overrides: Sequence[str]) -> Iterator[None]:
-    """Raises UsageError for whatever Hydra raises inside the block."""
+    """Turn what Hydra raises inside the block into a UsageError, which suggests the nearest valid names.
+
+    Args:
+        name: the primary config that is composed, if any; its keys are suggested.
+        overrides: those of the command line; the options that they choose have keys of their own.
+    """
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         text = _text(error)
         raise UsageError(text + _hint(text, hydra, name, overrides)) from error
-    # What Hydra raises for a value that its grammar parses and cannot use.
-    except ValueError as error:
+    except ValueError as error:  # a value that Hydra's grammar parses, and that it cannot use
         raise UsageError(str(error)) from error
 
 
+_NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA_FULL_ERROR")
+"""How lines of Hydra's messages begin that say nothing about the mistake."""
+
+
 def _text(error: BaseException) -> str:
-    lines = [str(error)]
-    cause = error.__cause__
-    if cause is not None and str(cause) not in lines[0]:
-        lines.append(str(cause))
-    return "\n".join(
-        line.rstrip() for part in lines for line in part.splitlines() if _telling(line)
-    )
-
-
-def _telling(line: str) -> bool:
-    noise = ("object_type=", "reference_type=", "Set the environment variable HYDRA_FULL_ERROR")
-    return bool(line.strip()) and not line.strip().startswith(noise)
+    """The message, and that of the error's cause where it says more; without noise."""
+    text, cause = str(error), error.__cause__
+    if cause is not None and str(cause) not in text:
+        text = f"{text}\n{cause}"
+    lines = (line.rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.lstrip().startswith(_NOISE))
 
 
 def _hint(text: str, hydra: Session, name: str | None, overrides: Sequence[str]) -> str:
+    """The nearest names to the one that Hydra did not find, as a line of the message."""
     if option := _named(r"Could not find '([^']+)'", text):
         group, _, option = option.rpartition("/")
         return nearest(option, hydra.loader.get_group_options(group, ObjectType.CONFIG))
@@ -59,8 +62,9 @@ def _hint(text: str, hydra: Session, name: str | None, overrides: Sequence[str])
 
 
 def _named(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return "" if found is None else found[1]
+    """What the group of `pattern` matches in a message; empty where it does not match."""
+    match = re.search(pattern, text)
+    return "" if match is None else match[1]
 
 
 def _known_keys(hydra: Session, name: str | None, overrides: Sequence[str]) -> list[str]:
@@ -75,15 +79,16 @@ def _known_keys(hydra: Session, name: str | None, overrides: Sequence[str]) -> l
 
 
 def _keys(node: Any, prefix: str) -> Iterator[str]:
+    """The dotted keys of a config and of its sections."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield f"{prefix}{key}"
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def _groups(loader: ConfigLoader, parent: str = "") -> list[str]:
-    found = []
+def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
+    """All config groups, nested ones included."""
     for group in loader.list_groups(parent):
         path = f"{parent}/{group}" if parent else group
-        found += [path, *_groups(loader, path)]
-    return found
+        yield path
+        yield from _groups(loader, path)

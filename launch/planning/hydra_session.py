@@ -93,7 +93,7 @@ class _ConfigDir(SearchPathPlugin):
 
 @contextmanager
 def _searched(extra: Path | None) -> Iterator[None]:
-    Plugins.instance().register(_ConfigDir)  # after those that Hydra found by itself
+    Plugins.instance().register(_ConfigDir)  # after those that Hydra finds itself
     _ConfigDir.directory = extra
     try:
         yield

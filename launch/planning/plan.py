@@ -7,48 +7,28 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trident.protocol.text import counted
 
+from ..core.arrays import chunks
 from ..core.members import Member, key_of, members, merge
 from ..core.resources import Resources
+from ..core.scheduling import Cut, ResolvedResources
 from ..core.states import State, Status
 from ..errors import UsageError
 from .app import App
 
 __all__ = [
     "Composition",
-    "Cut",
     "ExistingSweep",
     "Plan",
-    "ResolvedResources",
-    "chunks",
     "merged",
     "plan",
-    "ranges",
     "refuse_unknown",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """How a scheduler's limits cut a sweep into arrays."""
-
-    size: int | None = None
-    """Tasks of an array are numbered below this; None: any number."""
-    room: int | None = None
-    """Array tasks that may be submitted at once; None: any number."""
-    why: str = ""
-    """The name of the limit that `room` comes from."""
-
-    def most(self, members: int) -> int:
-        """The size of one array. If not all members fit at once, two arrays must: one runs, the next one waits."""
-        if self.room is None or members <= self.room:
-            return members
-        return max(1, self.room // 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +45,6 @@ class Composition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedResources:
-    """The resources of a member, once they are known to exist on this machine or cluster."""
-
-    resources: Resources
-    slots: int
-    """Members that run at once."""
-    cut: Cut = Cut()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingSweep:
     """The sweep that is on disk under the name of a plan."""
 
@@ -88,6 +58,8 @@ class ExistingSweep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """What a submission writes and starts: the members of a sweep, their resources and their arrays."""
+
     name: str
     sweep_id: str
     app: App
@@ -105,7 +77,7 @@ class Plan:
     """Members that run at once."""
     code: str | None = None
     """The hash of the frozen code that members run; None: the code in the directory when they start."""
-    cut: Cut = Cut()
+    cut: Cut = field(default_factory=Cut)
     after: tuple[str, ...] = ()
     """The jobs that have to end before the first member starts."""
     canary: bool = False
@@ -141,6 +113,7 @@ class Plan:
         return {k: v for k, v in {**self.options, **resolved}.items() if k != "_target_"}
 
     def describe_resources(self) -> str:
+        """The resources of a member, in words: ``1 x 2 ranks, 3 cores a rank; 4 at once``."""
         r = self.resources
         parts = [
             f"{r.nodes} x {r.tasks_per_node} ranks",
@@ -218,13 +191,13 @@ def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
             f"{existing.path} belongs to another sweep: `{existing.command_line}`\n"
             "hint: choose another --name; the same keys with more values would continue that sweep"
         )
-    everybody, indexes = merge(existing.members, plan.points)
+    all_members, indexes = merge(existing.members, plan.points)
     statuses = existing.statuses
     refuse_unknown(plan.name, {index: statuses[index] for index in indexes if index in statuses})
     return replace(
         plan,
         sweep_id=existing.id,
-        members=everybody,
+        members=all_members,
         submit=tuple(index for index in indexes if not _is_done(statuses.get(index))),
     )
 
@@ -252,32 +225,3 @@ def _is_done(status: Status | None) -> bool:
 
 def _first_few(words: tuple[str, ...]) -> str:
     return ", ".join(words[:5]) + (" …" if len(words) > 5 else "")
-
-
-def chunks(
-    indexes: tuple[int, ...], size: int | None, most: int
-) -> list[tuple[int, tuple[int, ...]]]:
-    """Members cut into arrays of at most `most`, as (offset, members), whose tasks are numbered below `size`.
-
-    A member keeps its index in the sweep: its task's number is that less the offset.
-    """
-    size = size or max(indexes, default=0) + 1
-    found: dict[int, list[int]] = {}
-    for index in sorted(indexes):
-        found.setdefault(index - index % size, []).append(index)
-    return [
-        (offset, tuple(some[first : first + most]))
-        for offset, some in found.items()
-        for first in range(0, len(some), most)
-    ]
-
-
-def ranges(indexes: tuple[int, ...]) -> str:
-    """``0-3,7`` for 0, 1, 2, 3, 7: sbatch's way of writing a sparse array."""
-    parts: list[list[int]] = []
-    for index in sorted(indexes):
-        if parts and index == parts[-1][-1] + 1:
-            parts[-1].append(index)
-        else:
-            parts.append([index])
-    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

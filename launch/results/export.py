@@ -14,6 +14,7 @@ __all__ = ["as_records", "groups_csv", "rows_csv"]
 
 
 def rows_csv(table: Sequence[Row], metrics: Sequence[str]) -> str:
+    """CSV of a table: a line for each member, a column for each swept key and each of these metrics."""
     keys = list(table[0].params) if table else []
     head = ["index", "state", "cause", "attempt", "seconds", "code", *keys, *metrics]
     body = [
@@ -33,6 +34,7 @@ def rows_csv(table: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def groups_csv(groups: Sequence[Group], metrics: Sequence[str]) -> str:
+    """CSV of groups: a line for each metric of each group."""
     keys = list(groups[0].params) if groups else []
     head = [
         *keys,
@@ -76,4 +78,5 @@ def _csv(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
 
 
 def as_records(items: Sequence[Row] | Sequence[Group]) -> list[Mapping[str, Any]]:
+    """Rows or groups as JSON takes them."""
     return [item.record() for item in items]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.arrays import ranges
 from ..core.members import key_of, swept_keys
 from ..core.states import State
 from ..errors import UsageError, nearest
 from ..monitoring.attempts import codes
-from ..monitoring.status import report
-from ..planning.plan import ranges
+from ..monitoring.status import Report, report
 from ..sweepdir.sweep import SweepDir
 
 __all__ = ["Row", "describe_excluded", "mixtures", "rows", "select_metrics"]
@@ -39,45 +39,45 @@ class Row:
     """How the packages that it ran under differ from those of the plan."""
 
     def record(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """What `results --json` prints of it."""
+        return asdict(self)
 
 
 def rows(sweep: SweepDir) -> list[Row]:
+    """The rows of a sweep now, in the order of its members."""
     keys = swept_keys(sweep.members())
-    made = []
-    for item in report(sweep, progress=False):
-        index, status = item.member.index, item.status
-        values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
-        done = status.state is State.COMPLETED and status.attempt is not None
-        result = (
-            (sweep.attempts.result(index, status.attempt) or {})
-            if done and status.attempt is not None
-            else {}
-        )
-        made.append(
-            Row(
-                index=index,
-                state=status.state,
-                cause=status.cause,
-                attempt=status.attempt,
-                params={key: values.get(key) for key in keys},
-                metrics=dict(result.get("metrics") or {}),
-                optimized_metric=result.get("optimized_metric"),
-                seconds=item.elapsed,
-                overrides=item.member.overrides,
-                directory=item.directory,
-                code=codes(sweep, index) if done else "",
-                packages=item.packages,
-            )
-        )
-    return made
+    return [_row(sweep, item, keys) for item in report(sweep, progress=False)]
+
+
+def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
+    index, status = item.member.index, item.status
+    values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
+    result: Mapping[str, Any] = {}
+    code = ""
+    if status.state is State.COMPLETED and status.attempt is not None:
+        result = sweep.attempts.result(index, status.attempt) or {}
+        code = codes(sweep, index)
+    return Row(
+        index=index,
+        state=status.state,
+        cause=status.cause,
+        attempt=status.attempt,
+        params={key: values.get(key) for key in keys},
+        metrics=dict(result.get("metrics") or {}),
+        optimized_metric=result.get("optimized_metric"),
+        seconds=item.elapsed,
+        overrides=item.member.overrides,
+        directory=item.directory,
+        code=code,
+        packages=item.packages,
+    )
 
 
 def describe_excluded(table: Sequence[Row]) -> str:
     """``2 failed, 1 running (0, 4-5)``: the members that are not COMPLETED; empty where all are."""
     excluded = [row for row in table if row.state is not State.COMPLETED]
     counts = Counter(row.state.lower() for row in excluded)
-    indexes = ranges(tuple(row.index for row in excluded)).replace(",", ", ")
+    indexes = ranges([row.index for row in excluded]).replace(",", ", ")
     named = ", ".join(f"{n} {state}" for state, n in counts.most_common())
     return f"{named} ({indexes})" if excluded else ""
 
@@ -90,17 +90,22 @@ def mixtures(table: Sequence[Row]) -> list[str]:
         by_code.setdefault(row.code, []).append(row.index)
     lines = []
     if len(by_code) > 1 or any("+" in code for code in by_code):
-        which = (f"{code or 'not frozen'}: {ranges(tuple(some))}" for code, some in by_code.items())
-        lines.append(f"members ran different code: {'; '.join(which)}")
-    other = [row for row in done if row.packages]
-    if other:
-        some = ranges(tuple(row.index for row in other))
-        lines.append(f"members {some} ran under {other[0].packages}")
+        named = (f"{code or 'not frozen'}: {ranges(indexes)}" for code, indexes in by_code.items())
+        lines.append(f"members ran different code: {'; '.join(named)}")
+    if changed := [row for row in done if row.packages]:
+        indexes = ranges([row.index for row in changed])
+        lines.append(f"members {indexes} ran under {changed[0].packages}")
     return lines
 
 
 def select_metrics(table: Sequence[Row], patterns: Sequence[str]) -> list[str]:
-    """The metrics to show: those that match, else the test metrics, else all; in the order of the runs' records."""
+    """The metrics to show: those that match a pattern; without patterns the test metrics, or all if there are none.
+
+    They are in the order of the runs' records.
+
+    Raises:
+        UsageError: no metric matches a pattern.
+    """
     from fnmatch import fnmatchcase
 
     names = list(dict.fromkeys(name for row in table for name in row.metrics))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from trident.protocol.records import lower_is_better
@@ -30,9 +30,6 @@ class Summary:
     lowest: bool
     """Whether the lowest value counts as the best: by `mode`, or by the metric's name."""
 
-    def record(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -44,25 +41,28 @@ class Group:
     metrics: dict[str, Summary]
 
     def record(self) -> dict[str, Any]:
-        return {
-            "params": self.params,
-            "members": self.members,
-            "completed": self.completed,
-            "metrics": {name: summary.record() for name, summary in self.metrics.items()},
-        }
+        """What `results --json` prints of it."""
+        return asdict(self)
 
 
 def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> list[Group]:
-    """Groups in the order of their first members, or best first by the metric that the runs optimize."""
+    """Groups in the order of their first members, or best first by the metric that the runs optimize.
+
+    Args:
+        over: the swept keys that only repeat a setting.
+        mode: whether the lowest or the highest value is best: `min`, `max`, or `auto` by the metric's name.
+
+    Raises:
+        UsageError: a key of `over` is not swept.
+    """
     over, keys = set(over), {key for row in table for key in row.params}
     for key in sorted(over - keys - {"run.seed"}):
         raise UsageError(f"--over {key}: not swept here" + nearest(key, keys))
-    together: dict[tuple[tuple[str, str | None], ...], list[Row]] = {}
+    rows_of: dict[tuple[tuple[str, str | None], ...], list[Row]] = {}
     for row in table:
-        together.setdefault(
-            tuple((k, v) for k, v in row.params.items() if k not in over), []
-        ).append(row)
-    groups = [_group(dict(params), members, mode) for params, members in together.items()]
+        params = tuple((key, value) for key, value in row.params.items() if key not in over)
+        rows_of.setdefault(params, []).append(row)
+    groups = [_group(dict(params), members, mode) for params, members in rows_of.items()]
     metric = next((row.optimized_metric for row in table if row.optimized_metric), None)
     if metric is None:
         return groups
@@ -113,6 +113,7 @@ def _rank(value: float) -> tuple[bool, float]:
 
 
 def is_lower_better(name: str, mode: str) -> bool:
+    """Whether the lowest value of a metric is the best one, by `mode` (`min`, `max`, or `auto` by its name)."""
     return mode == "min" if mode != "auto" else lower_is_better(name)
 
 

@@ -1,8 +1,8 @@
-"""The interface of schedulers: everything that a sweep asks of one, and how one is found by its name.
+"""The interface of schedulers: everything that a sweep needs from one, and how one is found by its name.
 
-To add a scheduler, write a class with these methods and an entry point of the group ``trident.schedulers`` that gives
-it a name. It may derive from `Scheduler`, whose answers hold for one that knows no limits. `hydra/launcher=NAME` has to
-choose a launcher class of Hydra whose attribute `launcher` is that name.
+To add a scheduler, write a class with these methods, and an entry point of the group ``trident.schedulers`` that names
+it. The class may derive from `Scheduler`, whose defaults are those of a scheduler without limits. `hydra/launcher=NAME`
+has to choose a launcher class of Hydra whose attribute `launcher` is that name.
 """
 
 from __future__ import annotations
@@ -11,27 +11,32 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..core.checks import Check
 from ..core.resources import Resources
-from ..core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
+from ..core.scheduling import (
+    ArrayScript,
+    Attachment,
+    Dependency,
+    ResolvedResources,
+    RunningRank,
+)
 from ..core.states import SchedulerState
 from ..errors import UsageError
-
-if TYPE_CHECKING:
-    from ..planning.plan import ResolvedResources
 
 __all__ = ["Scheduler", "default_launcher", "known", "scheduler_of", "select"]
 
 
 class Scheduler(Protocol):
+    """Starts arrays, reports what became of them, and ends them."""
+
     place: str
     """Where members run, in words: ``this machine``."""
     script_name: str = "launch.sh"
     """The file name of an array's script."""
     poll_s: float = 0.0
-    """How many seconds old its answers may be while a sweep is watched."""
+    """Seconds between two queries of its states while a sweep is watched."""
 
     has_nodes: bool = False
     """Whether members run on other machines, which may see other files than this one."""
@@ -39,13 +44,16 @@ class Scheduler(Protocol):
     # -- before a sweep is written ---------------------------------------------------------------------------------
 
     def gpus_per_node(self) -> int:
-        """How many GPUs a node is known to have; 0 where that is not known here."""
+        """The number of GPUs of a node; 0 where that is not known here."""
         return 0
 
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
-        """How many members run at once, and how the sweep is cut into arrays.
+        """How many members run at once, and how a sweep of `members` members is cut into arrays.
+
+        Args:
+            options: the launcher's options, resolved.
 
         Raises:
             UsageError: options that contradict each other, or a member that could never start.
@@ -56,15 +64,17 @@ class Scheduler(Protocol):
         """The text of the script that starts an array.
 
         Raises:
-            UsageError: an option or a path that cannot stand in a script.
+            UsageError: an option or a path that a script cannot contain.
         """
         ...
 
     def check_script(self, script: str) -> None:
         """Raises UsageError, with the scheduler's own words, for a script that it would refuse now."""
+        return
 
     def check_directory(self, path: Path) -> None:
         """Raises UsageError for a directory that members would not see where they run."""
+        return
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -76,21 +86,27 @@ class Scheduler(Protocol):
         *,
         attached: bool = False,
     ) -> str:
-        """Start the array of `script`. Returns the job's id; what the script prints goes to `log`.
+        """Start the array of `script`. Returns the job's id.
 
-        A scheduler may leave it to the array to wait for `after`. An `attached` array ends with this process, where the
-        scheduler can see to it; any other one outlives it.
+        Args:
+            log: where the script's output goes.
+            after: jobs that have to end first. A scheduler may leave it to the array's agent to wait for them.
+            attached: whether the array ends with this process, where the scheduler can arrange that; otherwise it
+                outlives this process.
+
+        Raises:
+            SchedulerError: the scheduler refuses the script, or does not answer.
         """
         ...
 
     def find(self, script: Path, name: str) -> str | None:
-        """The job of a script that was submitted under this name, where the process that submitted it lost the id."""
+        """The job that runs a script, by the job's name; for a submission that ended before it recorded the id."""
         return None
 
     def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
-        """What is known of these array tasks, each as `JOB_NUMBER`. Ended and forgotten ones are left out.
+        """The states of these array tasks, each named ``JOB_NUMBER``. Those that are not known any more are left out.
 
-        So is a job with that number and another name: it belongs to somebody else.
+        Jobs of another name belong to somebody else, who got the same number; they are left out as well.
         """
         ...
 
@@ -99,7 +115,7 @@ class Scheduler(Protocol):
         ...
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
-        """How a command is started beside a running rank; `terminal` asks for one of its own."""
+        """How to start a command next to a running rank; with `terminal`, in a new terminal."""
         ...
 
     # -- the doctor ------------------------------------------------------------------------------------------------
@@ -115,7 +131,13 @@ class Scheduler(Protocol):
     def check_nodes(
         self, folder: Path, options: Mapping[str, Any], say: Callable[[str], None], *, version: str
     ) -> Iterator[Check]:
-        """The checks of a short job on its nodes. The job's files are written to `folder` and removed."""
+        """The checks that a short job makes on its nodes.
+
+        Args:
+            folder: where the job's files are written, and then removed.
+            say: prints a line for the user.
+            version: trident's, which the nodes have to have as well.
+        """
         return iter(())
 
 
@@ -135,19 +157,19 @@ def select(name: str) -> Scheduler:
 
 @cache
 def _class(name: str) -> Callable[[], Scheduler]:
-    found: Callable[[], Scheduler]
+    make: Callable[[], Scheduler]
     if name in _SHIPPED:
         module, _, attribute = _SHIPPED[name].partition(":")
-        found = getattr(import_module(module, __package__), attribute)
-        return found
-    if name not in (others := _entry_points()):
+        make = getattr(import_module(module, __package__), attribute)
+    elif (entry := _entry_points().get(name)) is not None:
+        make = entry.load()
+    else:
         raise UsageError(f"no scheduler named {name!r}; known: {', '.join(known())}")
-    found = others[name].load()
-    return found
+    return make
 
 
 def known() -> list[str]:
-    """The names of all schedulers, those of other packages among them."""
+    """The names of all schedulers, including those of other packages."""
     return sorted({*_SHIPPED, *_entry_points()})
 
 
@@ -166,16 +188,20 @@ def default_launcher() -> str:
 def scheduler_of(choice: str, target: str | None) -> str:
     """The name of the scheduler that ``hydra/launcher=CHOICE`` chooses, which instantiates the class `target`.
 
-    A preset may have any name: the class decides.
+    The class names its scheduler: a preset may have any name.
+
+    Raises:
+        UsageError: the class is not one of trident's launchers, or there is no scheduler of that name.
     """
     name = _launcher_attribute(target or "")
-    if name is not None:
-        _class(name)
-        return name
-    raise UsageError(
-        f"hydra/launcher={choice} cannot be detached; trident-sweep submits to {', '.join(known())}\n"
-        f"hint: set `hydra/launcher={default_launcher()}`, or run `python -m trident.run -m hydra/launcher={choice} …`"
-    )
+    if name is None:
+        raise UsageError(
+            f"hydra/launcher={choice} cannot be detached; trident-sweep submits to {', '.join(known())}\n"
+            f"hint: set `hydra/launcher={default_launcher()}`, "
+            f"or run `python -m trident.run -m hydra/launcher={choice} …`"
+        )
+    _class(name)
+    return name
 
 
 def _launcher_attribute(target: str) -> str | None:

@@ -9,27 +9,32 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core import script
 from ..core.checks import Check
 from ..core.resources import Machine, Resources, parallelism
-from ..core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
+from ..core.scheduling import (
+    ArrayScript,
+    Attachment,
+    Dependency,
+    ResolvedResources,
+    RunningRank,
+)
 from ..core.states import SchedulerState, State
 from ..errors import SchedulerError
 from ..lib.command import run
 from ..lib.environment import clean
-from ..lib.processes import alive, die_with_parent, environment_of, identity, is_here
+from ..lib.processes import alive, die_with_parent, environment_of, host_of, identity, is_here
 from .base import Scheduler
-
-if TYPE_CHECKING:
-    from ..planning.plan import ResolvedResources
 
 __all__ = ["LocalScheduler", "machine"]
 
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
 
 class LocalScheduler(Scheduler):
-    """A job's id names the runner's process on its host. A runner waits by itself for the arrays that it follows."""
+    """A job's id names the runner's process on its host. The runner itself waits for the arrays that it follows."""
 
     place = "this machine"
 
@@ -39,26 +44,13 @@ class LocalScheduler(Scheduler):
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
-        from ..planning.plan import ResolvedResources  # here: `list` plans nothing
-
-        wanted = options.get("array_parallelism", "auto")
-        slots = parallelism(wanted, resources, machine(os.environ))
+        at_once = options.get("array_parallelism", "auto")
+        slots = parallelism(at_once, resources, machine(os.environ))
         return ResolvedResources(resources=resources, slots=slots)
 
     def script(self, array: ArrayScript) -> str:
-        from ..planning.plan import ranges
-
-        return script.local(
-            files("trident.slurm_templates").joinpath("local.sh").read_text(encoding="utf-8"),
-            python=array.python,
-            sweep=array.sweep,
-            array=array.array,
-            members=ranges(array.members),
-            resources=array.description,
-            directory=array.directory,
-            environment=array.environment,
-            version=array.version,
-        )
+        template = files("trident.slurm_templates").joinpath("local.sh")
+        return script.local(template.read_text(encoding="utf-8"), array)
 
     def submit(
         self,
@@ -74,7 +66,7 @@ class LocalScheduler(Scheduler):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a signal of the terminal is not for the runner
+                start_new_session=True,  # ctrl-C in the terminal does not reach the runner
                 env=clean(os.environ),
                 preexec_fn=partial(die_with_parent, signal.SIGTERM) if attached else None,
             )
@@ -84,16 +76,16 @@ class LocalScheduler(Scheduler):
         """By process: a runner's id is unique, so the name is not needed."""
         jobs = {task: task.rpartition("_")[0] for task in tasks}
         known = {job: _state(job) for job in set(jobs.values())}
-        return {task: native for task, job in jobs.items() if (native := known[job]) is not None}
+        return {task: state for task, job in jobs.items() if (state := known[job]) is not None}
 
     def cancel(self, tasks: Collection[str], name: str) -> None:
         """Do nothing: the runners poll the cancel marks, which are on disk already, many times a second."""
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
         """The command runs on this machine, in the caller's terminal, with the rank's own GPUs."""
-        theirs, gpus = environment_of(rank.process), "CUDA_VISIBLE_DEVICES"
-        taken = {gpus: theirs[gpus]} if gpus in theirs else {}
-        environment = {**clean(os.environ), **taken, **rank.environment}
+        of_rank = environment_of(rank.process)
+        gpus = {_GPUS: of_rank[_GPUS]} if _GPUS in of_rank else {}
+        environment = {**clean(os.environ), **gpus, **rank.environment}
         return Attachment(environment=environment, directory=rank.directory)
 
     def checks(self) -> Iterator[Check]:
@@ -110,10 +102,8 @@ class LocalScheduler(Scheduler):
 
 def _state(job: str) -> SchedulerState | None:
     if not is_here(job):
-        host = job.rpartition(":")[0].rpartition(":")[0]
-        return SchedulerState(
-            state=State.UNKNOWN, reason=f"launched on {host}: run this command there"
-        )
+        reason = f"launched on {host_of(job)}: run this command there"
+        return SchedulerState(state=State.UNKNOWN, reason=reason)
     return SchedulerState(state=State.RUNNING) if alive(job) else None
 
 
@@ -127,7 +117,7 @@ def machine(environ: Mapping[str, str]) -> Machine:
 
 
 def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    visible = environ.get(_GPUS)
     if visible is not None:
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if not Path("/dev/nvidiactl").exists():

@@ -1,4 +1,4 @@
-"""Arrays that follow one another: what fits is submitted now, and each array's tasks submit the next one.
+"""Submitting the arrays of a plan: those that fit now, and each array's tasks submit the next one.
 
 A cluster limits how many jobs a user may have submitted. A larger sweep is cut into arrays of which two fit: while one
 runs, the next one waits for it; when that one starts, the first has ended and there is room for a third. No process has
@@ -28,7 +28,11 @@ STALE_S = 300.0
 
 
 def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
-    """The text of an array's script, from its scheduler."""
+    """The text of an array's script, from its scheduler.
+
+    Raises:
+        UsageError: an option or a path that a script cannot contain.
+    """
     return select(plan.launcher).script(
         ArrayScript(
             path=array.script,
@@ -83,6 +87,7 @@ def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
 
 
 def _waits_for(sweep: SweepDir, array: Array) -> list[Dependency]:
+    """What has to end before the array begins, as the scheduler takes it."""
     waits = [Dependency(job=job) for job in array.after]
     if array.canary is not None:
         waits.append(Dependency(job=_job(sweep, array.canary), must_complete=True))
@@ -108,24 +113,26 @@ def _submit(
 def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
     """Submit the array that follows this one, if there is room for it.
 
-    A task calls this when it begins, and again when it ends. Never raises: the member is more important.
+    A task calls this when it begins, and again when it ends. It only says why it fails: the member is more important.
     """
     try:
         following = _following(sweep, array)
-        if following is None or not _is_mine(sweep, following):
-            return
-        try:
-            scheduler = select(following.launcher["name"])
-            scheduler.check_script(following.script.read_text(encoding="utf-8"))
-            _submit(sweep, following, [Dependency(job=str(array.job))])
-        except BaseException:
-            sweep.arrays.release_deferred(
-                following
-            )  # there is no room yet: another task will try again
-            raise
-        say(f"array {following.index} submitted")
+        if following is not None and _claim(sweep, following):
+            _submit_claimed(sweep, following, str(array.job))
+            say(f"array {following.index} submitted")
     except (LaunchError, OSError) as error:
         say(f"the next array of {sweep.name} is not submitted yet: {error}")
+
+
+def _submit_claimed(sweep: SweepDir, array: Array, job: str) -> None:
+    """Submit an array that this process has claimed, to start after `job`."""
+    try:
+        scheduler = select(array.launcher["name"])
+        scheduler.check_script(array.script.read_text(encoding="utf-8"))
+        _submit(sweep, array, [Dependency(job=job)])
+    except BaseException:
+        sweep.arrays.release_deferred(array)  # there is no room yet: another task will try again
+        raise
 
 
 def _following(sweep: SweepDir, array: Array) -> Array | None:
@@ -149,8 +156,8 @@ def _is_wanted(sweep: SweepDir, arrays: Sequence[Array], array: Array) -> bool:
     )
 
 
-def _is_mine(sweep: SweepDir, array: Array) -> bool:
-    """Whether this process is the one that submits it."""
+def _claim(sweep: SweepDir, array: Array) -> bool:
+    """Take the submission of an array. False where another process has taken it, or has made it already."""
     if sweep.arrays.claim_deferred(array):
         return True
     claimed = sweep.arrays.deferred_since(array)
@@ -164,18 +171,17 @@ def _is_mine(sweep: SweepDir, array: Array) -> bool:
 
 
 def waiting(
-    arrays: Sequence[Array], native: Mapping[str, SchedulerState]
+    arrays: Sequence[Array], reported: Mapping[str, SchedulerState]
 ) -> dict[int, SchedulerState]:
     """The states of the arrays that are not submitted yet, by index: they are pending while an earlier one is alive."""
-    found: dict[int, SchedulerState] = {}
+    pending: dict[int, SchedulerState] = {}
     by_index = {array.index: array for array in arrays}
     for array in arrays:
         if array.job or not array.deferred or array.follows is None:
             continue
         before = by_index[array.follows]
-        tasks = (native.get(before.task(index) or "") for index in before.members)
-        lives = before.index in found or any(task and not task.state.ended for task in tasks)
-        if lives:
+        tasks = (reported.get(before.task(index) or "") for index in before.members)
+        if before.index in pending or any(task and not task.state.ended for task in tasks):
             reason = f"array {array.index} is submitted when array {before.index} runs"
-            found[array.index] = SchedulerState(state=State.PENDING, reason=reason)
-    return found
+            pending[array.index] = SchedulerState(state=State.PENDING, reason=reason)
+    return pending

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,38 +27,25 @@ class Arrays:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(
-        self,
-        members: Sequence[int],
-        launcher: Mapping[str, Any],
-        *,
-        script: str = _SCRIPT,
-        offset: int = 0,
-        **chained: Any,
-    ) -> Array:
+    def add(self, members: Sequence[int], launcher: Mapping[str, Any], **fields: Any) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted.
 
-        `script` is the file name of its script. `chained` are the fields of `Array` that say what it waits for.
+        Args:
+            launcher: what its launcher needs to know, as `Plan.launcher_record` has it.
+            fields: `script`, the file name of its script; and of `Array`: offset, follows, canary, deferred, after.
         """
-        planned = self.planned(members, launcher, script=script, offset=offset)
-        array = replace(planned, **chained)
+        array = self.planned(members, launcher, **fields)
         array.directory.mkdir(parents=True)
         write_json(array.directory / _ARRAY, _record(array))
         return array
 
-    def planned(
-        self,
-        members: Sequence[int],
-        launcher: Mapping[str, Any],
-        *,
-        script: str = _SCRIPT,
-        offset: int = 0,
-    ) -> Array:
+    def planned(self, members: Sequence[int], launcher: Mapping[str, Any], **fields: Any) -> Array:
         """The array that `add` would write now."""
         index = len(list(self.path.glob("[0-9]*")))
-        return self._array(index, members, launcher, script, offset=offset)
+        return self._array(index, members, launcher, **fields)
 
     def get(self, index: int) -> Array:
+        """The array of this number. Raises LaunchError where there is none."""
         directory = self._directory(index)
         record = read_json(directory / _ARRAY)
         if record is None:
@@ -70,8 +56,8 @@ class Arrays:
             index,
             record["members"],
             record["launcher"],
-            record.get("script") or _script_of_0_1(directory),
-            owner.get("job"),
+            script=record.get("script") or _script_of_0_1(directory),
+            job=owner.get("job"),
             offset=record["offset"],
             follows=record["follows"],
             canary=record["canary"],
@@ -92,9 +78,10 @@ class Arrays:
         index: int,
         members: Sequence[int],
         launcher: Mapping[str, Any],
-        script: str,
+        *,
+        script: str = _SCRIPT,
         job: str | None = None,
-        **chained: Any,
+        **fields: Any,
     ) -> Array:
         directory = self._directory(index)
         return Array(
@@ -104,23 +91,25 @@ class Arrays:
             members=tuple(members),
             launcher=launcher,
             job=job,
-            **chained,
+            **fields,
         )
 
     def write_script(self, array: Array, text: str) -> Path:
+        """Write the array's script, executable. Returns its path."""
         write_atomic(array.script, text)
         array.script.chmod(0o755)
         return array.script
 
     def log(self, array: Array) -> Path:
-        """What its launcher prints."""
+        """The file for what its launcher prints."""
         return array.directory / _LOG
 
     def record_submission(self, array: Array, job: str) -> None:
+        """Record the scheduler's id of an array that was submitted now."""
         write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
 
     def claim(self, array: Array, job: str) -> bool:
-        """Take the array, as the first thing that its job does. False when another job has it: it runs only once."""
+        """Take the array, as the first thing that its job does. False when another job has taken it: it runs once."""
         path = array.directory / _STARTED
         if write_exclusive(path, {"job": job, "started": time.time()}):
             return True
@@ -131,7 +120,7 @@ class Arrays:
         return write_exclusive(array.directory / _DEFERRED_CLAIM, {"since": time.time()})
 
     def release_deferred(self, array: Array) -> None:
-        """Leave the submission to another task."""
+        """Give up the claim, so that another task may submit the array."""
         (array.directory / _DEFERRED_CLAIM).unlink(missing_ok=True)
 
     def deferred_since(self, array: Array) -> float | None:
@@ -143,7 +132,7 @@ class Arrays:
 
 
 def _record(array: Array) -> dict[str, Any]:
-    """array.json."""
+    """What array.json holds."""
     return {
         "index": array.index,
         "members": list(array.members),

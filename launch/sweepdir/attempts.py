@@ -37,6 +37,7 @@ class Attempts:
         return self.path / f"{index:04d}"
 
     def directory(self, index: int, number: int) -> Path:
+        """The directory of an attempt."""
         return self.member_dir(index) / "attempts" / str(number)
 
     def context(self, index: int, number: int) -> MemberContext:
@@ -50,11 +51,14 @@ class Attempts:
         )
 
     def claim_rank(self, index: int, number: int, rank: int, process: str) -> str | None:
-        """Take a rank, as the first thing that a worker does. Returns the worker that already runs it, or None."""
+        """Take a rank, as the first thing that a worker does. Returns the worker that has it already, if any."""
         return claim(self.directory(index, number), rank, process)
 
     def lease(self, index: int, **record: Any) -> int:
-        """Take the member's next attempt. If several processes try at once, each gets a number of its own."""
+        """Take the member's next attempt. Returns its number.
+
+        If several processes do this at once, each gets another number. `record` is the rest of the lease.
+        """
         number = self._take(index)
         directory = self.directory(index, number)
         (directory / "ranks").mkdir()
@@ -76,6 +80,7 @@ class Attempts:
                 return number
 
     def last_number(self, index: int) -> int | None:
+        """The number of the member's last attempt; None before the first one."""
         try:
             names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
         except (FileNotFoundError, NotADirectoryError):
@@ -83,10 +88,12 @@ class Attempts:
         return max((int(name) for name in names if name.isdigit()), default=None)
 
     def last(self, index: int) -> Attempt | None:
+        """The records of the member's last attempt; None before the first one."""
         number = self.last_number(index)
         return None if number is None else self.get(index, number)
 
     def get(self, index: int, number: int) -> Attempt:
+        """The records of an attempt; those that are not written yet are left out."""
         directory = self.directory(index, number)
         ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
         return Attempt(
@@ -98,13 +105,16 @@ class Attempts:
         )
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
+        """Write the whole record of the rank `record["rank"]`; its worker alone does this."""
         path = self.directory(index, number) / "ranks" / f"{record['rank']:04d}.json"
         write_json(path, dict(record))
 
     def write_end(self, index: int, number: int, **record: Any) -> None:
+        """Write why the attempt ended; the agent that took the attempt alone does this."""
         write_json(self.directory(index, number) / _END, {"ended": time.time(), **record})
 
     def rank_log(self, index: int, number: int, rank: int) -> Path:
+        """The file for what a rank prints."""
         return self.directory(index, number) / "ranks" / f"{rank:04d}.log"
 
     def rank_log_pattern(self, index: int, number: int) -> str:
@@ -113,6 +123,7 @@ class Attempts:
         return f"{directory}/%4t.log"
 
     def rank_logs(self, index: int, number: int) -> list[Path]:
+        """The logs of an attempt's ranks, as far as they exist."""
         return sorted(self.rank_log(index, number, 0).parent.glob("*.log"))
 
     def result(self, index: int, number: int) -> Mapping[str, Any] | None:
@@ -129,6 +140,7 @@ class Attempts:
         return read_lines(self.member_dir(index) / METRICS)
 
     def last_metrics(self, index: int) -> Mapping[str, Any] | None:
+        """The last line that the member's attempts have logged."""
         lines = read_metrics(self.member_dir(index) / METRICS)
         return lines[-1] if lines else None
 
@@ -146,14 +158,18 @@ class Attempts:
                 path.replace(path.with_name(f"{record.stem}-after-{number}{path.suffix}"))
 
     def checkpoints(self, index: int) -> list[Path]:
+        """The checkpoints that the member's attempts have kept."""
         return sorted((self.member_dir(index) / "checkpoints").glob("*"))
 
     def mark_cancelled(self, index: int) -> None:
+        """Write the member's cancel mark, which launchers and array tasks check."""
         self.member_dir(index).mkdir(parents=True, exist_ok=True)
         write_json(self.member_dir(index) / _CANCELLED, {"cancelled": time.time()})
 
     def unmark_cancelled(self, index: int) -> None:
+        """Remove the member's cancel mark, if it has one."""
         (self.member_dir(index) / _CANCELLED).unlink(missing_ok=True)
 
     def is_cancelled(self, index: int) -> bool:
+        """Whether the member has a cancel mark."""
         return (self.member_dir(index) / _CANCELLED).exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LaunchError, UsageError, nearest
@@ -27,8 +27,8 @@ def new_id() -> str:
 
 def sweeps(root: Path, warn: Callable[[str], None] = _log) -> list[SweepDir]:
     """The sweeps under `root`, newest first. One that cannot be read is left out, with a line to `warn`."""
-    known, sick = _read(root)
-    for error in sick.values():
+    known, unreadable = _read(root)
+    for error in unreadable.values():
         warn(_skipped(error))
     return known
 
@@ -41,45 +41,44 @@ def find(reference: str | None, root: Path, warn: Callable[[str], None] = _log) 
     Raises:
         LaunchError: there is no such sweep, or it cannot be read.
     """
-    known, sick = _read(root)
-    asked = None if reference is None else SweepDir(Path(reference))
-    for path, error in sick.items():
-        if asked is not None and (path.name == reference or path == asked.path):
-            asked = SweepDir(path)
-        else:
+    known, unreadable = _read(root)
+    if reference is None:
+        for error in unreadable.values():
             warn(_skipped(error))
-    if reference is None or asked is None:
         if not known:
             raise UsageError(
                 f"no sweep under {root}\nhint: `trident-sweep submit OVERRIDES…` makes one"
             )
         return known[0]
+    named = SweepDir(Path(reference))
+    for path, error in unreadable.items():
+        if path.name == reference or path == named.path:
+            named = SweepDir(path)
+        else:
+            warn(_skipped(error))
     for sweep in known:
         if reference in (sweep.name, sweep.record.id, str(sweep.path)):
             return sweep
-    if asked.exists():
-        _ = asked.record  # raises where it cannot be read
-        return asked
-    raise UsageError(f"no sweep {reference!r} under {root}" + nearest(reference, _names(known)))
+    if named.exists():
+        _ = named.record  # raises where it cannot be read
+        return named
+    names = [sweep.name for sweep in known]
+    raise UsageError(f"no sweep {reference!r} under {root}" + nearest(reference, names))
 
 
 def _read(root: Path) -> tuple[list[SweepDir], dict[Path, LaunchError]]:
     """The sweeps under `root`, newest first, and what is wrong with those that cannot be read."""
     known: list[SweepDir] = []
-    sick: dict[Path, LaunchError] = {}
+    unreadable: dict[Path, LaunchError] = {}
     for sweep in (SweepDir(path) for path in sorted(root.glob("*"))):
         try:
             if sweep.exists():
                 _ = sweep.record  # raises where it cannot be read
                 known.append(sweep)
         except LaunchError as error:
-            sick[sweep.path] = error
-    return sorted(known, key=lambda sweep: sweep.record.created, reverse=True), sick
+            unreadable[sweep.path] = error
+    return sorted(known, key=lambda sweep: sweep.record.created, reverse=True), unreadable
 
 
 def _skipped(error: LaunchError) -> str:
     return f"skipped: {str(error).partition(chr(10))[0]}"
-
-
-def _names(known: Iterable[SweepDir]) -> list[str]:
-    return [sweep.name for sweep in known]

@@ -22,6 +22,7 @@ Revision = tuple[dict[str, Any] | None, str]
 
 
 def git(directory: Path) -> Revision:
+    """The revision of a work tree now."""
     state = git_state(directory)
     if state is None or not state["dirty"]:
         return state, ""
@@ -51,4 +52,5 @@ def difference(planned: Mapping[str, str], found: Mapping[str, str]) -> str | No
 
 
 def own_version() -> str:
+    """The version of trident."""
     return version("trident-sweep")

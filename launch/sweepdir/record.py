@@ -56,7 +56,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def read_sweep(path: Path) -> SweepRecord:
-    """The record in `path`, which is there. Every field is of its type; `id` is printable, `created` no NaN.
+    """The record in `path`, a file that exists. Every field is of its type; `id` is printable, `created` no NaN.
 
     Raises:
         UsageError: a newer version of trident wrote it.

@@ -32,7 +32,7 @@ def freeze(sweep: SweepDir, directory: Path) -> str | None:
     target = sweep.code_dir(digest)
     if target.exists():
         return digest
-    # Copied beside it first, and renamed: a directory of that name is always complete.
+    # Copied next to it first, and renamed: a directory of that name is always complete.
     partial = target.with_name(f".{digest}.{os.getpid()}")
     try:
         for file in files:

@@ -1,7 +1,7 @@
-"""The sweep directory: the only reader and writer of it.
+"""The sweep directory, which only this folder reads and writes.
 
     logs/sweeps/<name>/
-      sweep.json            what was asked for, by whom, of which code; schema version
+      sweep.json            the command line, program, launcher, git revision and versions; schema version
       members.jsonl         one line a member: index, overrides, directory
       code/1f2e…/           the code that members run, as it was when it was frozen
       arrays/0000/          array.json, the script, submission.json, started.json, its log
@@ -42,7 +42,7 @@ _SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.dif
 
 
 class SweepDir:
-    """A sweep on disk: what it is and its members. Its `arrays` and its members' `attempts` are values of their own."""
+    """A sweep on disk: what it is and its members. `arrays` and `attempts` read and write the rest of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -51,6 +51,7 @@ class SweepDir:
 
     @property
     def name(self) -> str:
+        """The name of its directory."""
         return self.path.name
 
     @cached_property
@@ -95,7 +96,7 @@ class SweepDir:
             write_json(self.path / _SWEEP, record.record())
 
     def is_free(self) -> bool:
-        """Whether no complete sweep is here: nothing, one that is being written, or the remains of a crash."""
+        """Whether a sweep may be written here: there is nothing, or a sweep that was not written to its end."""
         if not self.path.exists():
             return True
         return self.path.is_dir() and (not any(self.path.iterdir()) or self._begun())
@@ -105,7 +106,7 @@ class SweepDir:
         return (self.path / _LOCK).exists()
 
     def take(self) -> bool:
-        """Make the directory of a new sweep; False when it is there already."""
+        """Make the directory of a new sweep. False when it exists already."""
         with _writing(self.path):
             try:
                 self.path.mkdir(parents=True)
@@ -121,32 +122,37 @@ class SweepDir:
             write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
 
     def members(self) -> tuple[Member, ...]:
+        """All members, in the order of their indexes."""
         return tuple(
             Member(index=line["index"], overrides=tuple(line["overrides"]))
             for line in read_lines(self.path / _MEMBERS)
         )
 
     def member(self, index: int) -> Member:
-        found = next((member for member in self.members() if member.index == index), None)
-        if found is None:
-            raise UsageError(
-                f"sweep {self.name} has no member {index}; it has {len(self.members())}, counted from 0"
-            )
-        return found
+        """The member of this index. Raises UsageError where there is none."""
+        members = self.members()
+        for member in members:
+            if member.index == index:
+                return member
+        raise UsageError(
+            f"sweep {self.name} has no member {index}; it has {len(members)}, counted from 0"
+        )
 
     def member_dir(self, index: int) -> Path:
+        """The member's Hydra run directory."""
         return self.attempts.member_dir(index)
 
     def digest(self) -> str:
         """A hash of the sweep and its members as this machine sees them, to compare with what another machine sees."""
         import hashlib
 
-        seen = hashlib.sha256()
+        digest = hashlib.sha256()
         for name in (_SWEEP, _MEMBERS):
-            seen.update((self.path / name).read_bytes())
-        return seen.hexdigest()[:16]
+            digest.update((self.path / name).read_bytes())
+        return digest.hexdigest()[:16]
 
     def codes(self) -> list[Path]:
+        """The directories of frozen code."""
         return sorted((self.path / "code").glob("[!.]*"))
 
     def remove(self, paths: Iterable[Path]) -> None:

@@ -175,7 +175,7 @@ def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
     (member,) = cli.members("s")
     assert (member["state"], member["cause"]) == ("FAILED", "lost")
     hosts = cli.attempt("s", 0)["hosts"]
-    assert member["detail"] == f"1 of 4 ranks did not come within 2 s: rank 3 on {hosts[1]}"
+    assert member["detail"] == f"1 of 4 ranks did not connect within 2 s: rank 3 on {hosts[1]}"
     assert time.monotonic() - started < 30
 
 

@@ -21,7 +21,7 @@ from trident.launch.core.members import check_name, expand, members, name_of, qu
 from trident.launch.core.states import State
 from trident.launch.errors import UsageError
 from trident.launch.operations.submit import SubmitRequest, prepare, write_sweep
-from trident.launch.planning.app import App, external
+from trident.launch.planning.app import App, external_app
 from trident.launch.results import Row, group
 from trident.launch.sweepdir.record import SweepRecord
 from trident.launch.sweepdir.sweep import SweepDir
@@ -339,8 +339,10 @@ def test_a_real_process_gets_the_same_words() -> None:
 
 
 def test_another_python_is_meant_as_it_is(tmp_path: Path) -> None:
-    assert external("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
-    assert external("python t.py", tmp_path).command[0] == sys.executable
+    assert (
+        external_app("/opt/other/bin/python t.py", tmp_path).command[0] == "/opt/other/bin/python"
+    )
+    assert external_app("python t.py", tmp_path).command[0] == sys.executable
 
 
 def test_members_on_another_machine_are_not_started_beside_themselves(

@@ -10,28 +10,22 @@ from typing import Any
 
 import pytest
 
-from trident.launch.agents.rendezvous import Rendezvous, RendezvousError, meet
+from trident.launch.agents.rendezvous import Hello, Rendezvous, RendezvousError, meet
 
 HOSTS = ["localhost", "n2"]
 
 
-def hello(rank: int, **more: Any) -> dict[str, Any]:
-    said = {
-        "rank": rank,
-        "world_size": 4,
-        "host": HOSTS[rank // 2],
-        "port": 12345 + rank,
-        "sees": "a",
-    }
-    return said | more
+def hello(rank: int, **changes: Any) -> Hello:
+    values = {"rank": rank, "world_size": 4, "host": HOSTS[rank // 2], "port": 12345 + rank}
+    return Hello(**{**values, "sees": "a", **changes})
 
 
-def held(hellos: Iterable[dict[str, Any]], seconds: float = 20) -> tuple[list[Any], str | None]:
+def held(hellos: Iterable[Hello], seconds: float = 20) -> tuple[list[Any], str | None]:
     """What each rank hears, in the order of `hellos`, and what kept them from meeting."""
     meeting = Rendezvous(HOSTS, 2, address="{host}", seconds=seconds)
     heard: dict[int, Any] = {}
 
-    def come(at: int, said: dict[str, Any]) -> None:
+    def come(at: int, said: Hello) -> None:
         try:
             heard[at] = meet(meeting.invitation, said, seconds=30)
         except RendezvousError as error:
@@ -72,18 +66,21 @@ def test_strangers_are_not_heard() -> None:
 @pytest.mark.parametrize(
     ("hellos", "message"),
     [
-        ([hello(0), hello(1), hello(2)], "1 of 4 ranks did not come within 0.5 s: rank 3 on n2"),
-        ([hello(0), hello(0), hello(1), hello(2)], "rank 0 is there twice"),
+        ([hello(0), hello(1), hello(2)], "1 of 4 ranks did not connect within 0.5 s: rank 3 on n2"),
+        (
+            [hello(0), hello(0), hello(1), hello(2)],
+            "rank 0 connected 2 times: from localhost and localhost",
+        ),
         ([hello(0), hello(1), hello(2, host="n7"), hello(3)], "rank 2 is on n7, expected n2"),
         ([hello(0), hello(1, world_size=2)], "rank 1 on localhost sees 2 ranks, expected 4"),
         ([hello(0), hello(3, sees="b")], "sees other code or configs than rank"),
     ],
 )
-def test_what_is_wrong_is_told_to_all(hellos: list[dict[str, Any]], message: str) -> None:
+def test_what_is_wrong_is_told_to_all(hellos: list[Hello], message: str) -> None:
     heard, failure = held(hellos, seconds=0.5)
     assert message in (failure or "")
     # Who comes when all is over finds nobody: srun has ended, or ends, the other ranks.
-    over = ("ended before all ranks were there", "cannot be reached")
+    over = ("ended before all ranks had connected", "cannot be reached")
     assert all(message in said or any(word in said for word in over) for said in heard)
     assert any(message in said for said in heard)
 

@@ -67,10 +67,10 @@ def test_one_value_has_no_interval() -> None:
 def test_groups_are_best_first_and_count_only_what_completed() -> None:
     best, second = group(TABLE, ["run.seed"])
     assert (best.params, best.members, best.completed) == ({"lr": "0.2"}, (2, 3), 1)
-    assert best.metrics["d/test/acc"].record() == {
+    assert best.record()["metrics"]["d/test/acc"] == {
         "n": 1, "mean": 0.9, "std": None, "interval95": None, "best": 0.9, "best_index": 2, "lowest": False,
     }  # fmt: skip
-    summary: dict[str, Any] = second.metrics["d/test/loss"].record()
+    summary: dict[str, Any] = second.record()["metrics"]["d/test/loss"]
     assert (summary["n"], summary["mean"], summary["best"], summary["best_index"]) == (
         2,
         1.5,

@@ -268,7 +268,7 @@ def test_logs_follow_until_the_member_ends(cli: Cli) -> None:
     asks = "echo $TRIDENT_MEMBER:$TRIDENT_ATTEMPT; pwd; exit 3"
     overlap = cli("attach", "0", "--", "sh", "-c", asks, code=3)
     assert overlap.stdout.splitlines() == ["0:0", str(cli.sweep("s") / "members" / "0000")]
-    assert "no rank 7; there are: 0" in cli("attach", "0", "--rank", "7", code=2).stderr
+    assert "no rank 7; its ranks: 0" in cli("attach", "0", "--rank", "7", code=2).stderr
     assert "rank 0 says hi" in cli("logs", "0", "--follow").stdout
     assert cli.states("s") == ["COMPLETED"]
     assert "member 0 is COMPLETED: only a member that runs" in cli("attach", "0", code=2).stderr

@@ -19,7 +19,7 @@ class TridentLocalConf(LocalQueueConf):
     _target_: str = "hydra_plugins.trident.launchers.TridentLocalLauncher"
 
     submitit_folder: str | None = None
-    """Refused: logs and records lie in the sweep's directory."""
+    """Refused: logs and records are in the sweep's directory."""
 
     name: str | None = None
     """Refused: `trident-sweep submit --name` names the sweep."""
@@ -59,7 +59,7 @@ class TridentSlurmConf(SlurmQueueConf):
     _target_: str = "hydra_plugins.trident.launchers.TridentSlurmLauncher"
 
     submitit_folder: str | None = None
-    """Refused: logs and records lie in the sweep's directory."""
+    """Refused: logs and records are in the sweep's directory."""
 
     name: str | None = None
     """Refused: `trident-sweep submit --name` names the sweep."""
@@ -95,13 +95,13 @@ class TridentSlurmConf(SlurmQueueConf):
     """Further arguments of srun."""
 
     master_address: str = "{host}"
-    """The name by which ranks reach the head node: `{host}i` where the fast network has names of its own."""
+    """The name by which ranks reach the head node: `{host}i` where hosts have other names in the fast network."""
 
     meeting_s: float = 120
     """Seconds within which all ranks must have started and found each other."""
 
     template: str = "array"
-    """The batch script: array, container, minimal, or a path to one of your own."""
+    """The batch script: array, container, minimal, or a path to your own."""
 
     container: dict[str, Any] = field(default_factory=dict)
     """With template=container: image, mounts (list), python (in the container), runtime (pyxis or apptainer)."""
@@ -146,7 +146,7 @@ class TridentSlurmLauncher(SweepLauncher):
 
 
 class TridentPlanLauncher(_Blocking):
-    """Starts nothing: writes down what Hydra would have launched, for ``trident-sweep submit --app``."""
+    """Starts nothing: writes to a file what Hydra would have launched, for ``trident-sweep submit --app``."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

@@ -19,7 +19,9 @@ __all__ = ["cluster_checks", "node_checks"]
 PATIENCE_S = 600.0
 """How long the job may wait in the queue."""
 SKEW_S = 2.0
+"""How far a node's clock may be from this machine's."""
 STALE_S = 5.0
+"""How long a file may take to a node and back."""
 
 
 def cluster_checks() -> Iterator[Check]:
@@ -58,55 +60,50 @@ def _partition(partition: Partition) -> Check:
     )
 
 
-def _accounting(there: bool) -> Check:
+def _accounting(on: bool) -> Check:
     means = "how a member ended is known from its own records; a lost one's cause may not be"
     return Check(
         name="accounting",
         ok=True,
-        found="on" if there else "off",
-        means="" if there else means,
+        found="on" if on else "off",
+        means="" if on else means,
     )
 
 
 def node_checks(
     folder: Path, options: Mapping[str, Any], say: Callable[[str], None], *, version: str
 ) -> Iterator[Check]:
-    """Submit the job, wait for it, and judge what it found. Its files are in `folder`, and are removed."""
+    """Submit the job, wait for it, and check what it found. Its files are in `folder`, and are removed.
+
+    Raises:
+        LaunchError: the job does not start, or SLURM refuses it.
+    """
     limits = cluster.limits()
-    there = limits.partitions.get(str(options.get("partition") or limits.default))
-    nodes = min(2, there.nodes if there and there.nodes else 2)
+    partition = limits.partitions.get(str(options.get("partition") or limits.default))
+    nodes = min(2, partition.nodes if partition and partition.nodes else 2)
     probe = Probe(folder, options, nodes=nodes, version=version)
     try:
         probe.examine(say, patience=PATIENCE_S)
-        yield from _judged(probe)
+        yield from _findings(probe)
     finally:
-        probe.forget()
+        probe.remove_files()
 
 
-def _judged(probe: Probe) -> Iterator[Check]:
+def _findings(probe: Probe) -> Iterator[Check]:
     hosts = sorted(probe.nodes)
+    all_started = len(hosts) == probe.resources.nodes
+    unseen = f"no node wrote to {probe.files.folder.parent}: check that all nodes see it, and this Python"
     yield Check(
         name="nodes",
-        ok=len(hosts) == probe.resources.nodes,
+        ok=all_started,
         found=f"{', '.join(hosts) or 'none'} after {probe.waited:.1f} s",
-        means=""
-        if len(hosts) == probe.resources.nodes
-        else f"no node wrote to {probe.folder.parent}: check that all nodes see it, and this Python"
-        f" {_last_words(probe)}".rstrip(),
+        means="" if all_started else f"{unseen} {_last_lines(probe.log)}".rstrip(),
     )
     for host in hosts:
         yield from _of_node(host, probe)
     if not probe.head:
         return
-    met = probe.head.get("met_s")
-    yield Check(
-        name="handshake",
-        ok=met is not None,
-        found=f"{met:.1f} s" if met is not None else str(probe.head.get("not_met")),
-        means="ranks on different nodes reach each other"
-        if met is not None
-        else "ranks on different nodes would not find each other",
-    )
+    yield _handshake(probe.head)
     for program, refusal in probe.head["programs"].items():
         yield Check(
             name=f"{program} on nodes",
@@ -116,26 +113,28 @@ def _judged(probe: Probe) -> Iterator[Check]:
         )
 
 
-def _last_words(probe: Probe) -> str:
+def _last_lines(log: str) -> str:
     """The end of the job's output: srun's own last line alone names no reason."""
-    return " / ".join(probe.words.splitlines()[-6:])
+    return " / ".join(log.splitlines()[-6:])
+
+
+def _handshake(report: Mapping[str, Any]) -> Check:
+    seconds = report.get("met_s")
+    met = seconds is not None
+    return Check(
+        name="handshake",
+        ok=met,
+        found=f"{seconds:.1f} s" if met else str(report.get("not_met")),
+        means="ranks on different nodes reach each other"
+        if met
+        else "ranks on different nodes would not find each other",
+    )
 
 
 def _of_node(host: str, probe: Probe) -> Iterator[Check]:
     node = probe.nodes[host]
-    peers = node.get("peers_s", {})
-    unseen = [other for other, seconds in peers.items() if seconds is None]
+    yield _file_system(host, node)
     trip = node.get("round_trip_s")
-    late = f"does not see {', '.join(unseen) or 'what the login node writes'}"
-    shared = node["sees_login"] and not unseen and trip is not None
-    yield Check(
-        name=f"shared file system, {host}",
-        ok=shared and trip is not None and trip < STALE_S,
-        found=f"there and back in {trip:.2f} s" if shared and trip is not None else late,
-        means="the state of members is seen with about that delay"
-        if shared
-        else "no sweep can run",
-    )
     if trip is not None:
         yield Check(
             name=f"clock, {host}",
@@ -149,4 +148,24 @@ def _of_node(host: str, probe: Probe) -> Iterator[Check]:
         ok=same,
         found=f"{node['python']}, trident {node['version']}",
         means="" if same else f"here it is trident {probe.version}",
+    )
+
+
+def _file_system(host: str, node: Mapping[str, Any]) -> Check:
+    """Whether the node and the login node see each other's files, and how soon."""
+    unseen = [other for other, seconds in node.get("peers_s", {}).items() if seconds is None]
+    trip = node.get("round_trip_s")
+    name = f"shared file system, {host}"
+    if not node["sees_login"] or unseen or trip is None:
+        return Check(
+            name=name,
+            ok=False,
+            found=f"does not see {', '.join(unseen) or 'what the login node writes'}",
+            means="no sweep can run",
+        )
+    return Check(
+        name=name,
+        ok=trip < STALE_S,
+        found=f"there and back in {trip:.2f} s",
+        means="the state of members is seen with about that delay",
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from trident.protocol.ranks import expand_hosts
 
-from ...core.states import SchedulerState, State, of_slurm
+from ...core.states import SchedulerState, State
 from ...errors import SchedulerError, UsageError
 from ...lib.command import run
 from ...lib.environment import for_sbatch
+from .states import of_slurm
 
 __all__ = [
     "TIMEOUT_S",
@@ -31,6 +33,8 @@ __all__ = [
 
 TIMEOUT_S = 60.0
 """How long SLURM may take to answer."""
+SCANCEL_TASKS = 500
+"""The most array tasks that one call of scancel names: a command line has a limited length."""
 
 
 def program() -> str | None:
@@ -50,11 +54,16 @@ def configured() -> bool:
 
 
 def version() -> str:
+    """SLURM's version: ``slurm 22.05.8``."""
     return run("sinfo", "--version", timeout=TIMEOUT_S).strip()
 
 
 def sbatch(script: Path, dependency: str | None = None) -> str:
-    """Submit a script. `dependency` is in sbatch's syntax, as in ``afterany:33``. Returns the job's id."""
+    """Submit a script. `dependency` is in sbatch's syntax, as in ``afterany:33``. Returns the job's id.
+
+    Raises:
+        SchedulerError: SLURM refuses it or does not answer.
+    """
     environment = for_sbatch(os.environ, script.read_text(encoding="utf-8"))
     waits = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
     printed = run("sbatch", "--parsable", *waits, str(script), timeout=TIMEOUT_S, env=environment)
@@ -82,14 +91,14 @@ def refuse_script(script: str) -> None:
 def _some_node_is_away() -> bool:
     """Whether a node of this cluster is down, drained or not known now."""
     states = run("sinfo", "--noheader", "--format=%T", timeout=TIMEOUT_S).split()
-    here = {"idle", "mixed", "allocated", "completing", "reserved", "planned"}
-    return any(state.rstrip("*~#$@^-") not in here or state.endswith("*") for state in states)
+    up = {"idle", "mixed", "allocated", "completing", "reserved", "planned"}
+    return any(state.rstrip("*~#$@^-") not in up or state.endswith("*") for state in states)
 
 
 def job_of_script(script: Path, name: str) -> str | None:
     """The job of this name that was submitted with this script."""
-    wanted = ("--noheader", "--states=all", f"--name={name}", "--format=%F|%o|%j")
-    listed = run("squeue", *wanted, timeout=TIMEOUT_S)
+    flags = ("--noheader", "--states=all", f"--name={name}", "--format=%F|%o|%j")
+    listed = run("squeue", *flags, timeout=TIMEOUT_S)
     rows = (row.partition("|") for row in _rows_of(listed, name))
     return next((job for job, _, command in rows if command == str(script)), None)
 
@@ -100,8 +109,8 @@ def job_of_task(task: str, name: str) -> str:
     Raises:
         SchedulerError: SLURM has no such task of a job of this name.
     """
-    wanted = ("--noheader", f"--jobs={task}", "--format=%A|%j")
-    job = next(_rows_of(run("squeue", *wanted, timeout=TIMEOUT_S), name), None)
+    flags = ("--noheader", f"--jobs={task}", "--format=%A|%j")
+    job = next(_rows_of(run("squeue", *flags, timeout=TIMEOUT_S), name), None)
     if job is None:
         raise SchedulerError(f"squeue shows no job {task} with the name {name!r}")
     return job
@@ -109,57 +118,60 @@ def job_of_task(task: str, name: str) -> str:
 
 def _squeue(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
     """The states of these array tasks in the queue; those that it has forgotten are left out."""
-    wanted = ("--noheader", "--array", "--states=all", f"--jobs={_jobs(tasks)}")
+    flags = ("--noheader", "--array", "--states=all", f"--jobs={_jobs(tasks)}")
     try:
-        listed = run("squeue", *wanted, "--format=%i|%T|%S|%r|%j", timeout=TIMEOUT_S)
+        listed = run("squeue", *flags, "--format=%i|%T|%S|%r|%j", timeout=TIMEOUT_S)
     except SchedulerError as error:
         if "Invalid job id" in str(error):  # it has forgotten them all
             return {}
         raise
-    found = {}
+    states = {}
     for row in _rows_of(listed, name):
         task, state, start, reason = row.split("|", 3)
-        found[task] = _with_start(of_slurm(state, reason, task=task), start)
-    return found
+        states[task] = _with_start(of_slurm(state, reason, task=task), start)
+    return states
 
 
-def _with_start(native: SchedulerState, start: str) -> SchedulerState:
-    if native.state is not State.PENDING or start in ("N/A", ""):
-        return native
-    said = f"{native.reason}; expected {start}" if native.reason else f"expected {start}"
-    return SchedulerState(state=native.state, reason=said)
+def _with_start(reported: SchedulerState, start: str) -> SchedulerState:
+    if reported.state is not State.PENDING or start in ("N/A", ""):
+        return reported
+    reason = f"{reported.reason}; expected {start}" if reported.reason else f"expected {start}"
+    return replace(reported, reason=reason)
 
 
 def _sacct(tasks: Collection[str], name: str) -> dict[str, SchedulerState]:
-    """The states in accounting; empty where there is no accounting, or it cannot be asked."""
-    wanted = ("--noheader", "--parsable2", "--allocations", f"--jobs={_jobs(tasks)}")
+    """The states in accounting; empty where there is no accounting, or it does not answer."""
+    flags = ("--noheader", "--parsable2", "--allocations", f"--jobs={_jobs(tasks)}")
     try:
-        listed = run("sacct", *wanted, "--format=JobID,State,JobName", timeout=TIMEOUT_S)
+        listed = run("sacct", *flags, "--format=JobID,State,JobName", timeout=TIMEOUT_S)
     except SchedulerError:
         return {}
     rows = (row.partition("|") for row in _rows_of(listed, name))
-    # Those that never started are one row: `7_[0,2-3%4]`.
-    each = ((re.sub(r"%\d+\]", "]", ids), state) for ids, _, state in rows)
-    return {task: of_slurm(state, task=task) for ids, state in each for task in expand_hosts(ids)}
+    # Tasks that never started are one row: `7_[0,2-3%4]`.
+    states = ((re.sub(r"%\d+\]", "]", ids), state) for ids, _, state in rows)
+    return {task: of_slurm(state, task=task) for ids, state in states for task in expand_hosts(ids)}
 
 
 def states(tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
-    """What SLURM knows of these array tasks: one call of squeue, and one of sacct where squeue has forgotten some."""
+    """What SLURM knows of these array tasks: one call of squeue, and one of sacct where squeue has forgotten some.
+
+    All are UNKNOWN where squeue does not answer; those that SLURM has forgotten are left out.
+    """
     try:
-        found = _squeue(tasks, name)
+        known = _squeue(tasks, name)
     except SchedulerError as error:
         return dict.fromkeys(tasks, SchedulerState(state=State.UNKNOWN, reason=first_line(error)))
-    if any(task not in found for task in tasks):
-        found = _sacct(tasks, name) | found
-    return {task: found[task] for task in tasks if task in found}
+    if any(task not in known for task in tasks):
+        known = _sacct(tasks, name) | known
+    return {task: known[task] for task in tasks if task in known}
 
 
 def cancel(tasks: Collection[str], name: str) -> None:
     """End those of these array tasks that have not ended."""
-    found = _squeue(tasks, name)
-    live = [task for task in sorted(tasks) if task in found and not found[task].state.ended]
-    for some in _slices(live, 500):
-        run("scancel", *some, timeout=TIMEOUT_S)
+    known = _squeue(tasks, name)
+    live = [task for task in sorted(tasks) if task in known and not known[task].state.ended]
+    for start in range(0, len(live), SCANCEL_TASKS):
+        run("scancel", *live[start : start + SCANCEL_TASKS], timeout=TIMEOUT_S)
 
 
 def _jobs(tasks: Collection[str]) -> str:
@@ -174,11 +186,6 @@ def _rows_of(listed: str, name: str) -> Iterator[str]:
     """
     end = f"|{name}"
     return (line.removesuffix(end) for line in listed.split("\n") if line.endswith(end))
-
-
-def _slices(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(words), size):
-        yield words[start : start + size]
 
 
 def first_line(error: SchedulerError) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Iterator
 
 from trident.protocol.text import counted
 
+from ...core.scheduling import Cut
 from ...errors import SchedulerError, UsageError
 from ...lib.command import run
-from ...planning.plan import Cut
 from .client import TIMEOUT_S
 from .limits import Limits, Partition, Submits, parse, submits
 
@@ -18,13 +19,13 @@ __all__ = ["cut", "has_accounting", "is_alone", "limits"]
 
 
 def is_alone() -> bool:
-    """Whether this machine is the cluster's only node: then whatever it sees, all nodes see."""
+    """Whether this machine is the cluster's only node, so that all nodes see the files that it sees."""
     names = run("sinfo", "--noheader", "--Node", "--format=%n", timeout=TIMEOUT_S).split()
     return set(names) <= {socket.gethostname(), socket.gethostname().partition(".")[0]}
 
 
 def has_accounting() -> bool:
-    """Whether sacct answers: without it, ended jobs are known for minutes only."""
+    """Whether sacct answers. Without it, SLURM forgets a job some minutes after its end."""
     try:
         run("sacct", "--noheader", "--allocations", "--starttime=now", timeout=TIMEOUT_S)
     except SchedulerError:
@@ -49,44 +50,61 @@ def cut(
 ) -> Cut:
     """How a sweep is cut into arrays, by how many more jobs this cluster lets this user submit now.
 
+    Args:
+        account, partition, qos: where the sweep is submitted to, if not to the defaults.
+
     Raises:
         UsageError: there is not even room for two jobs, one that runs and the next one.
     """
-    there = limits.partitions.get(partition or limits.default or "")
-    allowed = _submits(limits.cluster, account, there, qos) if limits.enforces else None
-    mine = ("--me", "--states=PENDING,RUNNING,SUSPENDED,CONFIGURING,COMPLETING")
-    room, why = None, ""
-    if allowed is not None:
-        room, why = allowed.jobs - _count(*mine), f"{allowed.why}={allowed.jobs}"
-    if (
-        members > limits.jobs // 2
-    ):  # the limit is for all users, and jobs that have just ended still count
-        free = limits.jobs - _count("--states=all")
-        if room is None or free < room:
-            room, why = free, f"MaxJobCount={limits.jobs}"
-    if room is not None and room < min(members, 2):
+    named = limits.partitions.get(partition or limits.default or "")
+    rooms = [
+        *_room_by_accounting(limits, account, named, qos),
+        *_room_by_controller(limits, members),
+    ]
+    tightest = min(rooms, key=lambda room: room.jobs, default=None)
+    if tightest is None:
+        return Cut(size=limits.array_size)
+    if tightest.jobs < min(members, 2):
+        room = counted(max(0, tightest.jobs), "more job")
         raise UsageError(
-            f"{counted(members, 'member')}, and {counted(max(0, room), 'more job')} may be submitted now ({why})\n"
+            f"{counted(members, 'member')}, and {room} may be submitted now ({tightest.why})\n"
             "hint: wait until some have ended; a sweep needs room for two, one that runs and the next"
         )
-    return Cut(size=limits.array_size, room=room, why=why)
+    return Cut(size=limits.array_size, room=tightest.jobs, why=tightest.why)
+
+
+def _room_by_accounting(
+    limits: Limits, account: str | None, partition: Partition | None, qos: str | None
+) -> Iterator[Submits]:
+    """How many more jobs the limits in accounting leave room for; nothing where there are none."""
+    limit = _submits(limits.cluster, account, partition, qos) if limits.enforces else None
+    if limit is not None:
+        submitted = _count("--me", "--states=PENDING,RUNNING,SUSPENDED,CONFIGURING,COMPLETING")
+        yield Submits(jobs=limit.jobs - submitted, why=f"{limit.why}={limit.jobs}")
+
+
+def _room_by_controller(limits: Limits, members: int) -> Iterator[Submits]:
+    """How many more jobs the controller can hold, which the jobs of all users share; nothing for a small sweep."""
+    if members > limits.jobs // 2:
+        held = _count("--states=all")  # jobs that have just ended still count
+        yield Submits(jobs=limits.jobs - held, why=f"MaxJobCount={limits.jobs}")
 
 
 def _submits(
     cluster: str | None, account: str | None, partition: Partition | None, qos: str | None
 ) -> Submits | None:
-    """The limit in accounting; None where it cannot be asked, so that only sbatch knows the limit."""
+    """The limit in accounting; None where there is none, or where accounting does not answer."""
     form = "DefaultAccount,Account,Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
     who = [f"name={getpass.getuser()}", *([f"cluster={cluster}"] if cluster else [])]
     try:
         users = _accounting("user", "where", *who, "withassoc", f"format={form}")
         form = "Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs"
-        allowed = _accounting("qos", f"format={form}")
+        all_qos = _accounting("qos", f"format={form}")
     except SchedulerError:
         return None
     return submits(
         users,
-        allowed,
+        all_qos,
         account=account or os.environ.get("SBATCH_ACCOUNT"),
         partition=partition,
         chosen=qos or os.environ.get("SBATCH_QOS"),
@@ -98,4 +116,5 @@ def _accounting(*words: str) -> str:
 
 
 def _count(*which: str) -> int:
+    """The number of jobs in the queue, each array task counted."""
     return len(run("squeue", "--noheader", "--array", "--format=%i", *which).splitlines())

@@ -17,11 +17,11 @@ from ...errors import UsageError
 
 __all__ = ["sbatch_flags", "srun_flags"]
 
-_OURS = {
+_SET_BY_SCRIPT = {
     "array": "members are numbered",
     "chdir": "members run where the sweep was submitted",
     "cpus-per-task": "hydra.launcher.cpus_per_task",
-    "error": "logs lie in the sweep's directory",
+    "error": "logs are in the sweep's directory",
     "export": "hydra.launcher.env",
     "gpus-per-node": "hydra.launcher.gpus_per_node",
     "gpus-per-task": "hydra.launcher.gpus_per_node",
@@ -30,15 +30,15 @@ _OURS = {
     "nodes": "hydra.launcher.nodes",
     "ntasks": "hydra.launcher.tasks_per_node",
     "ntasks-per-node": "hydra.launcher.tasks_per_node",
-    "open-mode": "logs lie in the sweep's directory",
-    "output": "logs lie in the sweep's directory",
+    "open-mode": "logs are in the sweep's directory",
+    "output": "logs are in the sweep's directory",
     "parsable": "the job's id is read by submit",
     "requeue": "hydra.launcher.max_num_timeout",
     "signal": "hydra.launcher.signal_delay_s",
     "time": "hydra.launcher.timeout_min",
     "wrap": "members are what is run",
 }
-"""Flags that the script sets by itself, and the hint for each."""
+"""Flags that the script itself sets, and the hint for each."""
 
 _SHELL = ("setup", "teardown", "env")
 """Options that are lines of shell, or are quoted for it: they may hold line breaks."""
@@ -59,24 +59,24 @@ _PASSED_ON = (
 )
 
 
-def sbatch_flags(options: Mapping[str, Any], asked: Resources) -> dict[str, str | bool]:
-    """The flags of sbatch that say what a member gets, by name, without dashes; True stands for a flag without value.
+def sbatch_flags(options: Mapping[str, Any], resources: Resources) -> dict[str, str | bool]:
+    """The flags of sbatch for what a member gets, by name without dashes; True for a flag without a value.
 
     Raises:
-        UsageError: an option that contradicts another one, that the script sets by itself, or that has a line break.
+        UsageError: an option that contradicts another one, that the script itself sets, or that has a line break.
     """
     for key in sorted(options.keys() - _SHELL):
         _refuse_control(f"hydra.launcher.{key}", options[key])
-    _check(options, asked)
+    _check(options)
     given = {key: options[key] for key in _PASSED_ON if options.get(key) is not None}
     if "timeout_min" in given:
         given["timeout_min"] = math.ceil(given["timeout_min"])  # SLURM's own unit
-    given |= {"nodes": asked.nodes, "tasks_per_node": asked.tasks_per_node}
+    given |= {"nodes": resources.nodes, "tasks_per_node": resources.tasks_per_node}
     if "cpus_per_gpu" not in given:
-        given["cpus_per_task"] = asked.cpus_per_task
-    if asked.gpus_per_node:
-        kind = _gpu_type(options)
-        given["gpus_per_node"] = f"{kind}:{asked.gpus_per_node}" if kind else asked.gpus_per_node
+        given["cpus_per_task"] = resources.cpus_per_task
+    if resources.gpus_per_node:
+        gpu_type, count = _gpu_type(options), resources.gpus_per_node
+        given["gpus_per_node"] = f"{gpu_type}:{count}" if gpu_type else count
     flags = {name.replace("_", "-"): value for name, value in _converted(given).items()}
     flags |= {_flag(name): value for name, value in _additional(options).items()}
     return {
@@ -86,15 +86,17 @@ def sbatch_flags(options: Mapping[str, Any], asked: Resources) -> dict[str, str 
     }
 
 
-def srun_flags(options: Mapping[str, Any], asked: Resources) -> list[str]:
+def srun_flags(options: Mapping[str, Any], resources: Resources) -> list[str]:
     """srun's flags for the workers of a member, except where their logs are."""
-    cores = asked.cpus_per_task
+    cores = resources.cpus_per_task
     if options.get("cpus_per_gpu"):
-        cores = max(1, options["cpus_per_gpu"] * asked.gpus_per_node // asked.tasks_per_node)
+        cores = max(
+            1, options["cpus_per_gpu"] * resources.gpus_per_node // resources.tasks_per_node
+        )
     flags = [
-        f"--nodes={asked.nodes}",
-        f"--ntasks={asked.tasks}",
-        f"--ntasks-per-node={asked.tasks_per_node}",
+        f"--nodes={resources.nodes}",
+        f"--ntasks={resources.tasks}",
+        f"--ntasks-per-node={resources.tasks_per_node}",
         f"--cpus-per-task={cores}",  # srun inherits it in some versions and not in others
         "--kill-on-bad-exit=1",
         "--export=ALL",
@@ -104,7 +106,8 @@ def srun_flags(options: Mapping[str, Any], asked: Resources) -> list[str]:
     return [*flags, *(str(flag) for flag in options.get("srun_args") or ())]
 
 
-def _check(options: Mapping[str, Any], asked: Resources) -> None:
+def _check(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that contradict each other, or have no valid value."""
     limit, delay = options.get("timeout_min"), options.get("signal_delay_s") or 0
     if limit is not None and limit * 60 <= delay:
         raise UsageError(
@@ -114,7 +117,7 @@ def _check(options: Mapping[str, Any], asked: Resources) -> None:
     if options.get("cpus_per_gpu") and options.get("cpus_per_task"):
         raise UsageError(
             f"hydra.launcher.cpus_per_gpu={options['cpus_per_gpu']} and hydra.launcher.cpus_per_task="
-            f"{options['cpus_per_task']}: one or the other"
+            f"{options['cpus_per_task']}: set only one of them"
         )
     retries = options.get("max_num_timeout")
     if retries is not None and retries < 0:
@@ -123,7 +126,7 @@ def _check(options: Mapping[str, Any], asked: Resources) -> None:
     if "{" in host.replace("{host}", "") or "{host}" not in host:
         raise UsageError(
             f"hydra.launcher.master_address={host!r}: expected text with `{{host}}` in it\n"
-            "hint: `{host}i` where the fast network has names of its own"
+            "hint: `{host}i` where hosts have other names in the fast network"
         )
 
 
@@ -145,18 +148,20 @@ def _additional(options: Mapping[str, Any]) -> Mapping[str, Any]:
             raise UsageError(
                 f"hydra.launcher.additional_parameters: {name!r} is not a flag of sbatch"
             )
-        if (ours := _ours(_flag(name))) is not None:
+        if (own := _own_flag(_flag(name))) is not None:
             raise UsageError(
-                f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {_OURS[ours]}"
+                f"hydra.launcher.additional_parameters: {name!r} is set by the script\nhint: {_SET_BY_SCRIPT[own]}"
             )
     return additional
 
 
-def _ours(flag: str) -> str | None:
+def _own_flag(flag: str) -> str | None:
     """The flag of the script that sbatch would read this one as: sbatch accepts abbreviated flags."""
-    if flag in _OURS or flag == "gpus":  # a flag of its own
-        return flag if flag in _OURS else None
-    return next((name for name in _OURS if name.startswith(flag)), None)
+    if flag in _SET_BY_SCRIPT:
+        return flag
+    if flag == "gpus":  # not short for gpus-per-node: sbatch has this flag as well
+        return None
+    return next((own for own in _SET_BY_SCRIPT if own.startswith(flag)), None)
 
 
 def _flag(name: str) -> str:
@@ -164,6 +169,7 @@ def _flag(name: str) -> str:
 
 
 def _gpu_type(options: Mapping[str, Any]) -> str:
+    """``a100`` of ``a100:4``; empty where no type is asked for."""
     return str(options.get("gpus_per_node") or "").rpartition(":")[0]
 
 

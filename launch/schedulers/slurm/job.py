@@ -1,4 +1,4 @@
-"""A job seen from inside: what SLURM's environment says about it, and what it asks SLURM for."""
+"""The job that this process runs in: what SLURM's environment says about it, and its queries to SLURM."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ __all__ = [
     "unreachable_nodes",
 ]
 
+SLURMD_PORT = 6818
+"""The port of a node's slurmd where the cluster's configuration names none."""
 ANSWER_S = 5.0
 """How long a node may take to accept a connection."""
 
@@ -54,25 +56,30 @@ class Task:
 
     @property
     def name(self) -> str:
+        """``33_1``, by which SLURM's commands mean this array task alone."""
         # Not the job's id: where it is the array's, scontrol would mean all tasks.
         return f"{self.array_job}_{self.number}"
 
 
 def is_running(task: Task) -> bool:
     """Whether SLURM still lets this job run: not when it is cancelled or ends."""
-    shown = _asked("scontrol", "show", "job", "--oneliner", task.name)
+    shown = _query("scontrol", "show", "job", "--oneliner", task.name)
     state = re.search(r"\bJobState=(\w+)", shown)
     return state is not None and state[1] == "RUNNING"
 
 
 def requeue(task: Task) -> None:
-    """End this job, and put its array task into the queue again."""
+    """End this job, and put its array task into the queue again.
+
+    Raises:
+        SchedulerError: SLURM does not requeue it.
+    """
     try:
         run("scontrol", "requeue", task.name, timeout=TIMEOUT_S)
     except SchedulerError as error:
-        if error.code is None or error.code >= 0:
+        if not _was_killed(error):
             raise
-        # Killed by a signal: the requeue has begun and ends every process of the job, scontrol among them.
+        # The requeue has begun, and ends every process of the job, scontrol among them.
 
 
 WITHOUT: Mapping[str, str] = {
@@ -83,17 +90,21 @@ WITHOUT: Mapping[str, str] = {
 """The programs that array tasks call on compute nodes, and what does not work without each."""
 
 NEEDED = {"scontrol", "squeue"}
-"""The programs among them that every sweep needs."""
+"""The programs among them without which no sweep runs reliably."""
 
 
 def refusals_here(job: str, environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Try on a compute node what array tasks call there: why it does not work, by program; None where it does."""
-    tried = {
+    """Call the programs that array tasks need on this node.
+
+    Returns:
+        The first line of the error, by program; None where it works.
+    """
+    commands = {
         "scontrol": ("scontrol", "show", "job", job),
         "squeue": ("squeue", "--noheader", f"--jobs={job}"),
         "sbatch": ("sbatch", "--test-only", "--wrap=true"),
     }
-    return {name: _refusal(words, for_sbatch(environ, "")) for name, words in tried.items()}
+    return {name: _refusal(words, for_sbatch(environ, "")) for name, words in commands.items()}
 
 
 def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -107,31 +118,38 @@ def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
 def unreachable_nodes(hosts: Sequence[str]) -> list[str]:
     """Those of a job's nodes that SLURM reports as not responding, or whose slurmd does not answer.
 
-    SLURM itself takes minutes to notice a lost node; a process that has lost a connection can find out sooner. srun
-    uses the same port from here.
+    SLURM itself takes minutes to notice a lost node. Connecting to slurmd's port, as srun does, shows it sooner.
     """
-    shown = _asked("scontrol", "show", "node", "--oneliner", ",".join(hosts))
-    config = _asked("scontrol", "show", "config")
-    usual = re.search(r"^SlurmdPort\s*=\s*(\d+)", config, re.M)
-    found = []
-    for line in shown.splitlines():
-        said = dict(re.findall(r"(\w+)=(\S*)", line))
-        port = int(said.get("Port") or (usual[1] if usual else 6818))
-        missed = re.search(r"DOWN|NOT_RESPONDING|\*", said.get("State", ""))
-        if missed or not _answers(said.get("NodeAddr") or said["NodeName"], port):
-            found.append(said["NodeName"])
-    return found
+    shown = _query("scontrol", "show", "node", "--oneliner", ",".join(hosts))
+    config = _query("scontrol", "show", "config")
+    configured = re.search(r"^SlurmdPort\s*=\s*(\d+)", config, re.M)
+    default_port = int(configured[1]) if configured else SLURMD_PORT
+    nodes = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines())
+    return [node["NodeName"] for node in nodes if not _is_reachable(node, default_port)]
 
 
-def _asked(*argv: str) -> str:
-    """The output of a query from inside a job. SLURM signals every process of a job that ends, the query's as well: it
-    is then repeated."""
+def _is_reachable(node: Mapping[str, str], default_port: int) -> bool:
+    if re.search(r"DOWN|NOT_RESPONDING|\*", node.get("State", "")):
+        return False
+    return _answers(node.get("NodeAddr") or node["NodeName"], int(node.get("Port") or default_port))
+
+
+def _query(*command: str) -> str:
+    """The output of a query from inside a job.
+
+    When a job ends, SLURM signals all of its processes, the query's too. Such a query is repeated once.
+    """
     try:
-        return run(*argv, timeout=TIMEOUT_S)
+        return run(*command, timeout=TIMEOUT_S)
     except SchedulerError as error:
-        if error.code is None or error.code >= 0:
+        if not _was_killed(error):
             raise
-        return run(*argv, timeout=TIMEOUT_S)
+        return run(*command, timeout=TIMEOUT_S)
+
+
+def _was_killed(error: SchedulerError) -> bool:
+    """Whether the command was ended by a signal."""
+    return error.code is not None and error.code < 0
 
 
 def _answers(host: str, port: int) -> bool:

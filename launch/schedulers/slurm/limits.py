@@ -16,18 +16,23 @@ __all__ = ["Limits", "Partition", "Submits", "minutes", "parse", "refuse", "subm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
+    """What a partition gives a job at most."""
+
     name: str
     state: str
     is_default: bool
     nodes: int
     """The number of its nodes, or the most that it gives a job."""
     max_minutes: float | None
+    """None for no limit."""
     qos: str | None = None
     """The QOS whose limits also apply to jobs of this partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
+    """The limits of a cluster for everybody."""
+
     array_size: int
     """Tasks of an array are numbered below this."""
     jobs: int
@@ -39,19 +44,18 @@ class Limits:
 
     @property
     def default(self) -> str | None:
+        """The name of the default partition, if there is one."""
         return next((p.name for p in self.partitions.values() if p.is_default), None)
 
 
 def parse(config: str, partitions: Sequence[str]) -> Limits:
-    """From what ``scontrol show config`` and ``scontrol --oneliner show partition`` print."""
-    found = [
-        _partition(dict(re.findall(r"(\w+)=(\S*)", line))) for line in partitions if line.strip()
-    ]
+    """The limits in what ``scontrol show config`` and ``scontrol --oneliner show partition`` print."""
+    described = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in partitions if line.strip())
     enforced = _word(config, "AccountingStorageEnforce") or ""
     return Limits(
         array_size=_setting(config, "MaxArraySize", 1001),
         jobs=_setting(config, "MaxJobCount", 10_000),
-        partitions={partition.name: partition for partition in found},
+        partitions={partition.name: partition for partition in map(_partition, described)},
         cluster=_word(config, "ClusterName"),
         enforces=bool({"limits", "safe"} & set(enforced.split(","))),
     )
@@ -63,6 +67,10 @@ class Submits:
 
     jobs: int
     why: str
+
+
+_ACCOUNT_LIMITS = ("MaxSubmitJobs", "GrpSubmitJobs")
+_QOS_LIMITS = ("MaxSubmitJobsPerUser", "MaxSubmitJobsPerAccount", "GrpSubmitJobs")
 
 
 def submits(
@@ -81,42 +89,45 @@ def submits(
         account: where jobs are charged, if not to the default one.
         chosen: the QOS that was asked for, if any.
     """
-    found: list[Submits] = []
-    of_qos = {chosen or "normal", partition.qos if partition else None}
-    for line in _rows(users):
-        default, charged, place, usual, *numbers = line
-        if charged != (account or default) or place not in (
-            "",
-            partition.name if partition else "",
-        ):
+    limits: list[Submits] = []
+    default_qos: set[str] = set()
+    for default, charged, limited_to, own_qos, *numbers in _rows(users):
+        if charged != (account or default):
             continue
-        if not chosen and usual:
-            of_qos = of_qos - {"normal"} | {usual}
-        for name, number in zip(("MaxSubmitJobs", "GrpSubmitJobs"), numbers, strict=True):
-            found += _submits(number, f"{name} of account {charged}")
+        if limited_to and (partition is None or limited_to != partition.name):
+            continue
+        default_qos |= {own_qos} if own_qos else set()
+        limits += _limits(numbers, _ACCOUNT_LIMITS, f"account {charged}")
+    in_effect = {chosen} if chosen else default_qos or {"normal"}
+    if partition is not None and partition.qos:
+        in_effect.add(partition.qos)
     for name, *numbers in _rows(qos):
-        limits = ("MaxSubmitJobsPerUser", "MaxSubmitJobsPerAccount", "GrpSubmitJobs")
-        for limit, number in zip(limits, numbers, strict=True):
-            found += _submits(number, f"{limit} of QOS {name}") if name in of_qos else []
-    return min(found, key=lambda limit: limit.jobs, default=None)
+        if name in in_effect:
+            limits += _limits(numbers, _QOS_LIMITS, f"QOS {name}")
+    return min(limits, key=lambda limit: limit.jobs, default=None)
 
 
 def _rows(text: str) -> list[list[str]]:
     return [line.split("|") for line in text.splitlines() if line.strip()]
 
 
-def _submits(number: str, why: str) -> list[Submits]:
-    return [Submits(jobs=int(number), why=why)] if number.isdigit() else []
+def _limits(numbers: Sequence[str], names: Sequence[str], owner: str) -> list[Submits]:
+    """The limits among these fields; an empty field is no limit."""
+    return [
+        Submits(jobs=int(number), why=f"{name} of {owner}")
+        for name, number in zip(names, numbers, strict=True)
+        if number.isdigit()
+    ]
 
 
 def refuse(
     limits: Limits,
     *,
     partition: str | None,
-    asked: Resources,
-    limit_min: float | None,
+    resources: Resources,
+    timeout_min: float | None,
 ) -> None:
-    """Raises UsageError, with both numbers, for what the cluster accepts and would never start."""
+    """Raises UsageError, with both numbers, for a member that the cluster accepts and would never start."""
     if limits.array_size < 2:
         raise UsageError("this cluster allows no arrays: MaxArraySize is below 2")
     name = partition or limits.default
@@ -126,21 +137,25 @@ def refuse(
         raise UsageError(
             f"hydra.launcher.partition={name}: no such partition" + nearest(name, limits.partitions)
         )
-    there = limits.partitions[name]
-    if there.state != "UP":
+    chosen = limits.partitions[name]
+    if chosen.state != "UP":
         up = ", ".join(p.name for p in limits.partitions.values() if p.state == "UP")
         raise UsageError(
-            f"partition {name} is {there.state}: members would wait forever\nhint: up are {up}"
+            f"partition {name} is {chosen.state}: members would wait forever\nhint: up are {up}"
         )
-    if asked.nodes > there.nodes:
+    if resources.nodes > chosen.nodes:
         raise UsageError(
-            f"hydra.launcher.nodes={asked.nodes}, and partition {name} gives a job "
-            f"{counted(there.nodes, 'node')} at most"
+            f"hydra.launcher.nodes={resources.nodes}, and partition {name} gives a job "
+            f"{counted(chosen.nodes, 'node')} at most"
         )
-    if limit_min is not None and there.max_minutes is not None and limit_min > there.max_minutes:
+    if (
+        timeout_min is not None
+        and chosen.max_minutes is not None
+        and timeout_min > chosen.max_minutes
+    ):
         raise UsageError(
-            f"hydra.launcher.timeout_min={limit_min:g}, and partition {name} allows {there.max_minutes:g} minutes\n"
-            f"hint: `hydra.launcher.timeout_min={there.max_minutes:g}`; a member that reaches it is requeued, at most "
+            f"hydra.launcher.timeout_min={timeout_min:g}, and partition {name} allows {chosen.max_minutes:g} minutes\n"
+            f"hint: `hydra.launcher.timeout_min={chosen.max_minutes:g}`; a member that reaches it is requeued, at most "
             "hydra.launcher.max_num_timeout times"
         )
 
@@ -168,10 +183,10 @@ def _partition(line: Mapping[str, str]) -> Partition:
 
 
 def _setting(config: str, name: str, default: int) -> int:
-    found = _word(config, name)
-    return int(found) if found and found.isdigit() else default
+    number = _word(config, name)
+    return int(number) if number and number.isdigit() else default
 
 
 def _word(config: str, name: str) -> str | None:
-    found = re.search(rf"^{name}\s*=\s*(\S+)", config, flags=re.MULTILINE)
-    return found[1] if found else None
+    setting = re.search(rf"^{name}\s*=\s*(\S+)", config, flags=re.MULTILINE)
+    return setting[1] if setting else None

@@ -20,17 +20,17 @@ from ...core.script import directives, srun
 from ...errors import LaunchError
 from . import client
 from .flags import sbatch_flags, srun_flags
+from .probe_files import PATIENCE_S, POLL_S, ProbeFiles
 
 __all__ = ["Probe"]
 
-POLL_S = 0.05
-PATIENCE_S = 30.0
-"""How long to wait for a node's answer: a shared file system may show it with a delay."""
+QUERY_S = 3.0
+"""How often SLURM is asked about the job, and how long the files of an ended job may take to appear."""
 JOB_NAME = "trident-doctor"
 
 
 class Probe:
-    """The login node's side.
+    """The doctor's job, and what it has found.
 
     Args:
         folder: where the files of both sides are, on the same file system as sweeps.
@@ -42,38 +42,41 @@ class Probe:
     def __init__(
         self, folder: Path, options: Mapping[str, Any], *, nodes: int, version: str
     ) -> None:
-        self.folder, self.options, self.version = folder, options, version
+        self.files, self.options, self.version = ProbeFiles(folder), options, version
         self.resources = Resources(
             nodes=nodes, tasks_per_node=1, cpus_per_task=1, gpus_per_node=0, timeout_min=5, mem_gb=1
         )
         self.nodes: dict[str, dict[str, Any]] = {}
         """For each node, its report and the seconds that the login node waited for its files."""
         self.head: Mapping[str, Any] = {}
+        """The report of the batch step."""
         self.waited = 0.0
-        self.words = ""
+        """Seconds until all nodes had started."""
+        self.log = ""
         """What the job printed."""
 
     def examine(self, say: Callable[[str], None], *, patience: float) -> None:
-        """Run the job and read what it finds.
+        """Run the job and read what it finds; no node reports where it ends before.
 
         Raises:
-            LaunchError: the job does not start within `patience` seconds, or ends without a result.
+            LaunchError: the job does not start within `patience` seconds.
+            UsageError: SLURM refuses the job.
         """
-        self.folder.mkdir(parents=True)
-        write_json(self.folder / "login.json", {"version": self.version})
-        script = self.folder / "probe.sbatch"
-        script.write_text(self._script(), encoding="utf-8")
-        client.refuse_script(script.read_text(encoding="utf-8"))
-        task = f"{client.sbatch(script)}_0"
+        files = self.files
+        files.folder.mkdir(parents=True)
+        write_json(files.login, {"version": self.version})
+        text = self._script()
+        files.script.write_text(text, encoding="utf-8")
+        client.refuse_script(text)
+        task = f"{client.sbatch(files.script)}_0"
         say(f"job {task} on {self.resources.nodes} nodes, at most 5 min; ctrl-C ends it")
-        begun = time.monotonic()
+        submitted = time.monotonic()
         try:
-            self._hear(task, begun + patience)
-            self.waited = time.monotonic() - begun
+            self._wait_for_nodes(task, submitted + patience)
+            self.waited = time.monotonic() - submitted
             if self.nodes:
-                self._answer()
-            log = self.folder / "log"
-            self.words = log.read_text(errors="replace").strip() if log.exists() else ""
+                self._exchange_files()
+            self.log = files.log.read_text(errors="replace").strip() if files.log.exists() else ""
         finally:
             client.cancel([task], JOB_NAME)
 
@@ -82,46 +85,50 @@ class Probe:
         flags: dict[str, str | bool] = {
             "job-name": JOB_NAME,
             "array": "0",
-            "output": str(self.folder).replace("%", "%%") + "/log",
+            "output": str(self.files.log).replace("%", "%%"),
             "no-requeue": True,
             **sbatch_flags(options, self.resources),
         }
-        me = [sys.executable, "-P", "-m", "trident.launch.agents.probe"]
-        node = srun(*srun_flags(options, self.resources), *me, "node", str(self.folder))
+        probe = [sys.executable, "-P", "-m", "trident.launch.agents.probe"]
+        folder = str(self.files.folder)
+        node = srun(*srun_flags(options, self.resources), *probe, "node", folder)
         lines = ["#!/bin/bash", directives(flags), *(self.options.get("setup") or ())]
-        lines.append(shlex.join([*me, "head", str(self.folder), "--", *node]))
+        lines.append(shlex.join([*probe, "head", folder, "--", *node]))
         return "\n".join(lines) + "\n"
 
-    def _hear(self, task: str, limit: float) -> None:
-        """Wait until every node has reported, or the job has ended."""
-        asked, last = time.monotonic(), False
-        while len(self.nodes) < self.resources.nodes:
-            for path in self.folder.glob("hello-*.json"):
-                record = read_json(path)
-                if record is not None:
-                    self.nodes.setdefault(record["host"], record)
-            if last:
-                return
-            if time.monotonic() - asked > 3:
-                native, asked = client.states([task], JOB_NAME).get(task), time.monotonic()
-                # It has ended: its files may appear here with a delay.
-                last = native is None or native.state.ended
-                if last:
-                    time.sleep(3)
-                elif time.monotonic() > limit and not self.nodes:
-                    said = native.reason if native else None
-                    raise LaunchError(f"job {task} did not start: {said}")
+    def _wait_for_nodes(self, task: str, limit: float) -> None:
+        """Wait until every node has started, or the job has ended.
+
+        Raises:
+            LaunchError: no node has started at `limit`, by the monotonic clock.
+        """
+        queried = time.monotonic()
+        while not self._all_started():
+            if time.monotonic() - queried > QUERY_S:
+                reported = client.states([task], JOB_NAME).get(task)
+                queried = time.monotonic()
+                if reported is None or reported.state.ended:
+                    time.sleep(QUERY_S)
+                    self._all_started()
+                    return
+                if queried > limit and not self.nodes:
+                    raise LaunchError(f"job {task} did not start: {reported.reason}")
             time.sleep(POLL_S)
 
-    def _answer(self) -> None:
+    def _all_started(self) -> bool:
+        for record in self.files.hellos():
+            self.nodes.setdefault(record["host"], record)
+        return len(self.nodes) >= self.resources.nodes
+
+    def _exchange_files(self) -> None:
         """Exchange files with each node, which measures its clock and the delay of the file system."""
         sent = time.time()
-        write_json(self.folder / "ping.json", {"time": sent})
+        write_json(self.files.ping, {"time": sent})
         limit = time.monotonic() + PATIENCE_S
         missing = set(self.nodes)
         while missing and time.monotonic() < limit:
             for host in sorted(missing):
-                record = read_json(self.folder / f"pong-{host}.json")
+                record = read_json(self.files.pong(host))
                 if record is not None:
                     now = time.time()
                     self.nodes[host]["round_trip_s"] = now - sent
@@ -129,10 +136,11 @@ class Probe:
                     missing.discard(host)
             time.sleep(POLL_S)
         while not self.head and time.monotonic() < limit:
-            self.head = read_json(self.folder / "head.json") or {}
+            self.head = read_json(self.files.head) or {}
             time.sleep(POLL_S)
         for host in self.nodes:
-            self.nodes[host] |= read_json(self.folder / f"peers-{host}.json") or {}
+            self.nodes[host] |= read_json(self.files.peers(host)) or {}
 
-    def forget(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def remove_files(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.files.folder, ignore_errors=True)

@@ -9,13 +9,18 @@ from typing import Any
 
 from ...core.checks import Check
 from ...core.resources import Resources, throttle
-from ...core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
+from ...core.scheduling import (
+    ArrayScript,
+    Attachment,
+    Dependency,
+    ResolvedResources,
+    RunningRank,
+)
 from ...core.script import srun
 from ...core.states import SchedulerState
 from ...errors import UsageError
 from ...lib.environment import for_sbatch
 from ...lib.filesystems import is_memory, kind_of
-from ...planning.plan import ResolvedResources
 from . import client, cluster
 from .checks import cluster_checks, node_checks
 from .flags import sbatch_flags
@@ -26,12 +31,12 @@ __all__ = ["SlurmScheduler"]
 
 
 class SlurmScheduler:
-    """Implements `Scheduler`."""
+    """Implements `trident.launch.schedulers.base.Scheduler`, where the methods are described."""
 
     place = "SLURM"
     script_name = "array.sbatch"
     has_nodes = True
-    poll_s = 10.0  # the controller serves everybody
+    poll_s = 10.0  # the controller answers all users
 
     def gpus_per_node(self) -> int:
         return 0  # the GPUs of compute nodes are not known here
@@ -45,11 +50,11 @@ class SlurmScheduler:
         refuse(
             limits,
             partition=options.get("partition"),
-            asked=resources,
-            limit_min=options.get("timeout_min"),
+            resources=resources,
+            timeout_min=options.get("timeout_min"),
         )
-        whose = {key: options.get(key) for key in ("account", "partition", "qos")}
-        cut = cluster.cut(limits, members, **whose)
+        where = {key: options.get(key) for key in ("account", "partition", "qos")}
+        cut = cluster.cut(limits, members, **where)
         return ResolvedResources(resources=resources, slots=slots, cut=cut)
 
     def script(self, array: ArrayScript) -> str:
@@ -75,7 +80,7 @@ class SlurmScheduler:
         attached: bool = False,
     ) -> str:
         """`log` is unused: the script says where the output of an array task goes."""
-        return client.sbatch(script, ",".join(map(_in_words, after)) or None)
+        return client.sbatch(script, ",".join(map(_in_syntax, after)) or None)
 
     def find(self, script: Path, name: str) -> str | None:
         return client.job_of_script(script, name)
@@ -112,5 +117,6 @@ class SlurmScheduler:
         return node_checks(folder, options, say, version=version)
 
 
-def _in_words(dependency: Dependency) -> str:
+def _in_syntax(dependency: Dependency) -> str:
+    """A dependency in sbatch's syntax."""
     return f"{'afterok' if dependency.must_complete else 'afterany'}:{dependency.job}"

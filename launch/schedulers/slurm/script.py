@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core import script
+from ...core.arrays import ranges
 from ...core.scheduling import ArrayScript
 from ...errors import UsageError
-from ...planning.plan import ranges
 from .flags import sbatch_flags, srun_flags
 
 __all__ = ["batch_script"]
@@ -20,7 +20,7 @@ def batch_script(array: ArrayScript) -> str:
     """The text of the script.
 
     Raises:
-        UsageError: an option that sbatch would not take, or a template that is not there.
+        UsageError: an option that sbatch would refuse, or a template that does not exist or lacks a placeholder.
     """
     options = array.options
     name = str(options["template"])
@@ -37,42 +37,33 @@ def batch_script(array: ArrayScript) -> str:
     container, python = _container(name, options.get("container") or {})
     return script.batch(
         _template(name, array.directory),
+        array,
         name=name,
-        script=array.path,
         flags=flags,
         srun_words=srun_flags(options, array.resources),
         setup=options.get("setup") or (),
         teardown=options.get("teardown") or (),
         container=container,
         worker_python=python,
-        python=array.python,
-        sweep=array.sweep,
-        array=array.array,
-        members=ranges(array.members),
-        resources=array.description,
-        directory=array.directory,
-        environment=array.environment,
-        version=array.version,
     )
 
 
 def _template(name: str, directory: Path) -> str:
     """A template that ships, by name, or the project's own, by path."""
-    if "/" not in name and files("trident.slurm_templates").joinpath(f"{name}.sbatch").is_file():
-        return _shipped(f"{name}.sbatch")
+    shipped = {
+        entry.name.removesuffix(".sbatch"): entry
+        for entry in files("trident.slurm_templates").iterdir()
+        if entry.name.endswith(".sbatch")
+    }
+    if name in shipped:
+        return shipped[name].read_text(encoding="utf-8")
     path = directory / name
     if not path.is_file():
-        shipped = (entry.name for entry in files("trident.slurm_templates").iterdir())
-        known = ", ".join(sorted(n.removesuffix(".sbatch") for n in shipped if ".sbatch" in n))
         raise UsageError(
             f"hydra.launcher.template={name}: no such template, and no such file in {directory}\n"
-            f"hint: {known}, or a path"
+            f"hint: {', '.join(sorted(shipped))}, or a path"
         )
     return path.read_text(encoding="utf-8")
-
-
-def _shipped(name: str) -> str:
-    return files("trident.slurm_templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def _container(template: str, options: Mapping[str, Any]) -> tuple[Sequence[str], str | None]:
@@ -83,18 +74,20 @@ def _container(template: str, options: Mapping[str, Any]) -> tuple[Sequence[str]
         return (), None
     known = {"image", "mounts", "python", "runtime"}
     if unknown := sorted(set(options) - known):
-        raise UsageError(f"hydra.launcher.container.{unknown[0]}: there are {', '.join(known)}")
+        raise UsageError(
+            f"hydra.launcher.container.{unknown[0]}: no such option; known: {', '.join(sorted(known))}"
+        )
     if not options.get("image"):
         raise UsageError(
             "hydra.launcher.template=container needs an image\nhint: hydra.launcher.container.image=…"
         )
-    words = _RUNTIMES.get(options.get("runtime") or "pyxis")
-    if words is None:
+    command = _RUNTIMES.get(options.get("runtime") or "pyxis")
+    if command is None:
         raise UsageError(
             f"hydra.launcher.container.runtime={options['runtime']}: expected {' or '.join(_RUNTIMES)}"
         )
     mounts = [str(mount) for mount in options.get("mounts") or ()]
-    return words(str(options["image"]), mounts), str(options.get("python") or "python3")
+    return command(str(options["image"]), mounts), str(options.get("python") or "python3")
 
 
 def _pyxis(image: str, mounts: Sequence[str]) -> list[str]:

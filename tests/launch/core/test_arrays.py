@@ -1,11 +1,15 @@
-"""An array as a value: what its tasks are called, and whether it waits."""
+"""Arrays as values: what their tasks are called, whether they wait, and how members are cut into them."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trident.launch.core.arrays import Array
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.launch.core.arrays import Array, chunks, ranges
 
 
 def array(**fields: Any) -> Array:
@@ -22,3 +26,21 @@ def test_a_task_is_numbered_below_the_offset_of_its_array() -> None:
 def test_an_array_waits_for_another_one_or_for_jobs() -> None:
     assert not array().waits
     assert array(follows=0).waits and array(after=("7",)).waits
+
+
+@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
+def test_arrays_hold_every_member_once_below_the_limit(
+    indexes: set[int], size: int, most: int
+) -> None:
+    cut = chunks(tuple(sorted(indexes)), size, most)
+    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
+    for offset, some in cut:
+        assert all(0 <= index - offset < size for index in some) and len(some) <= most
+
+
+@given(st.sets(st.integers(0, 50)))
+def test_ranges_name_every_index_once(indexes: set[int]) -> None:
+    parts = [part.split("-") for part in ranges(tuple(indexes)).split(",") if part]
+    read = [n for part in parts for n in range(int(part[0]), int(part[-1]) + 1)]
+    assert read == sorted(indexes)
+    assert all(int(b[0]) > int(a[-1]) + 1 for a, b in pairwise(parts))

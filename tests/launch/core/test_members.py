@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from trident.launch.core.members import (
     Member,
+    is_launcher_key,
     key_of,
     members,
     merge,
     name_of,
-    refuse_ours,
+    refuse_sweep_key,
     swept_keys,
 )
 from trident.launch.errors import UsageError
@@ -100,7 +101,13 @@ def test_a_sweep_is_named_by_its_experiment_and_the_time(overrides: list[str], n
     assert name_of(overrides, "now") == name
 
 
-def test_what_a_sweep_sets_by_itself_is_refused() -> None:
-    refuse_ours("run.seed", "run.seed=1")
-    with pytest.raises(UsageError, match=r"hydra\.run\.dir=x: not in a sweep\nhint: "):
-        refuse_ours("hydra.run.dir", "hydra.run.dir=x")
+def test_how_a_sweep_runs_is_no_part_of_a_member() -> None:
+    for_sweep = ("hydra.launcher.nodes", "hydra/launcher", "hydra.sweeper.params", "hydra/sweeper")
+    assert all(map(is_launcher_key, (*for_sweep, "hydra.sweep.dir", "hydra.mode")))
+    assert not any(map(is_launcher_key, ("hydra.job.name", "hydra/job_logging", "launcher", "x")))
+
+
+def test_what_a_sweep_itself_sets_is_refused() -> None:
+    refuse_sweep_key("run.seed", "run.seed=1")
+    with pytest.raises(UsageError, match=r"hydra\.run\.dir=x: cannot be set in a sweep\nhint: "):
+        refuse_sweep_key("hydra.run.dir", "hydra.run.dir=x")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from trident.launch.core.resources import resolve
+from trident.launch.core.scheduling import ArrayScript
 from trident.launch.core.script import batch, directives, local
 from trident.launch.errors import UsageError
 
@@ -31,14 +33,14 @@ exec /usr/bin/python -P -m trident.launch.agents.local_array '/sweeps/a `b`' 4
 def test_a_hostile_script_is_quoted(tmp_path: Path) -> None:
     text = local(
         files("trident.slurm_templates").joinpath("local.sh").read_text(),
-        python="/usr/bin/python",
-        sweep=Path("/sweeps/a `b`"),
-        array=4,
-        members="0-3,7",
-        resources="1 x 2 ranks",
-        directory=Path('/home/me/it\'s $HOME; "mine"'),
-        environment={"A": "x y", "B": "$(id)"},
-        version="1.2.3",
+        array_script(
+            python="/usr/bin/python",
+            sweep=Path("/sweeps/a `b`"),
+            array=4,
+            description="1 x 2 ranks",
+            directory=Path('/home/me/it\'s $HOME; "mine"'),
+            environment={"A": "x y", "B": "$(id)"},
+        ),
     )
     assert text == GOLDEN
     script = tmp_path / "script.sh"
@@ -46,27 +48,48 @@ def test_a_hostile_script_is_quoted(tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", script], check=True)
 
 
-def rendered(name: str, template: str | None = None, **more: Any) -> str:
-    container = ["--container-image=lab+image", "--container-mounts=/data"]
-    values: dict[str, Any] = {
-        "python": "/venv/bin/python",
+def array_script(**changes: Any) -> ArrayScript:
+    values = {
+        "path": Path("/sweeps/a b/arrays/0002/array.sbatch"),
         "sweep": Path("/sweeps/a b"),
         "array": 2,
-        "script": Path("/sweeps/a b/arrays/0002/array.sbatch"),
-        "members": "0-3,7",
-        "resources": "2 x 4 ranks",
-        "directory": Path("/home/me/it's"),
+        "members": (0, 1, 2, 3, 7),
+        "offset": 0,
+        "job_name": "a b:1f",
+        "slots": 4,
+        "resources": resolve({}, {}, gpus=0),
+        "description": "2 x 4 ranks",
+        "options": {},
         "environment": {"A": "$(id)"},
+        "directory": Path("/home/me/it's"),
+        "python": "/venv/bin/python",
         "version": "1.2.3",
-        "flags": {"job-name": "a b:1f", "array": "0-3,7%4", "exclusive": True},
-        "srun_words": ["--nodes=2"],
-        "setup": ["module load cuda", 'source "$HOME/venv/bin/activate"'],
-        "teardown": ["rm -rf /tmp/mine"],
-        "container": container if name == "container" else (),
-        "worker_python": "python3" if name == "container" else None,
     }
-    shipped = template or files("trident.slurm_templates").joinpath(f"{name}.sbatch").read_text()
-    return batch(shipped, name=name, **{**values, **more})
+    return ArrayScript(**{**values, **changes})
+
+
+def rendered(
+    name: str,
+    template: str | None = None,
+    *,
+    setup: Sequence[str] = ("module load cuda", 'source "$HOME/venv/bin/activate"'),
+    teardown: Sequence[str] = ("rm -rf /tmp/mine",),
+    **changes: Any,
+) -> str:
+    """The script of an array with these changes, by a template that ships or by the text of another one."""
+    container = ["--container-image=lab+image", "--container-mounts=/data"]
+    in_container = name == "container"
+    return batch(
+        template or files("trident.slurm_templates").joinpath(f"{name}.sbatch").read_text(),
+        array_script(**changes),
+        name=name,
+        flags={"job-name": "a b:1f", "array": "0-3,7%4", "exclusive": True},
+        srun_words=["--nodes=2"],
+        setup=setup,
+        teardown=teardown,
+        container=container if in_container else (),
+        worker_python="python3" if in_container else None,
+    )
 
 
 HEAD = """\
@@ -214,7 +237,7 @@ def started(
     return subprocess.Popen(["bash", directory / "script"])
 
 
-@pytest.mark.parametrize("key", ["sweep", "directory", "script", "python"])
+@pytest.mark.parametrize("key", ["sweep", "directory", "path", "python"])
 def test_a_path_with_a_line_break_makes_no_script(key: str, tmp_path: Path) -> None:
     """It stands in a comment, or may in a template of one's own: the rest would be a command."""
     path = tmp_path / "a\ntouch pwned #"

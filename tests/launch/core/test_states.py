@@ -28,11 +28,11 @@ def attempt(records: list[dict[str, Any]], world_size: int = 2, **more: Any) -> 
 def state(
     found: Attempt | None,
     *,
-    native: SchedulerState | None = None,
+    reported: SchedulerState | None = None,
     cancelled: bool = False,
     job: str | None = JOB,
 ) -> Status:
-    return derive(attempt=found, job=job, cancelled=cancelled, native=native)
+    return derive(attempt=found, job=job, cancelled=cancelled, reported=reported)
 
 
 RECORDS = st.integers(1, 4).flatmap(
@@ -43,18 +43,20 @@ RECORDS = st.integers(1, 4).flatmap(
         st.none() | st.fixed_dictionaries({"cause": st.sampled_from([None, *Cause])}),
     )
 )
-NATIVES = st.none() | st.builds(SchedulerState, state=st.sampled_from(State))
+REPORTED = st.none() | st.builds(SchedulerState, state=st.sampled_from(State))
 
 
-@given(RECORDS, NATIVES, st.booleans())
+@given(RECORDS, REPORTED, st.booleans())
 def test_completed_is_every_rank_of_one_attempt_and_no_stop(
     record: tuple[int, list[int | None], bool, dict[str, Any] | None],
-    native: SchedulerState | None,
+    reported: SchedulerState | None,
     cancelled: bool,
 ) -> None:
     size, exits, stopped, end = record
     found = state(
-        attempt(ranks(*exits), size, stopped=stopped, end=end), native=native, cancelled=cancelled
+        attempt(ranks(*exits), size, stopped=stopped, end=end),
+        reported=reported,
+        cancelled=cancelled,
     )
     clean = len(exits) == size and all(code == 0 for code in exits) and not stopped
     assert (found.state is State.COMPLETED) == clean
@@ -62,18 +64,18 @@ def test_completed_is_every_rank_of_one_attempt_and_no_stop(
     assert (found.cause is not None) == (found.state in (State.FAILED, State.CANCELLED))
 
 
-@given(NATIVES, st.booleans(), st.none() | st.just(JOB))
+@given(REPORTED, st.booleans(), st.none() | st.just(JOB))
 def test_a_member_without_an_attempt_is_never_running_or_completed(
-    native: SchedulerState | None, cancelled: bool, job: str | None
+    reported: SchedulerState | None, cancelled: bool, job: str | None
 ) -> None:
-    found = state(None, native=native, cancelled=cancelled, job=job)
+    found = state(None, reported=reported, cancelled=cancelled, job=job)
     assert found.state not in (State.RUNNING, State.COMPLETED)
 
 
 def test_while_the_owner_lives_a_member_runs_even_when_a_rank_has_failed() -> None:
-    assert state(attempt(ranks(None, 1)), native=RUNNING).state is State.RUNNING
+    assert state(attempt(ranks(None, 1)), reported=RUNNING).state is State.RUNNING
     ended = state(
-        attempt(ranks(None, 1, cause="exception", detail="ValueError"), end={}), native=RUNNING
+        attempt(ranks(None, 1, cause="exception", detail="ValueError"), end={}), reported=RUNNING
     )
     assert (ended.state, ended.cause, ended.detail) == (
         State.FAILED,
@@ -111,11 +113,11 @@ def test_the_launchers_word_goes_before_the_ranks() -> None:
 def test_a_newer_job_makes_it_pending_and_a_silent_scheduler_unknown() -> None:
     old = attempt(ranks(1, 1), end={})
     waiting = SchedulerState(state=State.PENDING, reason="Resources")
-    assert state(old, job="newer", native=waiting).state is State.PENDING
-    assert state(old, job="newer", native=waiting).reason == "Resources"
+    assert state(old, job="newer", reported=waiting).state is State.PENDING
+    assert state(old, job="newer", reported=waiting).reason == "Resources"
     unknown = SchedulerState(state=State.UNKNOWN, reason="ask there")
-    assert state(attempt(ranks(None)), native=unknown).state is State.UNKNOWN
-    assert state(attempt(ranks(0, 0)), native=unknown).state is State.COMPLETED
+    assert state(attempt(ranks(None)), reported=unknown).state is State.UNKNOWN
+    assert state(attempt(ranks(0, 0)), reported=unknown).state is State.COMPLETED
 
 
 def test_a_rank_that_was_told_to_end_has_not_completed_whatever_its_exit_code() -> None:

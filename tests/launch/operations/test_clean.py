@@ -10,7 +10,7 @@ import pytest
 from written import written
 
 from trident.launch.cli import main
-from trident.launch.operations.clean import clean, found
+from trident.launch.operations.clean import clean, freeable
 from trident.launch.sweepdir.sweep import SweepDir
 from trident.protocol.records import write_json
 
@@ -54,7 +54,7 @@ def files(folder: Path) -> set[str]:
 
 
 def why(sweep: SweepDir, rule: str) -> str:
-    (freed,) = found(sweep, [rule])
+    (freed,) = freeable(sweep, [rule])
     return " | ".join(f"{item.path}: {item.why}" for item in freed.left)
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_freed_through_a_link(link: str, sweep: SweepDir, tmp_path: P
     place.symlink_to(target)
     put(target / "resume.json")
     before = files(target)
-    announced = found(sweep, ALL)
+    announced = freeable(sweep, ALL)
     assert clean(sweep, ALL) == announced
     assert files(target) == before and place.is_symlink()
     left = {item for freed in announced for item in freed.left}
@@ -160,7 +160,7 @@ def test_a_link_goes_as_a_link(sweep: SweepDir, tmp_path: Path) -> None:
     (sweep.member_dir(0) / "resume").symlink_to(target)
     (sweep.path / "code").mkdir()
     (sweep.path / "code" / "1f2e").symlink_to(target)
-    assert [freed.files for freed in found(sweep, ALL)] == [1, 1, 2, 1]
+    assert [freed.files for freed in freeable(sweep, ALL)] == [1, 1, 2, 1]
     clean(sweep, ALL)
     assert files(tmp_path / "scratch") == before
     assert not [path for path in sweep.path.rglob("*") if path.is_symlink()]

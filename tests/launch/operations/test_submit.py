@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from trident.launch.core.resources import Resources
+from trident.launch.core.scheduling import ResolvedResources
 from trident.launch.core.states import State, Status
 from trident.launch.operations import submit as operation
 from trident.launch.operations.submit import SubmitRequest, submit
 from trident.launch.planning.app import App
-from trident.launch.planning.plan import Composition, Plan, ResolvedResources, plan
+from trident.launch.planning.plan import Composition, Plan, plan
 from trident.launch.sweepdir.sweep import SweepDir
 
 ONE = Resources(

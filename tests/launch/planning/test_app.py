@@ -13,8 +13,8 @@ from trident.launch.errors import LaunchError, UsageError
 from trident.launch.planning.app import (
     App,
     absolute,
-    external,
-    ours,
+    engine_app,
+    external_app,
     plan_external,
     write_plan,
 )
@@ -42,7 +42,7 @@ def test_paths_are_absolute_and_packages_stay(tmp_path: Path) -> None:
 
 
 def test_the_engine_gets_every_config_option_with_absolute_paths(tmp_path: Path) -> None:
-    app = ours(config_path_="conf", config_name="top", config_dir="extra", directory=tmp_path)
+    app = engine_app(config_path="conf", config_name="top", config_dir="extra", directory=tmp_path)
     root = tmp_path.resolve()
     options = (f"--config-path={root}/conf", "--config-name=top", f"--config-dir={root}/extra")
     assert app.command == (sys.executable, "-P", "-m", "trident.run", *options)
@@ -51,7 +51,7 @@ def test_the_engine_gets_every_config_option_with_absolute_paths(tmp_path: Path)
 
 def test_a_projects_own_configs_come_before_those_that_ship(tmp_path: Path) -> None:
     def options() -> tuple[str, ...]:
-        app = ours(config_path_=None, config_name=None, config_dir=None, directory=tmp_path)
+        app = engine_app(config_path=None, config_name=None, config_dir=None, directory=tmp_path)
         return app.command[4:]
 
     assert options() == ("--config-path=pkg://trident.configs", "--config-name=config")
@@ -61,14 +61,14 @@ def test_a_projects_own_configs_come_before_those_that_ship(tmp_path: Path) -> N
 
 def test_words_of_another_app_that_are_files_are_absolute(tmp_path: Path) -> None:
     (tmp_path / "train.py").touch()
-    assert external("python train.py 'a b'", tmp_path).command == (
+    assert external_app("python train.py 'a b'", tmp_path).command == (
         sys.executable,
         str(tmp_path / "train.py"),
         "a b",
     )
-    assert external("/opt/bin/python -m pkg", tmp_path).command[0] == "/opt/bin/python"
+    assert external_app("/opt/bin/python -m pkg", tmp_path).command[0] == "/opt/bin/python"
     with pytest.raises(UsageError, match=r"--app names no command\nhint: --app 'python train.py'"):
-        external("  ", tmp_path)
+        external_app("  ", tmp_path)
 
 
 def test_an_app_survives_its_record(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_frozen_app_runs_from_the_copy_what_lies_there(tmp_path: Path) -> None
 
 def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(PLANNING_APP)
-    app = external("python train.py", tmp_path)
+    app = external_app("python train.py", tmp_path)
     words = ["x=1,2", "hydra.verbose=true", "hydra.sweeper.params.y=1"]
     assert plan_external(app, words) == [
         ("x=1", "hydra.verbose=true"),
@@ -133,7 +133,7 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
 def test_an_app_that_cannot_plan_is_an_error(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(text)
     with pytest.raises(UsageError) as error:
-        plan_external(external("python train.py", tmp_path), [])
+        plan_external(external_app("python train.py", tmp_path), [])
     assert message in str(error.value)
 
 

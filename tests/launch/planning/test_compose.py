@@ -141,10 +141,13 @@ def test_variables_of_a_task_count_as_set_for_as_long_as_it_is_checked(composed:
     ("override", "message"),
     [
         ("hydra.launcher.nodes=1,2", "a sweep asks for one set of resources\nhint: submit a sweep"),
-        ("hydra.run.dir=here", "hydra.run.dir=here: not in a sweep\nhint: "),
-        ("hydra.job.num=1", "hydra.job.num=1: not in a sweep\nhint: members are numbered"),
+        ("hydra.run.dir=here", "hydra.run.dir=here: cannot be set in a sweep\nhint: "),
+        (
+            "hydra.job.num=1",
+            "hydra.job.num=1: cannot be set in a sweep\nhint: members are numbered",
+        ),
         ("x=range(2,2)", "an empty sweep: 'x' has no values\nhint: "),
-        ("x=interval(0,1)", "is not a list of values, and a sweep is finite\nhint: "),
+        ("x=interval(0,1)", "has no finite list of values\nhint: "),
         ("x=[1", "[1"),
         ("x=???", "x: no value (`???`)\nhint: give one: `x=…`"),
         ("group=secnd", "hint: did you mean `second`?"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,15 @@ from hypothesis import strategies as st
 
 from trident.launch.core.members import members
 from trident.launch.core.resources import Resources
+from trident.launch.core.scheduling import Cut, ResolvedResources
 from trident.launch.core.states import State, Status
 from trident.launch.errors import UsageError
 from trident.launch.planning.app import App
 from trident.launch.planning.plan import (
     Composition,
-    Cut,
     ExistingSweep,
     Plan,
-    ResolvedResources,
-    chunks,
     plan,
-    ranges,
 )
 
 APP = App(command=("python", "train.py"), directory="/p", source="/p", leaves_result=True)
@@ -157,21 +153,3 @@ def test_what_waits_for_what_is_described() -> None:
     assert after == "waits for the jobs 1, 2, 3, 4, 5 …"
     assert canary == "member 0 first, the others if it completes"
     assert room.startswith(f"{len(made.pieces())} arrays, ") and room.endswith("4 jobs (yours)")
-
-
-@given(st.sets(st.integers(0, 5000), min_size=1), st.integers(2, 1001), st.integers(1, 99))
-def test_arrays_hold_every_member_once_below_the_limit(
-    indexes: set[int], size: int, most: int
-) -> None:
-    cut = chunks(tuple(sorted(indexes)), size, most)
-    assert sorted(index for _, some in cut for index in some) == sorted(indexes)
-    for offset, some in cut:
-        assert all(0 <= index - offset < size for index in some) and len(some) <= most
-
-
-@given(st.sets(st.integers(0, 50)))
-def test_ranges_name_every_index_once(indexes: set[int]) -> None:
-    parts = [part.split("-") for part in ranges(tuple(indexes)).split(",") if part]
-    read = [n for part in parts for n in range(int(part[0]), int(part[-1]) + 1)]
-    assert read == sorted(indexes)
-    assert all(int(b[0]) > int(a[-1]) + 1 for a, b in pairwise(parts))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import getmembers, isfunction, signature
 from pathlib import Path
 
 import pytest
 
 from trident.launch.errors import UsageError
-from trident.launch.schedulers.base import known, scheduler_of, select
+from trident.launch.schedulers.base import Scheduler, known, scheduler_of, select
 from trident.launch.schedulers.local import LocalScheduler
 from trident.launch.schedulers.slurm.scheduler import SlurmScheduler
 
@@ -17,6 +18,15 @@ PLUGIN = "hydra_plugins.trident.launchers"
 def test_each_is_one_of_its_class() -> None:
     assert isinstance(select("trident_local"), LocalScheduler)
     assert isinstance(select("trident_slurm"), SlurmScheduler)
+
+
+METHODS = [name for name, _ in getmembers(Scheduler, isfunction) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("scheduler", [LocalScheduler, SlurmScheduler])
+@pytest.mark.parametrize("method", METHODS)
+def test_each_has_every_method_with_the_same_parameters(scheduler: type, method: str) -> None:
+    assert signature(getattr(scheduler, method)) == signature(getattr(Scheduler, method))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from trident.launch.core.resources import Resources
-from trident.launch.core.scheduling import ArrayScript, Attachment, Dependency, RunningRank
+from trident.launch.core.scheduling import (
+    ArrayScript,
+    Attachment,
+    Dependency,
+    ResolvedResources,
+    RunningRank,
+)
 from trident.launch.core.states import SchedulerState, State
 from trident.launch.lib.environment import clean
 from trident.launch.lib.ports import free_port
 from trident.launch.lib.processes import alive, identity
-from trident.launch.planning.plan import ResolvedResources
 from trident.launch.schedulers.base import Scheduler
 from trident.launch.sweepdir.sweep import SweepDir
 from trident.protocol.ranks import Ranks

@@ -26,7 +26,7 @@ def test_a_job_of_another_name_is_somebody_elses(
     tasks = [f"7_{number}" for number in range(9)]
     known = client.states(tasks, name)
     assert (known["7_0"].state, known["7_0"].reason) == (State.PENDING, "a|b")
-    assert {task: native.state for task, native in known.items()} == {
+    assert {task: reported.state for task, reported in known.items()} == {
         "7_0": State.PENDING,
         "7_3": State.FAILED,
         **dict.fromkeys(("7_5", "7_7", "7_8"), State.CANCELLED),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trident.launch.core.scheduling import Cut
 from trident.launch.errors import UsageError
-from trident.launch.planning.plan import Cut
 from trident.launch.schedulers.slurm.cluster import cut, has_accounting, is_alone, limits
 from trident.launch.schedulers.slurm.limits import Limits
 

@@ -49,7 +49,7 @@ def test_cores_of_a_rank_are_always_a_number() -> None:
     ("given", "message"),
     [
         ({"timeout_min": 2}, "timeout_min=2 is not above hydra.launcher.signal_delay_s=120"),
-        ({"cpus_per_gpu": 2, "cpus_per_task": 2}, "one or the other"),
+        ({"cpus_per_gpu": 2, "cpus_per_task": 2}, "set only one of them"),
         ({"max_num_timeout": -1}, "expected 0 or more"),
         ({"gpus_per_node": "a100"}, "expected 0 or more, or a type and a number"),
         ({"gpus_per_task": 2, "gpus_per_node": 3}, "contradicts"),

@@ -36,3 +36,13 @@ def test_the_smallest_submit_limit_counts(account, chosen, jobs, why) -> None:
     gpu = Partition(name="gpu", state="UP", is_default=False, nodes=1, max_minutes=None, qos="gpus")
     found = submits(users, qos, account=account, partition=gpu, chosen=chosen)
     assert found is not None and (found.jobs, found.why) == (jobs, why)
+
+
+def test_the_qos_of_a_partition_counts_whatever_the_users_own_is() -> None:
+    users, qos = "lab|lab||long||\n", "normal|5||\nlong|||\n"
+    gpu = Partition(
+        name="gpu", state="UP", is_default=False, nodes=1, max_minutes=None, qos="normal"
+    )
+    found = submits(users, qos, account=None, partition=gpu, chosen=None)
+    assert found is not None and found.jobs == 5
+    assert submits(users, qos, account=None, partition=None, chosen=None) is None

@@ -56,7 +56,10 @@ def test_ranks_start_in_a_container(container: dict[str, object], words: str) ->
         ({"template": "own"}, "no such template, and no such file in /home/me\nhint: array, cont"),
         ({"container": {"image": "i"}}, "is for hydra.launcher.template=container"),
         ({"template": "container"}, "needs an image"),
-        ({"template": "container", "container": {"img": "i"}}, "container.img: there are"),
+        (
+            {"template": "container", "container": {"img": "i"}},
+            "container.img: no such option; known: image, mounts, python, runtime",
+        ),
         (
             {"template": "container", "container": {"image": "i", "runtime": "docker"}},
             "runtime=docker: expected pyxis or apptainer",

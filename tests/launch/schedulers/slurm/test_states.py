@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trident.launch.core.states import Cause, State, of_slurm
+from trident.launch.core.states import Cause, State
+from trident.launch.schedulers.slurm.states import of_slurm
 
 WORDS = {
     "BOOT_FAIL": (State.FAILED, Cause.NODE_FAIL),
@@ -39,8 +40,8 @@ WORDS = {
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_state_of_slurm_has_a_meaning(word: str) -> None:
-    native = of_slurm(word)
-    assert (native.state, native.cause) == WORDS[word]
+    reported = of_slurm(word)
+    assert (reported.state, reported.cause) == WORDS[word]
 
 
 @pytest.mark.parametrize(
