@@ -56,7 +56,9 @@ def test_values_typed_otherwise_are_the_same_member() -> None:
 VALUES = st.one_of(
     st.integers(-99, 99).map(str),
     st.from_regex(r"[-+]?0?[0-9]{1,2}(_0)?(\.0|e1)?|[A-Za-z_.]{1,3}", fullmatch=True),
-    st.sampled_from(["true", "True", "null", "NULL", "nan", "inf", "'a'", '"a"', "' a'", "a-b/c.d"]),
+    st.sampled_from(
+        ["true", "True", "null", "NULL", "nan", "inf", "'a'", '"a"', "' a'", "a-b/c.d"]
+    ),
 )
 
 
