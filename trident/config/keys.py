@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KEYS", "Key", "below"]
+__all__ = ["COMPUTE_ON", "KEYS", "MODES", "SHARDING", "SPEC", "UNEVEN", "Key", "below"]
+
+SPEC = "datamodule.SPLIT.NAME"
+"""The path of a dataspec."""
+
+SHARDING = ("auto", "manual")
+MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
+UNEVEN = ("join", "pad", "drop")
+COMPUTE_ON = ("epoch_end", "eval_step")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the config. In its path, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses."""
+    """A key of the config.
+
+    Attributes:
+        path: in it, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses.
+        type: the values that it takes, in words.
+        default: as it is written in YAML, or where it comes from.
+        read_in: the file that reads it, relative to the repository.
+        about: one sentence on what it does.
+    """
 
     path: str
     type: str
     default: str
     read_in: str
-    """The file that reads it, relative to the repository."""
     about: str
 
 
-ENGINE, MODULE, SPEC = "trident/engine.py", "trident/core/module.py", "trident/core/dataspec.py"
+def _one_of(values: tuple[str, ...]) -> str:
+    """``a, b or c``."""
+    return f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+ENGINE, RUN, MODULE = "trident/engine.py", "trident/cli/run.py", "trident/core/module.py"
 OPTIMIZER, DATAMODULE = "trident/core/optimizer.py", "trident/core/datamodule.py"
-EVALUATION, EVALSPEC = "trident/core/evaluation.py", "trident/core/evalspec.py"
-RUN = "trident/cli/run.py"
-D = "datamodule.SPLIT.NAME"
+DATASPEC, EVALSPEC = "trident/core/dataspec.py", "trident/core/evalspec.py"
+EVALUATION, SCHEMA = "trident/core/evaluation.py", "trident/config/schema.py"
 
 KEYS = (
     Key("run", "mapping", "{}", ENGINE, "The run's own namespace: any key; loggers record all."),
@@ -119,7 +138,7 @@ KEYS = (
         "module.evaluation",
         "mapping",
         "none",
-        "trident/config/schema.py",
+        SCHEMA,
         "Not read by the module; for data sets to point to as `${module.evaluation}`.",
     ),
     Key("datamodule", "mapping", "datamodule: default", ENGINE, "All data sets."),
@@ -130,131 +149,139 @@ KEYS = (
     Key("datamodule.misc", "any", "none", DATAMODULE, "For the user's own values; not read."),
     Key(
         "datamodule.sharding",
-        "auto or manual",
+        _one_of(SHARDING),
         "auto",
         DATAMODULE,
         "auto: each rank gets its own part; manual: the data sets split themselves.",
     ),
     Key(
         "datamodule.mode",
-        "max_size_cycle, min_size, max_size or sequential",
+        _one_of(MODES),
         "max_size_cycle",
         DATAMODULE,
         "How several training sets make an epoch.",
     ),
     Key(
         "datamodule.uneven",
-        "join, pad or drop",
+        _one_of(UNEVEN),
         "join",
         DATAMODULE,
         "How an epoch ends where ranks' parts of training data differ in length.",
     ),
-    Key(f"{D}.dataset", "mapping", "required", SPEC, "The data set, made by its `_target_`."),
-    Key(f"{D}.preprocessing", "mapping or null", "none", SPEC, "Steps, in the order of YAML."),
     Key(
-        f"{D}.preprocessing.method",
+        f"{SPEC}.dataset", "mapping", "required", DATASPEC, "The data set, made by its `_target_`."
+    ),
+    Key(
+        f"{SPEC}.preprocessing", "mapping or null", "none", DATASPEC, "Steps, in the order of YAML."
+    ),
+    Key(
+        f"{SPEC}.preprocessing.method",
         "mapping of steps",
         "none",
-        SPEC,
+        DATASPEC,
         "Methods of the data set by name, with their arguments; null leaves a step out.",
     ),
     Key(
-        f"{D}.preprocessing.apply",
+        f"{SPEC}.preprocessing.apply",
         "mapping of steps",
         "none",
-        SPEC,
+        DATASPEC,
         "Functions by `_target_` that take the data set; the last may make a sampler.",
     ),
     Key(
-        f"{D}.dataloader",
+        f"{SPEC}.dataloader",
         "mapping",
         "required",
-        SPEC,
+        DATASPEC,
         "The dataloader by `_target_`; `batch_size` is per rank.",
     ),
     Key(
-        f"{D}.evaluation",
+        f"{SPEC}.evaluation",
         "mapping or null",
         "none",
-        SPEC,
+        DATASPEC,
         "How outputs are processed and evaluated.",
     ),
-    Key(f"{D}.misc", "any", "none", SPEC, "For the user's own values; not read."),
+    Key(f"{SPEC}.misc", "any", "none", DATASPEC, "For the user's own values; not read."),
     Key(
-        f"{D}.evaluation.prepare", "mapping or null", "none", EVALSPEC, "Hooks, called by keyword."
+        f"{SPEC}.evaluation.prepare",
+        "mapping or null",
+        "none",
+        EVALSPEC,
+        "Hooks, called by keyword.",
     ),
     Key(
-        f"{D}.evaluation.prepare.batch",
+        f"{SPEC}.evaluation.prepare.batch",
         "function",
         "none",
         EVALUATION,
         "(batch, trident_module, split, dataset_name) to the batch that the model gets.",
     ),
     Key(
-        f"{D}.evaluation.prepare.outputs",
+        f"{SPEC}.evaluation.prepare.outputs",
         "function",
         "none",
         EVALUATION,
         "(outputs, batch, trident_module, split, dataset_name) to outputs, after each batch.",
     ),
     Key(
-        f"{D}.evaluation.prepare.step_outputs",
+        f"{SPEC}.evaluation.prepare.step_outputs",
         "function",
         "none",
         EVALUATION,
         "(step_outputs, trident_module, split, dataset_name) to outputs, once an epoch.",
     ),
     Key(
-        f"{D}.evaluation.prepare.flatten_outputs",
+        f"{SPEC}.evaluation.prepare.flatten_outputs",
         "bool",
         "true",
         EVALUATION,
         "false: hooks and metrics get a list of the steps' outputs.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs",
+        f"{SPEC}.evaluation.step_outputs",
         "mapping or null",
         "all outputs and batches",
         EVALSPEC,
         "The values of each batch to keep.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs.outputs",
+        f"{SPEC}.evaluation.step_outputs.outputs",
         "key, glob or list",
         "none",
         EVALUATION,
         "The keys of the model's outputs to keep.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs.batch",
+        f"{SPEC}.evaluation.step_outputs.batch",
         "key, glob or list",
         "none",
         EVALUATION,
         "The keys of the batch to keep.",
     ),
     Key(
-        f"{D}.evaluation.metrics",
+        f"{SPEC}.evaluation.metrics",
         "mapping by name",
         "none",
         EVALSPEC,
         "Logged as `{data set}/{split}/{metric}`.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.metric",
+        f"{SPEC}.evaluation.metrics.NAME.metric",
         "function or torchmetrics object",
         "required",
         EVALSPEC,
         "Returns a number, a dict of numbers, or None for nothing to log.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.compute_on",
-        "epoch_end or eval_step",
+        f"{SPEC}.evaluation.metrics.NAME.compute_on",
+        _one_of(COMPUTE_ON),
         "epoch_end",
         EVALSPEC,
         "Once an epoch from all outputs, or batch by batch.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.kwargs",
+        f"{SPEC}.evaluation.metrics.NAME.kwargs",
         "mapping to paths",
         "{}",
         EVALSPEC,
