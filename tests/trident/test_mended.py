@@ -151,7 +151,7 @@ def test_the_score_is_that_of_the_checkpoint_that_is_tested(tmp_path):
 def test_the_highest_loss_is_warned_of(tmp_path, capfd):
     loss = ("callbacks.checkpoint.monitor=train/loss", "trainer.max_epochs=1")
     assert call(tmp_path, *loss) == 0
-    assert "ModelCheckpoint takes the highest train/loss for the best" in "".join(
+    assert "ModelCheckpoint treats the highest train/loss as the best" in "".join(
         capfd.readouterr()
     )
 
