@@ -86,9 +86,8 @@ class Restoration:
 
     def begin_training(self, trainer: pl.Trainer, data: TrainedData, steps: int | None) -> None:
         """Called when training starts. `steps` is the total, which may differ from the stopped attempt's."""
-        trainer.should_stop |= (
-            self.state.should_stop
-        )  # a callback had asked for it before `min_epochs`
+        # A callback may have asked for it before `min_epochs`.
+        trainer.should_stop |= self.state.should_stop
         batching = self._known.assignment.batching
         changed = list(changes(batching, data.assignment().batching))
         if changed:

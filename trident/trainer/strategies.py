@@ -195,7 +195,7 @@ def _require_whole_steps(trainer: pl.Trainer) -> None:
     if accumulate > 1 and (batches is None or batches % accumulate):
         length = "an unknown number of batches" if batches is None else f"{batches} batches"
         whole = (batches or 0) // accumulate * accumulate
-        hint = f"trainer.limit_train_batches={whole}, or " if batches else ""
+        hint = f"trainer.limit_train_batches={whole}, or " if whole else ""
         raise ConfigError(
             f"trainer.accumulate_grad_batches={accumulate} does not divide an epoch of {length}, "
             f"and DeepSpeed would carry the rest over into the next\nhint: {hint}"
