@@ -364,7 +364,7 @@ def test_only_rank_zero_writes(both):
         ),
         (
             "limited_by_hand",
-            "other: trident does not split it over the ranks, each of which applies a limit of 0.6",
+            "other: trident does not split it over the ranks, so a limit of 0.6 cannot be applied",
         ),
         ("by_the_clock", "is a time, and each of 2 ranks measures its own"),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from trident.callbacks import journal as of_journal
 from trident.callbacks.journal import Journal
 from trident.protocol.records import METRICS, read_lines
 
@@ -29,7 +28,7 @@ def trainer(step: int = 0, **values: Any) -> Any:
 
 def test_lines_are_written_about_once_a_second(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(of_journal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("trident.callbacks.journal.time.monotonic", lambda: now[0])
     journal = Journal(tmp_path, attempt=2)
     journal.on_train_start(trainer(), MODULE)
     for step in range(1, 21):

@@ -64,7 +64,7 @@ def test_what_is_seen_is_so(target):
         ("torch.optim.Adm", "torch.optim has no 'Adm'"),
         ("nowhere.Thing", "there is no module 'nowhere'"),
         ("lightning.pytorch.callbacks.ModelCheckpont", "has no 'ModelCheckpont'"),
-        ("", "no dotted name"),
+        ("", "not a dotted name"),
     ],
 )
 def test_what_is_not_there(target, said):

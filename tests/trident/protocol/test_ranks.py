@@ -115,7 +115,7 @@ def test_a_process_that_lightning_started_is_not_the_main_one() -> None:
             "SLURM_STEP_NODELIST is not set",
         ),
         ({**STEP, "SLURM_STEP_NODELIST": "n[a]"}, "is not a list of hosts"),
-        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2(x"}, "is not a list of numbers"),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2(3)"}, "is not a list of numbers"),
         (Ranks.alone().environment() | {"LOCAL_WORLD_SIZE": "0"}, "is not a multiple of"),
         (
             Ranks.alone().environment() | {"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "2"},
