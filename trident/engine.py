@@ -1,4 +1,4 @@
-"""One run, from a composed config to its score. Imports torch: :mod:`trident.run` loads it last."""
+"""One run, from a composed config to its score. Imports torch, so :mod:`trident.cli.run` imports it late."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trident.callbacks import (
     StopBetweenBatches,
     require_metric,
 )
-from trident.callbacks.saving import AtEnd, Readable
+from trident.callbacks.saving import ReadableCheckpoints, SaveLastAtEnd
 from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
 from trident.errors import ConfigError
@@ -58,10 +58,14 @@ __all__ = ["instantiate_objects", "run"]
 log = get_logger(__name__)
 
 LOW_PRECISION = {torch.float16, torch.bfloat16}
-NOT_SO = ("The `srun` command is available", "Checkpoint directory .* exists and is not empty")
-"""Warnings of Lightning that do not apply: ranks are already set up, and a resumed run has checkpoints."""
+IRRELEVANT_WARNINGS = (
+    "The `srun` command is available",
+    "Checkpoint directory .* exists and is not empty",
+)
+"""Messages of Lightning's warnings that do not apply: ranks are already set up, and a resumed run has checkpoints."""
 
 SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
+"""Values of Lightning's `ckpt_path` that are not paths."""
 
 
 def run(
@@ -82,13 +86,13 @@ def run(
             possible.
     """
     result = result or Result()
-    for said in NOT_SO:
-        warnings.filterwarnings("ignore", said)
+    for message in IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     settings = cfg.get("run") or {}
     fits = _enabled(cfg.trainer, Split.TRAIN)
     ckpt_path = _checkpoint(settings.get("ckpt_path"), str(cfg.trainer.get("strategy")))
-    place = ResumeDir.of(member)
-    begins = place.latest() if fits and place is not None else None
+    resume_dir = ResumeDir.of(member) if fits else None
+    previous = None if resume_dir is None else resume_dir.latest()
     # Checked before anything is built, because ranks that contradict the config are the cheapest
     # error to find.
     size = trainer_size(cfg.trainer, detect(os.environ))
@@ -97,15 +101,16 @@ def run(
         datamodule = _datamodule(cfg, fits=fits)
     module: pl.LightningModule = instantiate(cfg.module)
     attempt = member.attempt if member else 0
-    trainer = _trainer(cfg, size, datamodule, place if fits else None, begins, attempt)
+    trainer = _trainer(cfg, size, datamodule, resume_dir, previous, attempt)
     built = Built(
         cfg=cfg, trainer=trainer, module=module, datamodule=datamodule, fits=fits, result=result
     )
     _check(built)
-    _record(built)
+    result.world_size = trainer.world_size
+    _log_hyperparameters(built)
     try:
         if fits:
-            _fit(built, begins, ckpt_path)
+            _fit(built, previous, ckpt_path)
             ckpt_path = result.best
         if built.evaluates(Split.TEST):
             _test(built, ckpt_path)
@@ -141,8 +146,8 @@ def _datamodule(cfg: DictConfig, *, fits: bool) -> Any:
     datamodule: Any = instantiate(cfg.get("datamodule"))
     if fits and isinstance(datamodule, TridentDataModule):
         _require_training_data(datamodule)
-        evaluated = (one for one in Split if one is not Split.TRAIN)
-        datamodule.evaluates = [s for s in evaluated if _evaluates(cfg.trainer, s, datamodule)]
+        splits = [split for split in Split if split is not Split.TRAIN]
+        datamodule.evaluates = [s for s in splits if _evaluates(cfg.trainer, s, datamodule)]
     return datamodule
 
 
@@ -155,36 +160,37 @@ def _check(built: Built) -> None:
     _warn_of_whole_data(built.datamodule, built.trainer)
 
 
-def _record(built: Built) -> None:
-    """Pass hyperparameters to the loggers."""
-    ranks = built.result.world_size = built.trainer.world_size
-    known = hyperparameters(built.cfg, built.module) | global_batch_size(built.cfg, ranks)
+def _log_hyperparameters(built: Built) -> None:
+    params = hyperparameters(built.cfg, built.module)
+    params |= global_batch_size(built.cfg, built.trainer.world_size)
     for logger in built.trainer.loggers:
-        logger.log_hyperparams(known)
+        logger.log_hyperparams(params)
 
 
-def _fit(built: Built, begins: Mapping[str, Any] | None, ckpt_path: str | None) -> None:
+def _fit(built: Built, previous: Mapping[str, Any] | None, ckpt_path: str | None) -> None:
     """Train, from where an earlier attempt stopped if there was one; then read the metric to optimize."""
     trainer, result = built.trainer, built.result
     with _stage("fit", trainer, built.datamodule, result):
-        if begins is None:
+        if previous is None:
             trainer.fit(**built.data, ckpt_path=ckpt_path)
         else:
-            _continue_fit(trainer, built.data, begins)
-    for judge in _callbacks_of(trainer):
-        if isinstance(judge, ObjectiveMetric):
-            result.metrics = judge.last | result.metrics | judge.of_the_best(trainer)
+            _continue_fit(trainer, built.data, previous)
+    for callback in _callbacks_of(trainer):
+        if isinstance(callback, ObjectiveMetric):
+            result.metrics = callback.last | result.metrics | callback.of_the_best(trainer)
     settings = built.cfg.get("run") or {}
     result.score = _score(settings.get("optimized_metric"), result.metrics)
 
 
-def _continue_fit(trainer: pl.Trainer, data: Mapping[str, Any], begins: Mapping[str, Any]) -> None:
-    """Fit from where an earlier attempt stopped."""
-    log.info(f"resumes at step {begins['step']} of attempt {begins['attempt']}")
-    if begins["over_after"] is not None:
+def _continue_fit(
+    trainer: pl.Trainer, data: Mapping[str, Any], previous: Mapping[str, Any]
+) -> None:
+    """Train from the checkpoint that `previous`, an earlier attempt's record, names."""
+    log.info(f"resumes at step {previous['step']} of attempt {previous['attempt']}")
+    if previous["over_after"] is not None:
         # The earlier attempt's callbacks had ended training, which checkpoints do not record.
-        trainer.fit_loop.max_epochs = begins["over_after"]
-    trainer.fit(**data, ckpt_path=begins["checkpoint"])
+        trainer.fit_loop.max_epochs = previous["over_after"]
+    trainer.fit(**data, ckpt_path=previous["checkpoint"])
 
 
 def _test(built: Built, ckpt_path: str | None) -> None:
@@ -224,7 +230,7 @@ def _stage(name: str, trainer: pl.Trainer, datamodule: Any, result: Result) -> I
 
 
 def _move_setup_time(result: Result, datamodule: Any, stage: str) -> None:
-    """Record the time of loading data by itself, since it happens inside a stage."""
+    """Record the time of loading data as ``data``: it passes inside a stage."""
     seconds = getattr(datamodule, "setup_seconds", 0.0)
     if seconds:
         datamodule.setup_seconds = 0.0
@@ -236,8 +242,8 @@ def _trainer(
     cfg: DictConfig,
     size: Mapping[str, int],
     datamodule: Any,
-    place: ResumeDir | None,
-    begins: Mapping[str, Any] | None,
+    resume_dir: ResumeDir | None,
+    previous: Mapping[str, Any] | None,
     attempt: int,
 ) -> pl.Trainer:
     factory = instantiate(cfg.trainer, _partial_=True, _convert_="partial")
@@ -249,7 +255,7 @@ def _trainer(
     own = {"plugins": plugins, "logger": loggers or False}
     own["use_distributed_sampler"] = _lightning_samples(cfg.trainer, datamodule)
     trainer: pl.Trainer = factory(
-        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, place, begins, attempt)
+        **own, **size, **_root(cfg), callbacks=_callbacks(cfg, resume_dir, previous, attempt)
     )
     _refuse_children_of_multirun(trainer)
     _refuse_validation_by_the_clock(cfg.trainer.get("val_check_interval"), trainer.world_size)
@@ -272,13 +278,13 @@ def _keep_order_of_sums(trainer: pl.Trainer) -> None:
 def _lightning_samples(trainer: Mapping[str, Any], datamodule: Any) -> bool:
     """Whether Lightning puts its own sampler into dataloaders: only if nothing else splits the data.
 
-    A TridentDataModule assigns training data and cuts evaluation data by itself, without the padding
-    of Lightning's sampler, which makes metrics depend on the number of ranks.
+    A TridentDataModule splits its data itself, without the padding of Lightning's sampler, which makes metrics depend
+    on the number of ranks. The config's setting then has it assign training data even if sharding is manual.
     """
-    asked = bool(trainer.get("use_distributed_sampler"))
+    configured = bool(trainer.get("use_distributed_sampler"))
     if not isinstance(datamodule, TridentDataModule):
-        return asked
-    datamodule.split_training = asked
+        return configured
+    datamodule.split_training = configured
     return False
 
 
@@ -290,16 +296,16 @@ def _root(cfg: DictConfig) -> dict[str, str]:
 
 
 def _callbacks(
-    cfg: DictConfig, place: ResumeDir | None, begins: Mapping[str, Any] | None, attempt: int
+    cfg: DictConfig, resume_dir: ResumeDir | None, previous: Mapping[str, Any] | None, attempt: int
 ) -> list[Callback]:
-    callbacks: list[Callback] = [AtEnd(), *instantiate_objects(cfg, "callbacks")]
-    if place is not None and cfg.trainer.get("enable_checkpointing") is not False:
+    callbacks: list[Callback] = [SaveLastAtEnd(), *instantiate_objects(cfg, "callbacks")]
+    if resume_dir is not None and cfg.trainer.get("enable_checkpointing") is not False:
         if not any(isinstance(callback, Checkpoint) for callback in callbacks):
             callbacks.append(ModelCheckpoint())  # Lightning adds one if there is none
         settings = cfg.get("run") or {}
         minutes, steps = settings.get("resume_minutes"), settings.get("resume_steps")
         minutes = MINUTES if minutes is None else minutes
-        resumable = Resumable(place, begins=begins, minutes=minutes, steps=steps)
+        resumable = Resumable(resume_dir, previous=previous, minutes=minutes, steps=steps)
         callbacks = [resumable.first, *callbacks, resumable]
     callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
@@ -307,12 +313,12 @@ def _callbacks(
     if HydraConfig.initialized():
         directory = Path(HydraConfig.get().runtime.output_dir)
         callbacks.append(Journal(directory, attempt))
-    return [*callbacks, Readable()]
+    return [*callbacks, ReadableCheckpoints()]
 
 
 def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:
-    found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return found
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
 
 
 def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
@@ -329,19 +335,20 @@ def _refuse_children_of_multirun(trainer: pl.Trainer) -> None:
 def _refuse_validation_by_the_clock(interval: Any, world_size: int) -> None:
     if world_size > 1 and not isinstance(interval, int | float | None):
         raise ConfigError(
-            f"trainer.val_check_interval={interval} goes by the clock of each of {world_size} ranks: one would "
-            "validate while another trains, and they would wait for each other without end\n"
-            "hint: a number of batches, or a fraction of an epoch"
+            f"trainer.val_check_interval={interval} is a time, and each of {world_size} ranks measures its own: one "
+            "would validate while another trains, and they would wait for each other forever\n"
+            "hint: set a number of batches, or a fraction of an epoch"
         )
 
 
 def _enabled(trainer: Mapping[str, Any], split: Split) -> bool:
+    """Whether the config does not switch a split off with a limit of 0 batches."""
     limit = trainer.get(f"limit_{split.value}_batches")
     return limit is None or limit > 0
 
 
 def _evaluates(trainer: Mapping[str, Any], split: Split, *owners: Any) -> bool:
-    """Whether a split is to be evaluated and exists: any of `owners` may have its data."""
+    """Whether a split is switched on, and one of `owners`, datamodules or modules, has data for it."""
     return _enabled(trainer, split) and any(_has(owner, split) for owner in owners)
 
 
@@ -352,7 +359,7 @@ def _has(owner: Any, split: Split) -> bool:
 
 
 def _checkpoint(path: str | None, strategy: str) -> str | None:
-    """The checkpoint to start from, checked before anything is loaded."""
+    """The checkpoint to start from, as an absolute path; checked before anything is loaded."""
     if path is None or path in SPECIAL_CHECKPOINTS or "://" in path:
         return path
     absolute = Path(to_absolute_path(path))  # relative to where the command was typed
@@ -363,7 +370,7 @@ def _checkpoint(path: str | None, strategy: str) -> str | None:
     if (absolute / "checkpoint").is_dir() and "deepspeed" not in strategy.lower():
         raise ConfigError(
             f"run.ckpt_path={path} is DeepSpeed's, and trainer.strategy is {strategy}\n"
-            "hint: trainer/strategy=deepspeed_zero…, or make one file of it: "
+            "hint: trainer/strategy=deepspeed_zero…, or convert it to one file: "
             "`python -m deepspeed.utils.zero_to_fp32 FOLDER FILE`"
         )
     return str(absolute.resolve())
@@ -380,16 +387,16 @@ def _require_training_data(datamodule: TridentDataModule) -> None:
 
 def _require_step_for(datamodule: Any, module: pl.LightningModule) -> None:
     """Raise ConfigError unless the module has its own step for batches of several training sets, dicts by name."""
-    sets = (
-        datamodule.configs.get(Split.TRAIN, {}) if isinstance(datamodule, TridentDataModule) else {}
-    )
+    if not isinstance(datamodule, TridentDataModule) or not isinstance(module, TridentModule):
+        return
+    sets = datamodule.configs.get(Split.TRAIN, {})
     own = type(module).training_step is not TridentModule.training_step
     own |= type(module).forward is not TridentModule.forward
-    if len(sets) > 1 and isinstance(module, TridentModule) and not own:
+    if len(sets) > 1 and not own:
         raise ConfigError(
             f"{len(sets)} training sets ({', '.join(sets)}) make batches {{name: batch}}, and "
             f"{type(module).__name__} has no training_step for these\n"
-            "hint: a subclass of TridentModule with a training_step that sums the losses of its batches "
+            "hint: write a subclass of TridentModule with a training_step that sums the losses of its batches "
             "(docs/faq.md, 8)"
         )
 
@@ -400,8 +407,8 @@ def _warn_of_direction(trainer: pl.Trainer) -> None:
         monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
         if monitor and mode == "max" and lower_is_better(monitor):
             log.warning(
-                f"{type(callback).__name__} takes the highest {monitor} for the best\n"
-                "hint: `mode: min` in its config, as in callbacks.model_checkpoint.mode=min, if that is a loss"
+                f"{type(callback).__name__} treats the highest {monitor} as the best\n"
+                "hint: if it is a loss, set `mode: min`, as in callbacks.model_checkpoint.mode=min"
             )
 
 
@@ -413,14 +420,14 @@ def _warn_of_low_precision(module: pl.LightningModule, trainer: pl.Trainer) -> N
         log.warning(
             f"the model's weights are {', '.join(low)}, and trainer.precision is "
             f"{trainer.precision}: updates smaller than their precision are lost\n"
-            "hint: module.model.dtype=float32, or say trainer.precision=bf16-true"
+            "hint: set module.model.dtype=float32, or trainer.precision=bf16-true"
         )
 
 
 def _warn_of_whole_data(datamodule: Any, trainer: pl.Trainer) -> None:
-    """Warn if another datamodule may not split its data, which cannot be seen from here."""
-    samples = splits_data(trainer)
-    if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not samples:
+    """Warn if each rank may read all data: whether another datamodule splits it is not known."""
+    splits = splits_data(trainer)
+    if trainer.world_size > 1 and not isinstance(datamodule, TridentDataModule) and not splits:
         log.warning(
             f"each of {trainer.world_size} ranks reads all data, unless "
             f"{type(datamodule).__name__} gives each its own part\n"

@@ -1,4 +1,4 @@
-"""``python -m trident.run OVERRIDES``: the same as the command ``trident``. Loads no torch until a run begins."""
+"""``python -m trident.run OVERRIDES``, the same as the command ``trident``. Loads no torch before a run begins."""
 
 from __future__ import annotations
 

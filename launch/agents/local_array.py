@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from trident.protocol.member import ATTEMPT, CODE
+from trident.protocol.processes import this_host
 from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
 
@@ -27,9 +28,10 @@ from ..core.arrays import Array
 from ..core.resources import Resources, parallelism
 from ..core.states import Attempt, Cause
 from ..lib.environment import clean
+from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
-from ..lib.processes import die_with_parent, identity, runs_here
-from ..schedulers.local import machine
+from ..lib.processes import identity, runs_here
+from ..schedulers.machine import machine
 from ..sweepdir.sweep import SweepDir
 from .gpus import Gpus
 from .log import say
@@ -181,7 +183,7 @@ class Runner:
                 index,
                 job=self.job,
                 world_size=self.resources.tasks,
-                host=socket.gethostname(),
+                host=this_host(),
                 launcher=self.job,
                 code=self.code,
             )

@@ -26,8 +26,9 @@ from ..core.causes import cause_of, detail_of
 from ..core.states import SIGNALLED
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
+from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
-from ..lib.processes import die_with_parent, identity, kill_group, oom_kills
+from ..lib.processes import identity, kill_group, oom_kills
 from ..planning.app import App
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir

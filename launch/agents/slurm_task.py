@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.protocol.member import ATTEMPT, CODE, MEETING
+from trident.protocol.processes import this_host
 from trident.protocol.records import read_tail
 
 from ..core.arrays import Array
@@ -105,7 +105,7 @@ class ArrayTask:
             restarts=self.task.restarts,
             world_size=self.resources.tasks,
             hosts=list(self.task.hosts),
-            host=socket.gethostname(),
+            host=this_host(),
             launcher=identity(os.getpid()),
             code=self.array.launcher.get("code"),
         )

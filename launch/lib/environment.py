@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 
 from trident.protocol.member import NAMES
+from trident.protocol.processes import this_host
 from trident.protocol.ranks import VARIABLES
 
 __all__ = ["clean", "for_sbatch", "node_name"]
@@ -38,7 +38,7 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 def node_name(environ: Mapping[str, str]) -> str:
     """This machine's name, as in SLURM's node lists if SLURM has started this process."""
-    return environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return environ.get("SLURMD_NODENAME") or this_host()
 
 
 def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import socket
-import sys
 from pathlib import Path
 
-from trident.protocol.processes import GONE, identity
+from trident.protocol.processes import GONE, identity, this_host
 
 __all__ = [
     "alive",
-    "die_with_parent",
     "environment_of",
     "host_of",
     "identity",
@@ -24,8 +20,6 @@ __all__ = [
     "runs_here",
 ]
 
-_PR_SET_PDEATHSIG = 1
-
 
 def host_of(name: str) -> str:
     """The host in a process's name, which is ``host:pid:start``."""
@@ -34,7 +28,7 @@ def host_of(name: str) -> str:
 
 def is_here(name: str) -> bool:
     """Whether this is the host of the process that `identity` named."""
-    return host_of(name) == socket.gethostname()
+    return host_of(name) == this_host()
 
 
 def alive(name: str) -> bool:
@@ -57,12 +51,6 @@ def environment_of(name: str) -> dict[str, str]:
     return (
         dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair) if alive(name) else {}
     )
-
-
-def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """To be called in a new child: the kernel sends it `number` when its parent ends, however that ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def kill_group(pid: int, number: signal.Signals) -> None:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError
 
 from trident.config.locate import locate
-from trident.config.schema import found
+from trident.config.schema import find_problems
 from trident.protocol.ranks import VARIABLES
 
 from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
@@ -210,7 +210,7 @@ def _resolved(task: DictConfig) -> dict[str, Any]:
             f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
         )
     resolved = OmegaConf.to_container(task, resolve=True)
-    wrong = found(task)
+    wrong = find_problems(task)
     if wrong:
         raise UsageError("\n".join(problem.text(locate(problem.path)) for problem in wrong))
     assert isinstance(resolved, dict)

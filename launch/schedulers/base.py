@@ -11,19 +11,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..core.checks import Check
-from ..core.resources import Resources
-from ..core.scheduling import (
-    ArrayScript,
-    Attachment,
-    Dependency,
-    ResolvedResources,
-    RunningRank,
-)
-from ..core.states import SchedulerState
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..core.checks import Check
+    from ..core.resources import Resources
+    from ..core.scheduling import (
+        ArrayScript,
+        Attachment,
+        Dependency,
+        ResolvedResources,
+        RunningRank,
+    )
+    from ..core.states import SchedulerState
 
 __all__ = ["Scheduler", "default_launcher", "known", "scheduler_of", "select"]
 

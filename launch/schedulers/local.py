@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core import script
-from ..core.checks import Check
-from ..core.resources import Machine, Resources, parallelism
-from ..core.scheduling import (
-    ArrayScript,
-    Attachment,
-    Dependency,
-    ResolvedResources,
-    RunningRank,
-)
 from ..core.states import SchedulerState, State
-from ..errors import SchedulerError
-from ..lib.command import run
-from ..lib.environment import clean
-from ..lib.processes import alive, die_with_parent, environment_of, host_of, identity, is_here
+from ..lib.processes import alive, environment_of, host_of, identity, is_here
 from .base import Scheduler
 
-__all__ = ["LocalScheduler", "machine"]
+if TYPE_CHECKING:
+    from ..core.checks import Check
+    from ..core.resources import Resources
+    from ..core.scheduling import (
+        ArrayScript,
+        Attachment,
+        Dependency,
+        ResolvedResources,
+        RunningRank,
+    )
+
+# `list` and `status` only ask for states. What else a method needs is imported by it.
+
+__all__ = ["LocalScheduler"]
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -39,16 +35,26 @@ class LocalScheduler(Scheduler):
     place = "this machine"
 
     def gpus_per_node(self) -> int:
+        from .machine import machine
+
         return len(machine(os.environ).gpus)
 
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
+        from ..core.resources import parallelism
+        from ..core.scheduling import ResolvedResources
+        from .machine import machine
+
         at_once = options.get("array_parallelism", "auto")
         slots = parallelism(at_once, resources, machine(os.environ))
         return ResolvedResources(resources=resources, slots=slots)
 
     def script(self, array: ArrayScript) -> str:
+        from importlib.resources import files
+
+        from ..core import script
+
         template = files("trident.slurm_templates").joinpath("local.sh")
         return script.local(template.read_text(encoding="utf-8"), array)
 
@@ -60,6 +66,13 @@ class LocalScheduler(Scheduler):
         *,
         attached: bool = False,
     ) -> str:
+        import signal
+        import subprocess
+        from functools import partial
+
+        from ..lib.environment import clean
+        from ..lib.parent import die_with_parent
+
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [str(script)],
@@ -83,12 +96,18 @@ class LocalScheduler(Scheduler):
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
         """The command runs on this machine, in the caller's terminal, with the rank's own GPUs."""
+        from ..core.scheduling import Attachment
+        from ..lib.environment import clean
+
         of_rank = environment_of(rank.process)
         gpus = {_GPUS: of_rank[_GPUS]} if _GPUS in of_rank else {}
         environment = {**clean(os.environ), **gpus, **rank.environment}
         return Attachment(environment=environment, directory=rank.directory)
 
     def checks(self) -> Iterator[Check]:
+        from ..core.checks import Check
+        from .machine import machine
+
         here = machine(os.environ)
         yield Check(
             name="cores",
@@ -105,25 +124,3 @@ def _state(job: str) -> SchedulerState | None:
         reason = f"launched on {host_of(job)}: run this command there"
         return SchedulerState(state=State.UNKNOWN, reason=reason)
     return SchedulerState(state=State.RUNNING) if alive(job) else None
-
-
-def machine(environ: Mapping[str, str]) -> Machine:
-    """The resources of this machine that this process may use."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory)
-
-
-def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
-    visible = environ.get(_GPUS)
-    if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
-    if not Path("/dev/nvidiactl").exists():
-        return ()
-    try:
-        lines = run("nvidia-smi", "--query-gpu=index", "--format=csv,noheader", timeout=20).split()
-    except SchedulerError:
-        return ()
-    return tuple(lines)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trident.protocol.member import MemberContext, claim
 from trident.protocol.records import (
     METRICS,
     RESULT,
@@ -20,6 +19,9 @@ from trident.protocol.records import (
 )
 
 from ..core.states import Attempt
+
+if TYPE_CHECKING:
+    from trident.protocol.member import MemberContext
 
 __all__ = ["Attempts"]
 
@@ -42,6 +44,8 @@ class Attempts:
 
     def context(self, index: int, number: int) -> MemberContext:
         """What is passed to the ranks of an attempt."""
+        from trident.protocol.member import MemberContext  # here: `list` starts without it
+
         return MemberContext(
             sweep=self.path.parent,
             index=index,
@@ -52,6 +56,8 @@ class Attempts:
 
     def claim_rank(self, index: int, number: int, rank: int, process: str) -> str | None:
         """Take a rank, as the first thing that a worker does. Returns the worker that has it already, if any."""
+        from trident.protocol.member import claim
+
         return claim(self.directory(index, number), rank, process)
 
     def lease(self, index: int, **record: Any) -> int:

@@ -230,10 +230,10 @@ def measured(metrics: dict[str, StepMetric]) -> dict[str, Any]:
 
 def tell(loader, epoch: int) -> None:
     """What Lightning and the engine's callbacks do at the beginning of an epoch."""
-    from trident.data.loaders import tell_epoch
+    from trident.data.loaders import set_epoch_on
 
     for one in getattr(loader, "flattened", [loader]):
-        tell_epoch(one, epoch)
+        set_epoch_on(one, epoch)
 
 
 def main(rank: int, world_size: int, root: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_fit_goes_on_from_a_checkpoint(fitted, tmp_path):
         (
             "+datamodule.train.toy.preprocessing.apply.f="
             "{_target_: toyproject.toy.accuracy, _partial_: true}",
-            "preprocessing.apply.f makes a function",
+            "preprocessing.apply.f creates a function",
             "_partial_",
         ),
         ("module.scheduler.num_warmup_steps=1.5", "num_warmup_steps=1.5", ""),

@@ -297,4 +297,4 @@ def test_an_epoch_that_was_begun_in_another_order_is_refused(
     attempt_of(tmp_path, 0, 1, "stop_after: [2]", *words)
     codes, printed = finish(begun(tmp_path, 1, 1, *words, other))
     assert codes == [2] and said in printed, printed[-3000:]
-    assert "hint: restore that, or start over: trident-sweep resume --fresh" in printed
+    assert "hint: change it back, or start over: trident-sweep resume --fresh" in printed

@@ -11,6 +11,8 @@ import torch
 from attempts import attempt_of, begun
 from support import call, finish, result
 
+from trident.core.safe_globals import allow_configs
+
 KEEPS = "+callbacks.keeps={{_target_: toyproject.trace.Keeps, seen: {}/seen{}}}"
 WORSE = (
     *("trainer.max_epochs=4", "callbacks.early_stopping=null", "module.model.dropout=0.5"),
@@ -48,6 +50,7 @@ def test_numpy_in_the_state_of_a_callback_is_read_by_the_test_and_by_the_next_at
 
 def final(folder: Path) -> Any:
     """What the callback held at the end of the fit."""
+    allow_configs()
     last = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     return last["callbacks"]["Keeps"]
 

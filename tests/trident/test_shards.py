@@ -66,7 +66,7 @@ REFUSED = {
     "by the number of the node": (
         "2x2",
         [*ROWS, MANUAL, *shard(var("NODE_RANK"), var("WORLD_SIZE"))],
-        "parts read by several ranks: 0, 1; parts read by no one: 2, 3",
+        "parts read by several ranks: 0, 1; parts read by no rank: 2, 3",
     ),
     "by nodes": (
         "2x2",
@@ -83,7 +83,7 @@ REFUSED = {
                 f"world_size: {var('WORLD_SIZE')}}}",
             ),
         ],
-        "of its 4 parts by split_dataset_by_node, parts read by several ranks: 0, 1; parts read by no one: 2, 3",
+        "of its 4 parts by split_dataset_by_node, parts read by several ranks: 0, 1; parts read by no rank: 2, 3",
     ),
     "ranks split into other numbers": (
         "2",
@@ -141,7 +141,7 @@ REFUSED = {
     "take behind a split": (
         "2",
         [*STREAM, *steps("apply", a=SPLIT), *steps("method", take="{n: 3}")],
-        "take after a split count on each rank",
+        "take after a split counts on each rank",
     ),
     "interleaved parts": (
         "2",
@@ -155,7 +155,7 @@ REFUSED = {
     "skip behind a split": (
         "2",
         [*STREAM, *steps("apply", a=SPLIT), *steps("method", skip="{n: 3}")],
-        "skip after a split count on each rank",
+        "skip after a split counts on each rank",
     ),
     "a rank that there is not": (
         "2",
@@ -174,12 +174,12 @@ REFUSED = {
             "+spec.dataset.log=/dev/null",
             f"~{TOY}.dataloader.shuffle",
         ],
-        "whether an iterable Stream splits itself over 2 ranks cannot be seen",
+        "cannot verify that the iterable Stream splits itself over 2 ranks",
     ),
     "a sampler on a split": (
         "2",
         [*ROWS, *steps("apply", a=SPLIT, b=SAMPLER)],
-        "DistributedSampler is not seen to give each of 1 ranks",
+        "cannot verify that DistributedSampler gives each of 1 ranks",
     ),
     "a sampler on a split by hand": (
         "2",
@@ -249,9 +249,10 @@ def test_what_a_sampler_repeats_is_said(shards):
     code, printed = shards("3", *ROWS, "spec.dataset.size=25", *steps("apply", b=SAMPLER))
     assert code == 0
     assert (
-        "its DistributedSampler gives 2 samples twice an epoch, as 3 ranks do not divide" in printed
+        "its DistributedSampler gives 2 samples twice in an epoch, since 3 ranks do not divide"
+        in printed
     )
-    assert "twice an epoch" not in shards("3", *ROWS, *steps("apply", b=SAMPLER))[1]
+    assert "twice in an epoch" not in shards("3", *ROWS, *steps("apply", b=SAMPLER))[1]
 
 
 def test_as_json(shards):

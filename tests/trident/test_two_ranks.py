@@ -161,7 +161,7 @@ def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
     assert [len(first), len(second)] == [6, 6] and second[1::2] == second[::2]
     read = Counter(chain.from_iterable([*first, *second]))
     assert read == Counter({index: 6 if index in second[0] else 3 for index in range(17)})
-    assert said.count("batches repeated in this epoch, as its parts differ") == 3 + 1, (
+    assert said.count("batches repeated in this epoch, since the ranks' parts differ") == 3 + 1, (
         "and max_size's"
     )
     assert "rank 0: 0, rank 1: 1" in said
@@ -169,7 +169,9 @@ def test_other_ends_of_uneven_streams_are_chosen_and_said(both):
     assert [len(first), len(second)] == [3, 3]
     read = Counter(chain.from_iterable([*first, *second]))
     assert set(read.values()) == {3} and len(read) == 16
-    assert said.count("samples left out, at least in this epoch, as its parts differ") == 3
+    assert (
+        said.count("samples left out (at least) in this epoch, since the ranks' parts differ") == 3
+    )
     assert result(both / "pad")["steps"] == 6 and result(both / "drop")["steps"] == 3
 
 
@@ -187,7 +189,7 @@ def test_kinds_of_metrics_are_those_of_one_process(both, alone, tmp_path):
     # Of one value a batch, the mean is one over batches, which are others: it is said.
     assert many.pop("other/test/mean_loss") != one.pop("other/test/mean_loss")
     said = (both / "output.txt").read_text()
-    assert said.count("loss is one value a batch, and a short batch's weighs as much") == 1
+    assert said.count("loss is one value per batch, and that of a short batch weighs as much") == 1
     assert many == pytest.approx(one, abs=1e-6) and one["other/test/more"] == 13
     assert many["other/test/inside"] == many["other/test/acc"] == one["other/test/inside_step"]
 
@@ -332,7 +334,7 @@ def test_only_rank_zero_writes(both):
         (
             "by_node_wrong",
             "datamodule.train.toy: of its 2 parts by split_dataset_by_node, parts read by several ranks: 0; "
-            "parts read by no one: 1\n"
+            "parts read by no rank: 1\n"
             "rank  reads        of          split by                        workers\n"
             "0     part 0 of 2  12 samples  split_dataset_by_node (0 of 2)  0\n"
             "1     part 0 of 2  12 samples  split_dataset_by_node (0 of 2)  0\n"
@@ -342,19 +344,19 @@ def test_only_rank_zero_writes(both):
             (
                 f"by_node_{how}",
                 f"datamodule.{split}: of its 2 parts by split_dataset_by_node, parts read by several ranks: 0; "
-                "parts read by no one: 1\n",
+                "parts read by no rank: 1\n",
             )
             for how, split in (("tested", "test.other"), ("validated", "val.odd"))
         ),
         (
             "unsplit",
-            "datamodule.train.toy: rank 0 reads all of it, and so do others: nothing splits it over "
+            "datamodule.train.toy: rank 0 reads all of it, and so do the others: nothing splits it over "
             "2 ranks\nrank  reads       of          split by  workers\n"
             "0     everything  24 samples  nothing   0\n",
         ),
         (
             "unalike",
-            "goes by train/own, of which ranks have different values: 0.0, 1.0\nhint: self.log('train/own'",
+            "depends on train/own, which differs between ranks: 0.0, 1.0\nhint: self.log('train/own'",
         ),
         (
             "drop_all",
@@ -362,9 +364,9 @@ def test_only_rank_zero_writes(both):
         ),
         (
             "limited_by_hand",
-            "other: trident does not split it over the ranks, each of which applies a limit of 0.6",
+            "other: trident does not split it over the ranks, so a limit of 0.6 cannot be applied",
         ),
-        ("by_the_clock", "goes by the clock of each of 2 ranks"),
+        ("by_the_clock", "is a time, and each of 2 ranks measures its own"),
         ("devices", "trainer.devices=3, but 2 processes on each node were started"),
         ("bad", "this metric fails"),
         ("broken", "toy: rank 1 could not read its part"),

@@ -1,4 +1,4 @@
-"""Ranks must agree on every value that decides something."""
+"""Checks that ranks agree on every value by which a run decides."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class RankConsistency(Callback):
         metrics = known_metrics(trainer)
         by_rank = all_gather({name: metrics.get(name) for name in monitored(trainer)})
         for name in by_rank[0]:
-            values = [str(found.get(name)) for found in by_rank]
+            values = [str(metrics_of_rank.get(name)) for metrics_of_rank in by_rank]
             if len(set(values)) > 1:
                 raise ConfigError(
-                    f"a callback, a schedule or run.optimized_metric goes by {name}, of which ranks have different "
-                    f"values: {', '.join(values)}\n"
+                    f"a callback, a schedule or run.optimized_metric depends on {name}, which differs between ranks: "
+                    f"{', '.join(values)}\n"
                     f"hint: self.log({name!r}, …, sync_dist=True)"
                 )

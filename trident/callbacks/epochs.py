@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
-from trident.data.loaders import tell_epoch
+from trident.data.loaders import set_epoch_on
 
 __all__ = ["Epochs"]
 
@@ -16,4 +16,4 @@ class Epochs(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for loader in CombinedLoader(trainer.train_dataloader).flattened:
-            tell_epoch(loader, trainer.current_epoch)
+            set_epoch_on(loader, trainer.current_epoch)

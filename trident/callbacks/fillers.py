@@ -1,4 +1,4 @@
-"""Batches that only keep a rank in step with the others."""
+"""Keeps fillers from having an effect: batches that only keep a rank in step with the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Fillers"]
 class Fillers(Callback):
     """Excludes batches that only keep a rank in step with the others from gradients and logged values.
 
-    A `TridentModule` leaves them out of its evaluation by itself.
+    In evaluation, this is for other modules: a `TridentModule` skips fillers in its `eval_step`.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The journal of a run: `metrics.jsonl`, one line about once a second and whenever metrics come."""
+"""The journal of a run, `metrics.jsonl`: what it has logged so far, line by line."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from trident.trainer.steps import total_steps
 
 __all__ = ["Journal"]
 
-
 INTERVAL = 1.0
 """Seconds between two lines of the journal while training."""
 
 
 class Journal(Callback):
-    """Appends to `metrics.jsonl`: at the start of training, about once a second, and whenever
-    metrics come.
+    """Appends to `metrics.jsonl`: when training begins and ends, about once a second, and after each evaluation.
 
     Reads values, and so waits for the device, only when it writes.
+
+    Args:
+        directory: the run's directory.
+        attempt: the attempt's number; 0 for an ordinary run.
+
+    Attributes:
+        steps: the number of optimizer steps of the whole fit; None if it is not known.
     """
 
     def __init__(self, directory: Path, attempt: int = 0) -> None:
@@ -37,10 +42,13 @@ class Journal(Callback):
         self.steps = total_steps(trainer)
         self._write(trainer, "fit")
 
-    def go_on_after(self, taken: int, before: int | None) -> None:
-        """Count `taken` steps of an earlier attempt that planned `before` in all: the remaining steps differ."""
-        if self.steps and before:
-            self.steps = taken + round(self.steps * (1 - taken / before))
+    def rescale_total(self, done: int, planned: int | None) -> None:
+        """Recompute the total after a change of batches or ranks: an earlier attempt did `done` of `planned` steps.
+
+        The remaining share of the fit then takes that share of this attempt's steps.
+        """
+        if self.steps and planned:
+            self.steps = done + round(self.steps * (1 - done / planned))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._written >= INTERVAL:

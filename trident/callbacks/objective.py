@@ -1,4 +1,4 @@
-"""The metric that a run is judged by."""
+"""The metric that a run optimizes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ __all__ = ["ObjectiveMetric", "require_metric"]
 
 
 class ObjectiveMetric(Callback):
-    """Ends a run after its first validation, or before its second epoch, if nothing logs the metric to optimize,
-    and keeps the metrics of each validation.
+    """Keeps the metrics of each validation, and ends a run early if nothing logs the metric to optimize.
+
+    A metric of validation must be logged by the first one, any other by the end of the first epoch.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,9 +35,8 @@ class ObjectiveMetric(Callback):
             self._seen.append(own)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if (
-            self._trained and not self._of_validation
-        ):  # after an epoch, since modules log at its end
+        # After the first epoch, because modules log at the end of one.
+        if self._trained and not self._of_validation:
             require_metric(self.name, known_metrics(trainer))
         self._trained = True
 

@@ -12,15 +12,15 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 
 from trident.core.safe_globals import readable, require_readable
 from trident.trainer.internals.lightning import save_last, step_of_last_save
-from trident.trainer.restart import count_as_before, keeps_last
+from trident.trainer.restart import rewind_counts, savers_of_last
 
-__all__ = ["AtEnd", "Readable"]
+__all__ = ["ReadableCheckpoints", "SaveLastAtEnd"]
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
-"""Gathering their weights is expensive, and none of their values has a user's class."""
+"""Strategies whose weights are expensive to gather; none of these has a user's class."""
 
 
-class Readable(Callback):
+class ReadableCheckpoints(Callback):
     """Ends a run that would save an unreadable checkpoint: before training if possible, otherwise when it saves.
 
     The last of a trainer's callbacks, so that others have already set up their state.
@@ -36,7 +36,7 @@ class Readable(Callback):
         def save_checkpoint(
             checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None
         ) -> None:
-            require_readable(checkpoint)  # on all ranks: none is left waiting for one that fails
+            require_readable(checkpoint)  # on all ranks, so that none waits for one that fails
             inner(readable(checkpoint), filepath, storage_options=storage_options)
 
         strategy.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
@@ -53,8 +53,8 @@ def _planned(
 ) -> dict[str, Any]:
     """What a checkpoint would hold now, apart from the values of Lightning and torch.
 
-    Lightning's own way to gather these values would start the dataloaders. A hook that fails may need something that
-    training sets up: its values are checked when it saves.
+    Lightning's own way to gather these values would start the dataloaders. A hook that fails here may need something
+    that training sets up; what it saves is checked when it saves it.
     """
     planned: dict[str, Any] = {"epoch": trainer.current_epoch, "global_step": trainer.global_step}
     planned["state_dict"] = {} if isinstance(trainer.strategy, SHARDED) else module.state_dict()
@@ -77,7 +77,7 @@ def _planned(
     return planned
 
 
-class AtEnd(Callback):
+class SaveLastAtEnd(Callback):
     """Makes each `ModelCheckpoint` with ``save_last`` save the state at the end of training.
 
     Lightning writes ``last`` only when it saves one of the best checkpoints. This callback runs before others that
@@ -91,15 +91,15 @@ class AtEnd(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        for callback in keeps_last(trainer):
+        for callback in savers_of_last(trainer):
             if not _links_to_end(callback, trainer):
                 self._save(callback, trainer)
 
     def _save(self, callback: ModelCheckpoint, trainer: pl.Trainer) -> None:
-        kind, callback.save_last = callback.save_last, True  # a link would be to one of the best
+        kind, callback.save_last = callback.save_last, True  # a link would point to one of the best
         last = Path(callback.last_model_path)
         if trainer.is_global_zero and callback.last_model_path and last.is_symlink():
-            last.unlink()  # else what it points to would be overwritten
+            last.unlink()  # otherwise the checkpoint that it links to would be overwritten
         trainer.strategy.barrier("last")
         self._saves = True
         try:
@@ -111,7 +111,7 @@ class AtEnd(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._saves:
-            count_as_before(checkpoint, "training")
+            rewind_counts(checkpoint, "training")
 
 
 def _links_to_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:

@@ -1,4 +1,4 @@
-"""Ends a run between two batches after a signal asked it to stop."""
+"""Ends a run between two batches after a signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StopBetweenBatches"]
 
 
 class StopBetweenBatches(Callback):
-    """Ends the run at the end of the batch during which SIGTERM arrived."""
+    """Ends the run at the end of the batch during which SIGTERM arrived, unless the run will be resumed."""
 
     # Lightning's own handler, set when a loop begins, starts a collective inside the handler and
     # lets the run end with exit code 0.
@@ -22,16 +22,16 @@ class StopBetweenBatches(Callback):
         self.stop = stop
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter()
+        self.stop.enter_loop()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter()
+        self.stop.enter_loop()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter()
+        self.stop.enter_loop()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter()
+        self.stop.enter_loop()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         self._check(trainer)
@@ -48,11 +48,8 @@ class StopBetweenBatches(Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.stop.in_loop = False
 
-    def _enter(self) -> None:
-        self.stop.waits()
-
     def _check(self, trainer: pl.Trainer) -> None:
-        ends = self.stop.requested and not self.stop.goes_on
+        ends = self.stop.requested and not self.stop.will_resume
         if ends and (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(15)  # the processes that Lightning started on this machine
         self.stop.check()

@@ -11,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trident.cli import run
 from trident.config.locate import locate
-from trident.config.schema import SPLITS, Problem, found
-from trident.errors import ConfigError
+from trident.config.schema import SPLITS, Problem, find_problems, require_none
 
 __all__ = ["OVERRIDES", "start", "task"]
 
@@ -39,9 +38,7 @@ def task(cfg: DictConfig) -> None:
     Raises:
         ConfigError: the config has problems; the message lists all of them.
     """
-    wrong = [*found(cfg), *_files(cfg), *_metric(cfg)]
-    if wrong:
-        raise ConfigError("\nerror: ".join(problem.text(locate(problem.path)) for problem in wrong))
+    require_none([*find_problems(cfg), *_files(cfg), *_metric(cfg)], locate)
     sys.stdout.write(f"ok: {summary(cfg)}\n")
 
 
@@ -62,7 +59,7 @@ def _files(cfg: DictConfig) -> Iterator[Problem]:
 
 
 def _metric(cfg: DictConfig) -> Iterator[Problem]:
-    """A problem if the metric to optimize is of a data set that is not validated; its last part is not checked."""
+    """A problem if the metric to optimize is of a data set that is not validated; its own name is not checked."""
     name = OmegaConf.select(cfg, "run.optimized_metric")
     known = [f"{dataset}/val/" for dataset in OmegaConf.select(cfg, "datamodule.val") or {}]
     if (
@@ -72,13 +69,16 @@ def _metric(cfg: DictConfig) -> Iterator[Problem]:
         and known
         and not name.startswith(tuple(known))
     ):
-        hint = f"it is read after training: known begin with {', '.join(known)}"
+        hint = (
+            f"it is read after training, and metrics of validation begin with {' or '.join(known)}"
+        )
         yield Problem(
             "run.optimized_metric", f"{name}: no data set of that name is validated", hint
         )
 
 
 def _named(dataset: Any) -> list[str]:
+    """The values of ``data_files``, which may be one, a list, or a mapping of these."""
     named = dataset.get("data_files") if isinstance(dataset, Mapping) else None
     if isinstance(named, Mapping):
         named = [
@@ -90,6 +90,7 @@ def _named(dataset: Any) -> list[str]:
 
 
 def _is_local(file: Any) -> bool:
+    """Whether this is the path of one local file, whose existence can be checked; a bare name may be another thing."""
     return isinstance(file, str) and "://" not in file and "*" not in file and "/" in file
 
 

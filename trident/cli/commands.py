@@ -37,7 +37,7 @@ Completion of config groups and keys in your shell:
 
 
 class Verbs(click.Group):
-    """The verb `run` may be left out: overrides and Hydra's flags are enough."""
+    """The group of verbs, of which `run` may be left out: overrides and Hydra's flags are enough."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args[:1] not in ([name] for name in (*self.commands, *HELP, "--version")):
@@ -55,7 +55,7 @@ class Overrides(click.Command):
         if args[:1] in ([name] for name in HELP):
             click.echo(ctx.get_help())
             ctx.exit()
-        _refuse_a_word(args)
+        _require_override(args)
         if self.params:
             return super().parse_args(ctx, args)
         ctx.args = list(args)
@@ -65,8 +65,11 @@ class Overrides(click.Command):
         return [*super().collect_usage_pieces(ctx), "[OVERRIDE]..."]
 
 
-def _refuse_a_word(args: Sequence[str]) -> None:
-    """Refuse a first word that is not an override: it is probably a mistyped verb. Later ones may be flags' values."""
+def _require_override(args: Sequence[str]) -> None:
+    """Raise UsageError if the first word is not an override but probably a mistyped verb.
+
+    Later words are not checked, since they may be values of flags.
+    """
     word = args[0] if args else "="
     if "=" in word or word.startswith(("-", "~")):
         return
@@ -141,9 +144,9 @@ def main() -> None:
 def main_of_module() -> None:
     """The same for ``python -m trident.run``, which is how members of sweeps are started.
 
-    A member's process ends without torch's teardown once its work is done. torch's threads can abort a process of
-    several ranks on the way out ("terminate called without an active exception"), after the result is written, and
-    the member would count as failed.
+    A member's process ends without torch's teardown once its work is done. Otherwise torch's threads can abort a rank
+    while it exits ("terminate called without an active exception"), after the result is written, and the member would
+    count as failed.
     """
     if _main() is None:
         return
@@ -163,7 +166,7 @@ def _main() -> MemberContext | None:
     member = None
     try:
         member = enter(os.environ)
-        code = _answer(sys.argv[1:], member)
+        code = _invoke(sys.argv[1:], member)
         sys.stdout.flush()
     except RanksError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -180,7 +183,8 @@ def _main() -> MemberContext | None:
     return member
 
 
-def _answer(words: list[str], member: MemberContext | None) -> int:
+def _invoke(words: list[str], member: MemberContext | None) -> int:
+    """Parse and run the command line. Returns the exit code."""
     _complete_without_verb(words)
     try:
         with trident.make_context("trident", words, obj=member) as context:

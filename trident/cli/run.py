@@ -46,7 +46,7 @@ USER_ERRORS = (ConfigError, RanksError, InterpolationResolutionError, MissingMan
 
 def start(
     words: Sequence[str],
-    answer: Callable[[DictConfig], int | None] | None = None,
+    inspect: Callable[[DictConfig], int | None] | None = None,
     *,
     member: MemberContext | None = None,
 ) -> int:
@@ -54,8 +54,11 @@ def start(
 
     Args:
         words: the command line without the verb.
-        answer: called with the config in place of a run; returns an exit code.
+        inspect: called with the config in place of a run; returns an exit code, None for 0.
         member: the member of a sweep that this process is a rank of.
+
+    Returns:
+        The exit code: 2 if the command line or the config is wrong.
     """
     if not sys.flags.safe_path and str(Path.cwd()) not in sys.path and "" not in sys.path:
         # A console script does not have the project's directory on its path; `python -m` does.
@@ -65,42 +68,41 @@ def start(
     except (ConfigError, RanksError) as error:
         return fail(error, sys.stderr)
     if PRINTS & {word.partition("=")[0] for word in words}:
-        signal.signal(
-            signal.SIGPIPE, signal.SIG_DFL
-        )  # end quietly when the reader of a pipe has left
+        # End quietly when the reader of a pipe has left.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     configs = config_path(Path.cwd())
-    run_ = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
-    if answer is None:
+    compose_and_call = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
+    if inspect is None:
         # Importable by name if possible: some launchers of Hydra pickle the function to run it elsewhere.
-        run_(task if member is None else lambda cfg: task(cfg, member))()
+        compose_and_call(task if member is None else lambda cfg: task(cfg, member))()
         return 0
     code: list[int | None] = []
     try:
-        run_(lambda cfg: code.append(_answered(answer, cfg)))()
+        compose_and_call(lambda cfg: code.append(_exit_code(inspect, cfg)))()
     except SystemExit as end:  # raised by Hydra for what it could not compose
         sys.exit(2 if end.code == 1 else end.code)
     return (code and code[0]) or 0
 
 
-def _answered(answer: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
+def _exit_code(inspect: Callable[[DictConfig], int | None], cfg: DictConfig) -> int | None:
     try:
-        return answer(cfg)
+        return inspect(cfg)
     except Exception as error:
-        if (wrong := _user_error(error)) is None:
+        if (users := _user_error(error)) is None:
             raise
-        return fail(wrong, sys.stderr)
+        return fail(users, sys.stderr)
 
 
 def arguments(argv: Sequence[str], project: Path, environ: Mapping[str, str]) -> list[str]:
     """The command line to pass to Hydra: only one rank writes a run's files, and paths are absolute."""
-    found = [_absolute(argv, at, project) for at in range(len(argv))]
+    words = [_absolute(argv, at, project) for at in range(len(argv))]
     if is_main_process(environ):
-        return found
+        return words
     # Directly after the existing overrides: argparse accepts only one contiguous group of them.
-    isnt_override = [word.startswith("-") or "=" not in word for word in found]
-    first = isnt_override.index(False) if False in isnt_override else len(found)
-    end = next((at for at in range(first, len(found)) if found[at].startswith("-")), len(found))
-    return [*found[:end], *QUIET, *found[end:]]
+    is_override = [not word.startswith("-") and "=" in word for word in words]
+    first = is_override.index(True) if True in is_override else len(words)
+    end = next((at for at in range(first, len(words)) if words[at].startswith("-")), len(words))
+    return [*words[:end], *QUIET, *words[end:]]
 
 
 def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
@@ -117,14 +119,14 @@ def _absolute(argv: Sequence[str], at: int, project: Path) -> str:
 def task(cfg: DictConfig, member: MemberContext | None = None) -> float | None:
     """Run a config; Hydra calls this. Returns the score, for sweepers that optimize."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        member = None  # an attempt is a single run, and a sweep's may be in other processes
+        member = None  # an attempt is a single run, not a sweep
     try:
         return _recorded_run(cfg, member)
     except Exception as error:
-        wrong = _user_error(error)
-        if wrong is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+        users = _user_error(error)
+        if users is None or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        sys.exit(fail(wrong, sys.stderr))
+        sys.exit(fail(users, sys.stderr))
 
 
 def fail(error: Exception, stream: TextIO) -> int:
@@ -135,33 +137,34 @@ def fail(error: Exception, stream: TextIO) -> int:
 
 
 def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None:
-    disown(os.environ)  # `main` did not, if another launcher started this process
+    disown(os.environ)  # `enter` did not, if a launcher of Hydra started this process
     ranks = detect(os.environ)
     result = _begin(cfg, ranks)
     directory = Path(HydraConfig.get().runtime.output_dir)
     writes = is_main_process(os.environ)
     path = output_directory(directory, member) if writes else None
     with (
-        STOP.installed(goes_on=member is not None),
+        STOP.installed(will_resume=member is not None),
         recorded(result, path),
-        _wired(ranks, member),
+        _rank_variables(ranks, member),
     ):
         check(cfg, locate)
-        _quieten(bool(cfg.get("ignore_warnings")))
+        _ignore_warnings(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:
             from trident.utils.reporting import print_config
 
             print_config(cfg)
         with result.timed("import"):
             engine = importlib.import_module("trident.engine")
-            _speak_once()
+            _remove_lightning_handler()
             _import_targets(OmegaConf.to_container(cfg, resolve=False))
         score: float | None = engine.run(cfg, result, member)
         return score
 
 
-def _quieten(everything: bool) -> None:
-    # Lightning 2.6 with torch 2.13 warns once per dataloader; users can do nothing about it.
+def _ignore_warnings(everything: bool) -> None:
+    """Ignore warnings about which users can do nothing, or all of them."""
+    # Lightning 2.6 with torch 2.13 warns once per dataloader.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # Our metrics are the same on all ranks; a user's own may not be, so those warnings stay.
     warnings.filterwarnings("ignore", message=r".*'[^']*/(val|test)/[^']*'.*sync_dist=True.*")
@@ -171,8 +174,8 @@ def _quieten(everything: bool) -> None:
         warnings.filterwarnings("ignore")
 
 
-def _speak_once() -> None:
-    """Remove the handler that Lightning adds, since Hydra has already set up logging."""
+def _remove_lightning_handler() -> None:
+    """Let Lightning's messages be logged once: Hydra has already set up logging, and Lightning adds a handler."""
     if logging.getLogger().hasHandlers():
         logging.getLogger("lightning").handlers.clear()
 
@@ -191,7 +194,7 @@ def _begin(cfg: DictConfig, ranks: Ranks | None) -> Result:
 
 
 @contextmanager
-def _wired(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
+def _rank_variables(ranks: Ranks | None, member: MemberContext | None) -> Iterator[None]:
     """Set torch's rank variables for this process during a run, and restore the previous ones afterwards."""
     before = {name: os.environ.get(name) for name in (*VARIABLES, MARK)}
     os.environ.update(ranks.environment() if ranks else {})

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 MOST = 1024
-"""The highest number of ranks that are emulated; nobody would read a table of more."""
+"""The highest number of ranks that are emulated; a table of more would not be readable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def task(cfg: DictConfig, *, layout: Layout, as_json: bool) -> int:
     from trident.data.coverage import table
 
     check(cfg, locate)
-    found = [*_audited(cfg, layout)]
+    audited = [*_audited(cfg, layout)]
     if as_json:
         records = [
             {
@@ -96,18 +96,18 @@ def task(cfg: DictConfig, *, layout: Layout, as_json: bool) -> int:
                 "ranks": [asdict(rank) for rank in ranks],
                 "findings": [asdict(finding) for finding in findings],
             }
-            for name, ranks, findings in found
+            for name, ranks, findings in audited
         ]
         sys.stdout.write(json.dumps({"layout": asdict(layout), "data": records}, indent=2) + "\n")
     else:
-        for name, ranks, findings in found:
-            said = [
+        for name, ranks, findings in audited:
+            messages = [
                 f"{'refused' if one.refused else 'warning'}: {one.text}\nhint: {one.hint}"
                 for one in findings
             ]
-            parts = [name, *([table(ranks)] if ranks else []), *said]
+            parts = [name, *([table(ranks)] if ranks else []), *messages]
             sys.stdout.write("\n".join(parts) + "\n\n")
-    return int(any(finding.refused for _, _, findings in found for finding in findings))
+    return int(any(finding.refused for _, _, findings in audited for finding in findings))
 
 
 def _audited(
@@ -131,7 +131,7 @@ def _audited(
 
 
 def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
-    """What one rank is given of a split's data sets."""
+    """What one rank would read of a split's data sets."""
     import lightning.pytorch as pl
 
     from trident.core.datamodule import TridentDataModule
@@ -143,7 +143,7 @@ def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
         datamodule = instantiate(cfg.datamodule)
         if not isinstance(datamodule, TridentDataModule):
             raise ConfigError(
-                f"cannot see which data a {type(datamodule).__name__} gives each rank\n"
+                f"cannot determine which data a {type(datamodule).__name__} gives each rank\n"
                 "hint: this command needs a TridentDataModule"
             )
         datamodule.split_training = bool(cfg.trainer.get("use_distributed_sampler"))
@@ -154,7 +154,7 @@ def _described(cfg: DictConfig, split: str, ranks: Ranks) -> list[Description]:
 
 @contextmanager
 def _as(ranks: Ranks) -> Iterator[None]:
-    """Set the environment of a rank."""
+    """Set the environment of a rank within the block."""
     names = {*VARIABLES, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(ranks.environment())

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KEYS", "Key", "below"]
+__all__ = ["COMPUTE_ON", "KEYS", "MODES", "SHARDING", "SPEC", "UNEVEN", "Key", "below"]
+
+SPEC = "datamodule.SPLIT.NAME"
+"""The path of a dataspec."""
+
+SHARDING = ("auto", "manual")
+MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
+UNEVEN = ("join", "pad", "drop")
+COMPUTE_ON = ("epoch_end", "eval_step")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the config. In its path, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses."""
+    """A key of the config.
+
+    Attributes:
+        path: in it, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses.
+        type: the values that it takes, in words.
+        default: as it is written in YAML, or where it comes from.
+        read_in: the file that reads it, relative to the repository.
+        about: one sentence on what it does.
+    """
 
     path: str
     type: str
     default: str
     read_in: str
-    """The file that reads it, relative to the repository."""
     about: str
 
 
-ENGINE, MODULE, SPEC = "trident/engine.py", "trident/core/module.py", "trident/core/dataspec.py"
+def _one_of(values: tuple[str, ...]) -> str:
+    """``a, b or c``."""
+    return f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+ENGINE, RUN, MODULE = "trident/engine.py", "trident/cli/run.py", "trident/core/module.py"
 OPTIMIZER, DATAMODULE = "trident/core/optimizer.py", "trident/core/datamodule.py"
-EVALUATION, EVALSPEC = "trident/core/evaluation.py", "trident/core/evalspec.py"
-RUN = "trident/cli/run.py"
-D = "datamodule.SPLIT.NAME"
+DATASPEC, EVALSPEC = "trident/core/dataspec.py", "trident/core/evalspec.py"
+EVALUATION, SCHEMA = "trident/core/evaluation.py", "trident/config/schema.py"
 
 KEYS = (
     Key(
@@ -143,7 +162,7 @@ KEYS = (
         "module.evaluation",
         "mapping",
         "none",
-        "trident/config/schema.py",
+        SCHEMA,
         "Not read by the module. Data sets can refer to it as `${module.evaluation}`.",
     ),
     Key("datamodule", "mapping", "datamodule: default", ENGINE, "All data sets."),
@@ -176,141 +195,147 @@ KEYS = (
     ),
     Key(
         "datamodule.sharding",
-        "auto or manual",
+        _one_of(SHARDING),
         "auto",
         DATAMODULE,
         "auto: trident gives each rank its part. manual: your data sets do this.",
     ),
     Key(
         "datamodule.mode",
-        "max_size_cycle, min_size, max_size or sequential",
+        _one_of(MODES),
         "max_size_cycle",
         DATAMODULE,
         "How several training sets are combined into an epoch.",
     ),
     Key(
         "datamodule.uneven",
-        "join, pad or drop",
+        _one_of(UNEVEN),
         "join",
         DATAMODULE,
         "How an epoch ends if the ranks' parts of training data differ in length.",
     ),
-    Key(f"{D}.dataset", "mapping", "required", SPEC, "The data set, created by its `_target_`."),
     Key(
-        f"{D}.preprocessing",
+        f"{SPEC}.dataset",
+        "mapping",
+        "required",
+        DATASPEC,
+        "The data set, created by its `_target_`.",
+    ),
+    Key(
+        f"{SPEC}.preprocessing",
         "mapping or null",
         "none",
-        SPEC,
+        DATASPEC,
         "Steps, in the order in which they are written.",
     ),
     Key(
-        f"{D}.preprocessing.method",
+        f"{SPEC}.preprocessing.method",
         "mapping of steps",
         "none",
-        SPEC,
+        DATASPEC,
         "Methods of the data set, with their arguments. null leaves a step out.",
     ),
     Key(
-        f"{D}.preprocessing.apply",
+        f"{SPEC}.preprocessing.apply",
         "mapping of steps",
         "none",
-        SPEC,
+        DATASPEC,
         "Functions, by `_target_`, that take the data set. The last one may create a sampler.",
     ),
     Key(
-        f"{D}.dataloader",
+        f"{SPEC}.dataloader",
         "mapping",
         "required",
-        SPEC,
+        DATASPEC,
         "The dataloader, created by its `_target_`. `batch_size` is per rank.",
     ),
     Key(
-        f"{D}.evaluation",
+        f"{SPEC}.evaluation",
         "mapping or null",
         "none",
-        SPEC,
+        DATASPEC,
         "How the model's outputs are processed and evaluated.",
     ),
-    Key(f"{D}.misc", "any", "none", SPEC, "Your own values. trident does not read them."),
+    Key(f"{SPEC}.misc", "any", "none", DATASPEC, "Your own values. trident does not read them."),
     Key(
-        f"{D}.evaluation.prepare",
+        f"{SPEC}.evaluation.prepare",
         "mapping or null",
         "none",
         EVALSPEC,
         "Hooks. They are called with keyword arguments.",
     ),
     Key(
-        f"{D}.evaluation.prepare.batch",
+        f"{SPEC}.evaluation.prepare.batch",
         "function",
         "none",
         EVALUATION,
         "Takes `batch`, `trident_module`, `split`, `dataset_name`. Returns the batch for the model.",
     ),
     Key(
-        f"{D}.evaluation.prepare.outputs",
+        f"{SPEC}.evaluation.prepare.outputs",
         "function",
         "none",
         EVALUATION,
         "Takes `outputs`, `batch`, `trident_module`, `split`, `dataset_name` after each batch. Returns outputs.",
     ),
     Key(
-        f"{D}.evaluation.prepare.step_outputs",
+        f"{SPEC}.evaluation.prepare.step_outputs",
         "function",
         "none",
         EVALUATION,
         "Takes `step_outputs`, `trident_module`, `split`, `dataset_name` once per epoch. Returns outputs.",
     ),
     Key(
-        f"{D}.evaluation.prepare.flatten_outputs",
+        f"{SPEC}.evaluation.prepare.flatten_outputs",
         "bool",
         "true",
         EVALUATION,
         "false: hooks and metrics get a list with one item per batch.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs",
+        f"{SPEC}.evaluation.step_outputs",
         "mapping or null",
         "all outputs and batches",
         EVALSPEC,
         "The values of each batch to keep.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs.outputs",
+        f"{SPEC}.evaluation.step_outputs.outputs",
         "key, glob or list",
         "none",
         EVALUATION,
         "The keys of the model's outputs to keep.",
     ),
     Key(
-        f"{D}.evaluation.step_outputs.batch",
+        f"{SPEC}.evaluation.step_outputs.batch",
         "key, glob or list",
         "none",
         EVALUATION,
         "The keys of the batch to keep.",
     ),
     Key(
-        f"{D}.evaluation.metrics",
+        f"{SPEC}.evaluation.metrics",
         "mapping by name",
         "none",
         EVALSPEC,
         "Metrics, logged as `{data set}/{split}/{metric}`.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.metric",
+        f"{SPEC}.evaluation.metrics.NAME.metric",
         "function or torchmetrics object",
         "required",
         EVALSPEC,
         "Returns a number or a dict of numbers to log, or None.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.compute_on",
-        "epoch_end or eval_step",
+        f"{SPEC}.evaluation.metrics.NAME.compute_on",
+        _one_of(COMPUTE_ON),
         "epoch_end",
         EVALSPEC,
         "Computes the metric once per epoch from all outputs, or batch by batch.",
     ),
     Key(
-        f"{D}.evaluation.metrics.NAME.kwargs",
+        f"{SPEC}.evaluation.metrics.NAME.kwargs",
         "mapping to paths",
         "{}",
         EVALSPEC,

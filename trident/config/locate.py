@@ -22,6 +22,9 @@ def locate(path: str) -> str | None:
     """``configs/experiment/nli.yaml:12``, or the override on the command line that set the key.
 
     None where that is not known: outside of a run of Hydra, or for keys that no file holds.
+
+    Args:
+        path: a dotted path, with indexes of lists in brackets.
     """
     if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
         return None
@@ -29,11 +32,10 @@ def locate(path: str) -> str | None:
     overrides = _typed(HydraConfig.get().overrides.task)
     if (override := _setter(keys, overrides)) is not None:
         return f"the override {override}"
-    with contextlib.suppress(
-        Exception
-    ):  # only a help for messages, which must not cause another error
-        found = [f"{name}:{line}" for name, line in _holders(keys, overrides)]
-        return found[-1] if found else None
+    # This only improves a message, and must not cause another error.
+    with contextlib.suppress(Exception):
+        places = [f"{name}:{line}" for name, line in _holders(keys, overrides)]
+        return places[-1] if places else None
     return None
 
 

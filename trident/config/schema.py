@@ -6,7 +6,7 @@ in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from trident.config.keys import below
-from trident.config.signatures import NotThere, parameters
+from trident.config.keys import COMPUTE_ON, MODES, SHARDING, SPEC, UNEVEN, below
+from trident.config.signatures import TargetNotFound, parameters
 from trident.errors import ConfigError
 
-__all__ = ["METRIC_SOURCES", "Problem", "check", "found", "problems"]
+__all__ = ["METRIC_SOURCES", "SPLITS", "Problem", "check", "find_problems", "require_none"]
 
 SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
 """Sections that a run reads completely; a missing value elsewhere may never be needed."""
@@ -32,15 +32,11 @@ RUN_TYPES: Mapping[str, tuple[type, str]] = {
     "optimized_metric": (str, "text"),
 }
 
-SPEC = "datamodule.SPLIT.NAME"
 SPLITS = ("train", "val", "test", "predict")
 REQUIRED = ("dataloader", "dataset")
-CHOICES = {
-    "sharding": ("auto", "manual"),
-    "mode": ("max_size_cycle", "min_size", "max_size", "sequential"),
-    "uneven": ("join", "pad", "drop"),
-}
-COMPUTE_ON = ("epoch_end", "eval_step")
+CHOICES = {"sharding": SHARDING, "mode": MODES, "uneven": UNEVEN}
+"""The keys of the datamodule that take one of a few values."""
+
 METRIC_SOURCES = ("trident_module", "outputs", "batch", "cfg", "dataset_name", "split")
 """The sources of a metric's arguments: the first part of a path such as ``outputs.preds``."""
 
@@ -58,50 +54,60 @@ class Problem:
     place: str
     """The key, or the mapping that holds it."""
     what: str
+    """What is wrong with it."""
     hint: str = ""
     key: str = ""
     """The wrong key below `place`, if the mistake is a key."""
 
     @property
     def path(self) -> str:
+        """The whole path of the key or mapping that is wrong."""
         return f"{self.place}.{self.key}" if self.place and self.key else self.place or self.key
 
     def text(self, where: str | None = None) -> str:
+        """The problem as a message, with its hint on a separate line.
+
+        Args:
+            where: the file or override that holds the key.
+        """
         place = f"{self.place}: " if self.place else ""
         origin = f" ({where})" if where else ""
         return f"{place}{self.what}{origin}" + (f"\nhint: {self.hint}" if self.hint else "")
 
 
-def check(
-    cfg: DictConfig | Mapping[str, Any], locate: Callable[[str], str | None] | None = None
-) -> None:
-    """Raise ConfigError with every problem of a composed config, one paragraph each.
+Locate = Callable[[str], str | None]
+"""Returns which file or override holds a key of the config; None if that is not known."""
+
+
+def check(cfg: DictConfig | Mapping[str, Any], locate: Locate | None = None) -> None:
+    """Raise ConfigError with every problem of a composed config.
 
     Args:
-        locate: returns which file or override holds a key; called only when something is wrong.
+        locate: called only when something is wrong.
     """
-    wrong = found(cfg)
-    if wrong:
-        raise ConfigError("\n".join(p.text(locate(p.path) if locate else None) for p in wrong))
+    require_none(find_problems(cfg), locate)
 
 
-def problems(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
-    """The problems of a composed config, each with its place and a hint; empty if there are none."""
-    return [problem.text() for problem in found(cfg)]
+def require_none(problems: Sequence[Problem], locate: Locate | None = None) -> None:
+    """Raise ConfigError with all problems, each as a separate error, unless there are none."""
+    if problems:
+        texts = (problem.text(locate(problem.path) if locate else None) for problem in problems)
+        raise ConfigError("\nerror: ".join(texts))
 
 
-def found(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
+def find_problems(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
+    """The problems of a composed config, in order of its sections; empty if there are none."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
-    wrong = list(_top(plain))
+    problems = list(_top(plain))
     for key in SECTIONS:
-        wrong += _missing(key, plain.get(key))
+        problems += _missing(key, plain.get(key))
         if isinstance(cfg, DictConfig) and key in cfg:
-            wrong += _unresolved(cfg, key, key)
-        wrong += _targets(key, plain.get(key))
-    wrong += _module(plain.get("module"))
+            problems += _unresolved(cfg, key, key)
+        problems += _targets(key, plain.get(key))
+    problems += _module(plain.get("module"))
     if isinstance(datamodule := plain.get("datamodule"), Mapping):
-        wrong += _datamodule(datamodule)
-    return list(dict.fromkeys(wrong))
+        problems += _datamodule(datamodule)
+    return list(dict.fromkeys(problems))
 
 
 # -- the top, and the user's own namespaces ------------------------------------------------------
@@ -113,7 +119,7 @@ def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     trainer = _mapping(cfg.get("trainer"))
     for section in BUILT:
         if trainer.get(section) is not None:
-            what, hint = "is made of another section", f"write it below `{section}`"
+            what, hint = "is created from another section", f"write it below `{section}`"
             yield Problem(f"trainer.{section}", what, hint)
     for section in BUILT:
         yield from _built(section, _mapping(cfg.get(section)))
@@ -190,7 +196,7 @@ def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig,
 
 
 def _targets(place: str, node: Any) -> Iterator[Problem]:
-    """Check for every node with a `_target_` that the target exists and accepts the other keys of the node."""
+    """Problems with nodes whose `_target_` does not exist, or does not accept the other keys of the node."""
     if isinstance(node, Mapping):
         yield from _target(place, node)
         for key, value in node.items():
@@ -206,7 +212,7 @@ def _target(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         return
     try:
         known = parameters(target)
-    except NotThere as error:
+    except TargetNotFound as error:
         nearest = ", ".join(f"`{name}`" for name in error.nearest)
         hint = f"did you mean {nearest}?" if nearest else ""
         yield Problem(place, f"_target_: {target}: {error}", hint, "_target_")
@@ -264,7 +270,7 @@ def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _preprocessing(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
-    steps = "steps stand below `method`, if they are the data set's, or `apply`"
+    steps = "write a method of the data set below `method`, and a function below `apply`"
     for problem in _unknown(place, node, below(f"{SPEC}.preprocessing")):
         yield replace(problem, hint=f"{steps}; {problem.hint}")
 
@@ -310,7 +316,7 @@ def _source(place: str, path: Any, compute_on: Any) -> Iterator[Problem]:
     yield from _not_one_of(place, source, METRIC_SOURCES, what="source")
 
 
-# -- words ---------------------------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------------------
 
 
 def _unknown(

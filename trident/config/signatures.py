@@ -1,7 +1,7 @@
 """The parameters of a ``_target_``, read from its source without importing it.
 
 A check must not cost the seconds that torch takes to import. So a target is followed through the
-files of its package: if its parameters cannot be seen (C code, names made at run time,
+files of its package: if its parameters are not visible there (C code, names created at run time,
 ``**kwargs``), any argument is accepted. A false alarm would be worse than a miss.
 """
 
@@ -17,7 +17,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["NotThere", "parameters"]
+__all__ = ["TargetNotFound", "parameters"]
 
 DEPTH = 12
 """How many times a name is followed from file to file or from class to base."""
@@ -25,7 +25,7 @@ DEPTH = 12
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-class NotThere(Exception):
+class TargetNotFound(Exception):
     """Raised for a target that does not exist. ``nearest`` holds similar names that do."""
 
     def __init__(self, what: str, nearest: Sequence[str] = ()) -> None:
@@ -54,13 +54,13 @@ _Definition = tuple[_Source, Scope]
 
 
 def parameters(target: str) -> frozenset[str] | None:
-    """The names of the parameters of a function or class; None where they cannot be seen.
+    """The names of the parameters of a function or class; None where its source does not show them.
 
     Raises:
-        NotThere: there is no such module, or nothing of that name in it.
+        TargetNotFound: there is no such module, or nothing of that name in it.
     """
     if target.partition(".")[0] == "" or target.endswith("."):
-        raise NotThere(f"{target!r} is no dotted name")
+        raise TargetNotFound(f"{target!r} is not a dotted name")
     return _parameters_of(target, DEPTH, str(Path.cwd()))
 
 
@@ -69,10 +69,10 @@ def _parameters_of(target: str, depth: int, project: str) -> frozenset[str] | No
     source, rest = _module(target)
     if source is None or not rest:
         return None
-    found = _find(source, rest[0], depth)
+    definition = _find(source, rest[0], depth)
     for name in rest[1:]:
-        found = _member(found, name)
-    return None if found is None else _signature(*found, depth)
+        definition = _member(definition, name)
+    return None if definition is None else _signature(*definition, depth)
 
 
 # -- from a dotted name to a file ----------------------------------------------------------------
@@ -102,7 +102,7 @@ def _module(target: str) -> tuple[_Source | None, list[str]]:
 def _top_place(name: str) -> _Place:
     spec = _top(name)
     if spec is None:
-        raise NotThere(f"there is no module {name!r}")
+        raise TargetNotFound(f"there is no module {name!r}")
     file = Path(spec.origin) if spec.origin and spec.has_location else None
     folders = tuple(map(Path, spec.submodule_search_locations or ()))
     return _Place(file if file is not None and file.suffix == ".py" else None, folders)
@@ -123,7 +123,7 @@ def _submodule(folders: Sequence[Path], name: str) -> _Place | None:
 
 def _top(name: str) -> ModuleSpec | None:
     """The spec of a top-level module, found without importing anything."""
-    # A project's modules come from the working directory, unless they are just folders.
+    # A project's modules come from the working directory; a folder without `__init__.py` only if nothing else is found.
     here = PathFinder.find_spec(name, [str(Path.cwd())])
     if here is not None and here.has_location:
         return here
@@ -145,10 +145,10 @@ def _parsed(file: Path, name: str) -> _Source | None:
 
 
 def _find(source: _Source, name: str, depth: int) -> _Definition | None:
-    """Where a name of a module is defined; None where that cannot be seen.
+    """Where a name of a module is defined; None where the source does not show it.
 
     Raises:
-        NotThere: the module has no such name, and cannot create it in a way that is not visible.
+        TargetNotFound: the module has no such name, and no code that may create names at run time.
     """
     bound = [node for node in _statements(source.tree.body) if name in _binds(node)]
     if not bound and not _makes_names(source.tree):
@@ -164,28 +164,28 @@ def _find(source: _Source, name: str, depth: int) -> _Definition | None:
     return None
 
 
-def _no_such_name(source: _Source, name: str) -> NotThere:
+def _no_such_name(source: _Source, name: str) -> TargetNotFound:
     names = {n for node in _statements(source.tree.body) for n in _binds(node)}
     nearest = [f"{source.name}.{near}" for near in get_close_matches(name, names)]
-    return NotThere(f"{source.name} has no {name!r}", nearest)
+    return TargetNotFound(f"{source.name} has no {name!r}", nearest)
 
 
 def _follow(target: str, depth: int) -> _Definition | None:
-    """The same for a name that another module imports."""
+    """Where a name that another module imports is defined; None where the source does not show it."""
     try:
         source, rest = _module(target)
         if source is None or len(rest) != 1:
             return None
         return _find(source, rest[0], depth)
-    except NotThere:  # in a library's own source, which is right about its names
+    except TargetNotFound:  # in the source of a library, whose imports work
         return None
 
 
-def _member(found: _Definition | None, name: str) -> _Definition | None:
+def _member(definition: _Definition | None, name: str) -> _Definition | None:
     """A method or class defined inside a class."""
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    if definition is None or not isinstance(definition[1], ast.ClassDef):
         return None
-    source, scope = found
+    source, scope = definition
     own = [node for node in scope.body if isinstance(node, Scope) and node.name == name]
     return (source, own[0]) if len(own) == 1 else None
 
@@ -218,12 +218,12 @@ def _find_base(source: _Source, bases: Sequence[ast.expr], depth: int) -> _Defin
         return None
     try:
         return _find(source, bases[0].id, depth - 1)
-    except NotThere:
+    except TargetNotFound:
         return None
 
 
 def _is_wrapped(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a decorator may have changed what a function takes."""
+    """Whether a decorator may have changed the parameters of a function."""
     plain = ("staticmethod", "classmethod", "no_grad", "deprecated", "wraps", "override")
     return any(not ast.unparse(d).partition("(")[0].endswith(plain) for d in scope.decorator_list)
 

@@ -11,19 +11,19 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from omegaconf import DictConfig
 
-from trident.core.dataspec import TridentDataspec, made
+from trident.core.dataspec import TridentDataspec, create_dataspec
 from trident.data.combine import Mode, batches, combined
 from trident.data.coverage import require
 from trident.data.descriptions import Description, describe
 from trident.data.loaders import (
-    AsItIs,
     Limits,
+    OpaqueLoader,
     lengths_of,
     sampler_of,
-    say_what_is_read_in_turn,
+    set_epoch_on,
     shield_workers_from_sigterm,
-    tell_epoch,
-    to_its_end,
+    unsized_if_shared,
+    warn_of_unordered_predictions,
 )
 from trident.data.partial_epoch import EpochReader, ProgressReader, TrainingEpoch
 from trident.data.rng import Replayed
@@ -67,6 +67,8 @@ class TridentDataModule(LightningDataModule):
             ``pad``: the loss of one set cannot be separated from the others'.
 
     Attributes:
+        configs: the dataspec configs by split and name, without null ones.
+        setup_seconds: the time that loading and preprocessing took, in seconds; the engine moves it to its result.
         split_training: assign training data to ranks even if ``sharding`` is ``manual``.
         evaluates: splits that a run evaluates; they are loaded, and compared between ranks, before its fit.
         reader: knows which epoch is read and where in it the next pass begins; by default from the trainer's progress.
@@ -85,10 +87,10 @@ class TridentDataModule(LightningDataModule):
         uneven: Uneven = "join",
     ) -> None:
         super().__init__()
-        given = zip(Split, (train, val, test, predict), strict=True)
+        by_split = zip(Split, (train, val, test, predict), strict=True)
         self.configs = {
             split: {str(name): cfg for name, cfg in specs.items() if cfg is not None}
-            for split, specs in given
+            for split, specs in by_split
             if specs is not None
         }
         self.sharding, self.mode, self.uneven = sharding, mode, uneven
@@ -139,16 +141,18 @@ class TridentDataModule(LightningDataModule):
             if self.has(split) and split not in self._specs:
                 self._specs[split] = DictList(
                     {
-                        name: made(cfg, name, split.value)
+                        name: create_dataspec(cfg, name, split.value)
                         for name, cfg in self.configs[split].items()
                     }
                 )
         self.setup_seconds += time.perf_counter() - started
 
     def __getitem__(self, split: Split) -> DictList[TridentDataspec]:
+        """The data sets of a split by name and position; KeyError if they are not set up."""
         return self._specs[split]
 
     def get(self, split: Split, default: Any = None) -> Any:
+        """The data sets of a split by name and position; `default` if they are not set up."""
         return self._specs.get(split, default)
 
     def __len__(self) -> int:
@@ -166,14 +170,14 @@ class TridentDataModule(LightningDataModule):
         ``batch_size x world_size`` samples. All ranks have equally many batches.
 
         Raises:
-            ConfigError: there is no training data, or nothing is known to split an iterable data set.
+            ConfigError: there is no training data, or trident cannot verify that an iterable data set is split.
         """
         epoch = self.training = self.training_epoch()
         self._next = None
         number = self._epoch()
         for loader in epoch.loaders.values():
             # A loader with workers draws its first indices before Lightning sets the epoch.
-            tell_epoch(loader, number)
+            set_epoch_on(loader, number)
         return combined(self.mode, self.reader.begin(epoch, self.trainer))
 
     def training_epoch(self) -> TrainingEpoch:
@@ -200,16 +204,16 @@ class TridentDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """The sets to predict one after the other, in order of declaration; no sample on two ranks."""
         # Lightning rebuilds a DataLoader that it predicts with, and does not know our batches.
-        found = self._sequence(Split.PREDICT, AsItIs)
+        loader = self._sequence(Split.PREDICT, OpaqueLoader)
         if self._rank().rank == 0:
-            say_what_is_read_in_turn(self._loaders.get(Split.PREDICT, {}))
-        return found
+            warn_of_unordered_predictions(self._loaders.get(Split.PREDICT, {}))
+        return loader
 
     def train_batches(self, limit: float | None = None) -> int | None:
-        """Batches of one training epoch on each rank, at most `limit` (a number, or a fraction if a
-        float).
+        """The number of batches of a training epoch on each rank; None if it is not known. Call this on all ranks.
 
-        None when the length is not known.
+        Args:
+            limit: the most batches: a number, or a fraction if a float, as ``trainer.limit_train_batches``.
         """
         lengths = lengths_of(self.training_epoch().loaders)
         if self.mode == "sequential":
@@ -218,7 +222,7 @@ class TridentDataModule(LightningDataModule):
         return batches(self.mode, {name: limited(one, limit) for name, one in lengths.items()})
 
     def is_filler(self, split: Split, name: str, batch_idx: int) -> bool:
-        """Whether a batch only keeps this rank in step with the others, which have more of them."""
+        """Whether a batch of an evaluated data set is a filler: this rank has no more, and takes the step of others."""
         loader = self._loaders.get(split, {}).get(name)
         if isinstance(loader, InStep):
             return loader.is_filler(batch_idx)
@@ -231,7 +235,11 @@ class TridentDataModule(LightningDataModule):
         return sampler.samples_in(batch_idx) if knows else None
 
     def is_training_filler(self, batch: Any, batch_idx: int) -> bool:
-        """The same for a training batch."""
+        """Whether a training batch is a filler, and must not count.
+
+        Args:
+            batch_idx: the batch's number in the epoch, over all data sets.
+        """
         training = {} if self.training is None else self.training.loaders
         if len(training) == 1:
             loader = next(iter(training.values()))
@@ -245,12 +253,12 @@ class TridentDataModule(LightningDataModule):
         return False
 
     def in_order(self, split: Split, name: str, parts: Sequence[Sequence[T]]) -> list[T]:
-        """Put what all ranks have of each batch of an evaluated data set into the data set's order.
+        """Put all ranks' results for the batches of an evaluated data set into the data set's order.
 
-        If several loader workers of a rank read a stream in turn, the order is another one.
+        If several loader workers of a rank read a stream in turn, the results are in their order.
 
         Args:
-            parts: by rank, then by batch of the rank, without fillers.
+            parts: the results by rank, then by batch of the rank, without fillers.
         """
         return in_order(parts, self[split][name].evaluated)
 
@@ -271,26 +279,31 @@ class TridentDataModule(LightningDataModule):
     def _build_described(self, split: Split) -> tuple[dict[str, Any], list[Description]]:
         if not self.has(split):
             raise ConfigError(
-                f"there is no data set to {split.value}\n"
+                f"there is no data set for {split.value}\n"
                 f"hint: add one as `datamodule.{split.value}.NAME`"
             )
         train = split is Split.TRAIN
         part, limit = self._part(train), self._limits.of(self.trainer, split.value)
-        found = {}
+        loaders = {}
         for name, spec in self[split].items():
             spec.fixed_order = bool(getattr(self.trainer, "overfit_batches", 0))
             loader = spec.get_dataloader(part, train=train, seed=run_seed(), limit=limit)
-            self._limits.require_heeded(name, limit, heeded=spec.limited)
-            found[name] = to_its_end(shield_workers_from_sigterm(loader))
-        described = self._described(split, found)
+            self._limits.require_applied(name, limit, applied=spec.limited)
+            loaders[name] = unsized_if_shared(shield_workers_from_sigterm(loader))
+        described = self._described(split, loaders)
         self._require_coverage(described)
         if train:
-            found = {name: self._replayed(loader) for name, loader in found.items()}
-        loaders = {name: self._in_step(loader, name, train) for name, loader in found.items()}
-        return loaders, described
+            loaders = {name: self._replayed(loader) for name, loader in loaders.items()}
+        return {
+            name: self._in_step(loader, name, train) for name, loader in loaders.items()
+        }, described
 
     def described(self, split: Split, part: Part) -> list[Description]:
-        """What a rank would read of each data set of a split; needs no other ranks."""
+        """Describe what a rank would read of each data set of a split. Sets the split up; needs no other ranks.
+
+        Args:
+            part: the rank, which need not be this process's.
+        """
         self.setup(next(stage for stage, splits in STAGES.items() if split in splits))
         train = split is Split.TRAIN
         manual = self.sharding == "manual" and not (train and self.split_training)
@@ -317,13 +330,14 @@ class TridentDataModule(LightningDataModule):
         ]
 
     def _require_coverage(self, own: Sequence[Description]) -> None:
-        """Raise ConfigError on all ranks if some samples would be read twice, or by no rank."""
+        """Raise ConfigError on all ranks if some samples would be read twice, or by no rank. Call this on all ranks."""
         if self.trainer is None or self.trainer.world_size == 1:
             return
-        require(all_gather(own), says=self.trainer.is_global_zero)
+        require(all_gather(own), warns=self.trainer.is_global_zero)
 
     def _replayed(self, loader: Any) -> Any:
-        by_batch = isinstance(sampler_of(loader), TrainBatches)  # each batch can be drawn by itself
+        """The dataloader, or one whose passes can be repeated, if batches cannot be drawn one at a time."""
+        by_batch = isinstance(sampler_of(loader), TrainBatches)
         return loader if by_batch else Replayed(loader, run_seed(), self._epoch)
 
     def _epoch(self) -> int:

@@ -16,7 +16,7 @@ from trident.data.descriptions import Description, Split
 from trident.data.hf_streams import is_iterable as is_hf_iterable
 from trident.data.hf_streams import node
 from trident.data.loaders import length_of
-from trident.data.rng import ScopedRNG, SeededDataset, drawn_by_batch
+from trident.data.rng import ScopedRNG, SeededDataset, with_seeded_collation
 from trident.data.samplers import EvalBatches, TrainBatches
 from trident.data.sharding import (
     RECIPE,
@@ -33,7 +33,7 @@ from trident.data.sharding import (
 from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
 
-__all__ = ["TridentDataspec", "made"]
+__all__ = ["TridentDataspec", "create_dataspec"]
 
 BATCHING = ("batch_size", "shuffle", "sampler", "drop_last", "batch_sampler")
 
@@ -91,7 +91,7 @@ class TridentDataspec:
             if isinstance(dataset, Sampler):
                 raise ConfigError(
                     f"preprocessing.{kind}.{name} comes after a {type(dataset).__name__}, and a "
-                    "sampler is no data set\nhint: write the sampler as the last step"
+                    "sampler is not a data set\nhint: write the sampler as the last step"
                 )
             result = run_step(kind, dataset, name, step)
             dataset = dataset if result is None else result
@@ -120,8 +120,8 @@ class TridentDataspec:
                 is ignored for data that trident does not split.
 
         Raises:
-            ConfigError: a sampler would repeat samples in evaluation, an iterable is not known to be
-                split, or ranks' own parts are too different for equally many batches.
+            ConfigError: a sampler would repeat samples in evaluation, trident cannot verify that an
+                iterable is split, or ranks' own parts are too different for equally many batches.
         """
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if self.sampler is not None:
@@ -134,47 +134,47 @@ class TridentDataspec:
         if is_iterable(self.dataset):
             return self._streamed(factory, part, train, limit)
         if not _samples_itself(factory):
-            chooses = factory.keywords.get("sampler") or factory.keywords.get("batch_sampler")
-            self._require_own_part(chooses or factory.func, part, train)
+            sampler = factory.keywords.get("sampler") or factory.keywords.get("batch_sampler")
+            self._require_own_part(sampler or factory.func, part, train)
             return factory(dataset=self.dataset)
-        given = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
-        batches = self._batches(part, given, train=train, seed=seed, limit=limit)
+        batching = {key: factory.keywords[key] for key in BATCHING if key in factory.keywords}
+        batches = self._batches(part, batching, train=train, seed=seed, limit=limit)
         rest = _without(factory.keywords, BATCHING)
         dataset = self.dataset
         if isinstance(batches, TrainBatches):
             dataset = SeededDataset(dataset, seed, batches.shared_epoch)
         loader = factory.func(*factory.args, dataset=dataset, batch_sampler=batches, **rest)
-        return drawn_by_batch(loader)
+        return with_seeded_collation(loader)
 
-    def _require_own_part(self, chooses: Any, part: Part | None, train: bool) -> None:
-        """Raise ConfigError if a sampler gives the same samples to several ranks."""
-        replicas = getattr(chooses, "num_replicas", 1)
+    def _require_own_part(self, sampler: Any, part: Part | None, train: bool) -> None:
+        """Raise ConfigError if a sampler, or a function that makes a dataloader, may give ranks the same samples."""
+        replicas = getattr(sampler, "num_replicas", 1)
         if not train and replicas > 1:
             raise ConfigError(
-                f"{self.name}: a {type(chooses).__name__} gives {replicas} ranks equally many "
+                f"{self.name}: a {type(sampler).__name__} gives {replicas} ranks equally many "
                 "samples by repeating some, and metrics would count these twice\n"
-                f"{self._table(part, type(chooses).__name__, replicas)}\n"
+                f"{self._table(part, type(sampler).__name__, replicas)}\n"
                 "hint: leave it out where data is evaluated; every rank gets its own part anyway"
             )
         ranks = 1 if part is None or self.split else part.world_size
         if replicas != ranks:
-            name = getattr(chooses, "__name__", type(chooses).__name__)
+            name = getattr(sampler, "__name__", type(sampler).__name__)
             raise ConfigError(
-                f"{self.name}: {name} is not seen to give each of {ranks} ranks samples of its own\n"
+                f"{self.name}: cannot verify that {name} gives each of {ranks} ranks different samples\n"
                 f"{self._table(part, name, replicas)}\n"
-                "hint: leave it out, and every rank gets its own part; or say "
+                "hint: leave it out, and every rank gets its own part; or set "
                 "`datamodule.sharding=manual` if it does"
             )
 
     def _streamed(self, factory: Any, part: Part, train: bool, limit: float | None) -> Any:
         """The dataloader of a rank's part of a stream; in evaluation it is read to its last sample, in order."""
         if part.world_size > 1 and not self.split and not is_hf_iterable(self.dataset):
-            raise ConfigError(self._unseen(part))
+            raise self._may_not_split(part)
         if train:
             return factory(dataset=self._to_train(part))
-        given = _without(factory.keywords, ("drop_last",) if _makes_dataloader(factory) else ())
-        dataset = self._to_evaluate(part, limit, given.get("batch_size") or 1)
-        loader = factory.func(*factory.args, dataset=dataset, **given)
+        keywords = _without(factory.keywords, ("drop_last",) if _makes_dataloader(factory) else ())
+        dataset = self._to_evaluate(part, limit, keywords.get("batch_size") or 1)
+        loader = factory.func(*factory.args, dataset=dataset, **keywords)
         if isinstance(dataset, RankStride):
             dataset.block = getattr(loader, "batch_size", None) or 1
         return loader
@@ -184,7 +184,7 @@ class TridentDataspec:
         return self.dataset if own else split_by_rank(self.dataset, part)
 
     def _to_evaluate(self, part: Part, limit: float | None, batch_size: int) -> Any:
-        """The rank's part, whose order can be restored; a stream that splits itself stays as it is."""
+        """The rank's part, cut so that the order can be restored; a stream that splits itself stays as it is."""
         dataset = self._limit_stream(limit, batch_size)
         splits_itself = self.split and node(dataset) is None and not isinstance(dataset, RankStride)
         if part.world_size > 1 and not splits_itself:
@@ -213,23 +213,23 @@ class TridentDataspec:
             return None
         factory = instantiate(self.cfg.dataloader, _partial_=True)
         if not _makes_dataloader(factory):
-            batching = {}  # its arguments are its own
+            batching = {}  # another function need not take these arguments
         parts = [Part(rank=rank, world_size=world_size) for rank in range(world_size)]
-        given = {**factory.keywords, **batching}
+        keywords = {**factory.keywords, **batching}
         return [
-            factory.func(*factory.args, **given, dataset=split_by_rank(stream, part))
+            factory.func(*factory.args, **keywords, dataset=split_by_rank(stream, part))
             for part in parts
         ]
 
-    def _unseen(self, part: Part) -> str:
-        return (
-            f"{self.name}: whether an iterable {type(self.dataset).__name__} splits itself over "
-            f"{part.world_size} ranks cannot be seen\n{self._table(part)}\n"
-            f"hint: end its preprocessing with {RECIPE}, or say `datamodule.sharding=manual` if it does"
+    def _may_not_split(self, part: Part) -> ConfigError:
+        return ConfigError(
+            f"{self.name}: cannot verify that the iterable {type(self.dataset).__name__} splits itself over "
+            f"{part.world_size} ranks\n{self._table(part)}\n"
+            f"hint: end its preprocessing with {RECIPE}, or set `datamodule.sharding=manual` if it does"
         )
 
     def _table(self, part: Part | None, by: str = "", replicas: int = 1) -> str:
-        """A table of what each rank would read, as far as it can be seen."""
+        """A table of what each rank would read, as far as it is known."""
         mine = part or current_part()
         return table(
             [
@@ -250,7 +250,7 @@ class TridentDataspec:
     def _batches(
         self,
         part: Part,
-        given: Mapping[str, Any],
+        batching: Mapping[str, Any],
         *,
         train: bool,
         seed: int,
@@ -258,7 +258,7 @@ class TridentDataspec:
     ) -> TrainBatches | EvalBatches:
         size = len(self.dataset)
         sizes = all_gather(size) if self.split and part.world_size > 1 else None
-        batch_size = given.get("batch_size", 1)
+        batch_size = batching.get("batch_size", 1)
         if not train:
             limit, self.limited = None if self.split else limit, not self.split
             return EvalBatches(size, batch_size=batch_size, part=part, sizes=sizes, limit=limit)
@@ -266,18 +266,21 @@ class TridentDataspec:
             size,
             batch_size=batch_size,
             part=part,
-            shuffle=bool(given.get("shuffle")) and not self.fixed_order,
-            drop_last=bool(given.get("drop_last")),
+            shuffle=bool(batching.get("shuffle")) and not self.fixed_order,
+            drop_last=bool(batching.get("drop_last")),
             seed=seed,
             sizes=sizes,
         )
 
 
-def made(cfg: Any, name: str, split: str) -> TridentDataspec:
-    """Create the dataspec, so that random subsets, for example, are the same on each rank and in each attempt."""
-    draws = ScopedRNG()
-    draws.begin(run_seed(), split, name)
-    with draws.drawing():
+def create_dataspec(cfg: Any, name: str, split: str) -> TridentDataspec:
+    """Create a dataspec. Its random numbers come from the run's seed, `split` and `name`.
+
+    Random subsets, for example, are therefore the same on each rank and in each attempt.
+    """
+    generators = ScopedRNG()
+    generators.seed(run_seed(), split, name)
+    with generators.active():
         return TridentDataspec(cfg, name)
 
 
@@ -287,7 +290,7 @@ def _data_source(name: str, sampler: Sampler[Any]) -> Any:
         if (dataset := getattr(sampler, attribute, None)) is not None:
             return dataset
     raise ConfigError(
-        f"{name}: which data set the {type(sampler).__name__} samples cannot be seen: it has "
+        f"{name}: cannot find the data set that the {type(sampler).__name__} samples: it has "
         "neither `dataset` nor `data_source`"
     )
 

@@ -1,4 +1,4 @@
-"""The ``evaluation`` of a dataspec as values, and the small languages that it is written in."""
+"""The ``evaluation`` of a dataspec as values, and the paths and patterns that it is written in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Evaluation", "MetricSpec", "chosen", "resolve", "root_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec:
-    """One entry of ``evaluation.metrics``."""
+    """One entry of ``evaluation.metrics``: a function, the paths of its arguments, and when it is computed."""
 
     metric: Callable[..., Any]
     kwargs: Mapping[str, str]
@@ -26,7 +26,13 @@ class MetricSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The instantiated ``evaluation`` of a dataspec."""
+    """The instantiated ``evaluation`` of a dataspec.
+
+    Attributes:
+        prepare: hooks by key, and ``flatten_outputs``.
+        step_outputs: keys or globs by source (``outputs``, ``batch``); None keeps everything.
+        metrics: by name.
+    """
 
     prepare: Mapping[str, Any] = field(default_factory=dict)
     step_outputs: Mapping[str, Sequence[str]] | None = None
@@ -34,7 +40,7 @@ class Evaluation:
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any] | None) -> Evaluation | None:
-        """None where there is no evaluation; null entries are left out."""
+        """The evaluation of an instantiated config, without null entries; None if there is none."""
         if node is None:
             return None
         step_outputs = node.get("step_outputs")
@@ -53,6 +59,7 @@ class Evaluation:
         )
 
     def at(self, compute_on: str) -> dict[str, MetricSpec]:
+        """The metrics that are computed on ``epoch_end`` or ``eval_step``."""
         return {name: spec for name, spec in self.metrics.items() if spec.compute_on == compute_on}
 
     @property
@@ -97,27 +104,30 @@ def resolve(key: str, path: str, sources: Mapping[str, Any]) -> Any:
     root = sources[source]
     value = deepgetitem(root, rest) if rest else root
     if value is None:
-        there = ", ".join(map(str, root)) if isinstance(root, Mapping) else type(root).__name__
         raise ConfigError(
-            f"metric argument `{key}: {path}`: nothing is there; `{source}` has {there}"
+            f"metric argument `{key}: {path}`: no such value; `{source}` has {_keys_of(root)}"
         )
     return value
 
 
 def chosen(source: str, values: Any, pattern: str) -> dict[str, Any]:
     """The items of a step's outputs or batch that ``step_outputs`` asks for by key or glob."""
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     if isinstance(values, Mapping):
-        found = get_dict_by_glob_pattern(values, pattern)
+        items = get_dict_by_glob_pattern(values, pattern)
     elif (value := deepgetitem(values, pattern)) is not None:
-        found = {pattern: value}
-    if not found and "*" not in pattern:
-        there = (
-            ", ".join(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
-        )
+        items = {pattern: value}
+    if not items and "*" not in pattern:
         # Not an error yet: a metric that reads the key raises one itself.
-        warnings.warn(f"step_outputs.{source}: no key {pattern!r}; there are {there}", stacklevel=2)
-    return found
+        warnings.warn(
+            f"step_outputs.{source}: no key {pattern!r} in {_keys_of(values)}", stacklevel=2
+        )
+    return items
+
+
+def _keys_of(values: Any) -> str:
+    """The keys of a mapping, or the type of anything else, for messages."""
+    return ", ".join(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
 
 
 def _patterns(node: Mapping[str, Any]) -> dict[str, list[str]]:

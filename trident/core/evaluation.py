@@ -26,7 +26,7 @@ from trident.data.batches import batch_size
 from trident.distributed.collectives import all_gather, broadcast, gather
 from trident.errors import ConfigError
 from trident.output.predictions import per_sample, write_predictions
-from trident.trainer.internals.torchmetrics import alone
+from trident.trainer.internals.torchmetrics import without_gathering
 from trident.utils.enums import Split
 from trident.utils.logging import get_logger
 from trident.utils.transform import flatten_dict
@@ -92,7 +92,7 @@ class EvalMixin(LightningModule):
             )
         if evaluation.collects and not filler:
             kept = self._collect_step_output(outputs, batch, evaluation.step_outputs)
-            self._keep(name, _read(kept, evaluation.read))
+            self._keep(name, _without_unread(kept, evaluation.read))
 
     def _keep(self, name: str, step: StepOutput) -> None:
         self._eval_outputs.setdefault(name, []).append(_to_cpu(step))
@@ -175,7 +175,7 @@ class EvalMixin(LightningModule):
             return {}
         self._warn_of_means(dataset_name, steps, evaluation)
         values = {}
-        with alone():
+        with without_gathering():
             outputs = self._epoch_outputs(split, steps, evaluation, dataset_name)
             for name, spec in evaluation.at("epoch_end").items():
                 kwargs = self.prepare_metric_input(spec.kwargs, outputs, split, None, dataset_name)
@@ -193,8 +193,8 @@ class EvalMixin(LightningModule):
             if isinstance(value := first.get(key), Tensor) and not value.dim():
                 self._warned.add(key)
                 log.warning(
-                    f"{dataset_name}: {key} is one value a batch, and a short batch's weighs as much as a full one's: "
-                    "a metric computed from it depends on the number of ranks\n"
+                    f"{dataset_name}: {key} is one value per batch, and that of a short batch weighs as much as that "
+                    "of a full one: a metric computed from it depends on the number of ranks\n"
                     f"hint: `compute_on: eval_step` with `outputs.{key}` averages over samples"
                 )
 
@@ -287,8 +287,8 @@ def _prepared(evaluation: Evaluation, key: str, value: Any, **context: Any) -> A
     return hook(**{key: value}, **context) if callable(hook) else value
 
 
-def _read(kept: StepOutput, keys: frozenset[str] | None) -> StepOutput:
-    """Drop values that no metric reads, so that they need no memory and are not gathered.
+def _without_unread(kept: StepOutput, keys: frozenset[str] | None) -> StepOutput:
+    """Drop values that no metric reads, so that they take no memory and are not gathered.
 
     If a metric reads a key that does not exist, everything is kept, so that its error can list the keys that do.
     """

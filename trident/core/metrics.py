@@ -16,8 +16,8 @@ from torchmetrics import Metric, MetricCollection
 
 from trident.distributed.collectives import all_gather
 from trident.errors import ConfigError
-from trident.trainer.internals.torchmetrics import alone
-from trident.trainer.metric_state import forget
+from trident.trainer.internals.torchmetrics import without_gathering
+from trident.trainer.metric_state import reset_keeping_dtypes
 
 __all__ = ["StepMetric", "scalars"]
 
@@ -43,7 +43,7 @@ class StepMetric:
     def update(
         self, kwargs: Mapping[str, Any], *, size: int, device: torch.device, filler: bool
     ) -> None:
-        """Add one batch of `size` samples. A filler, on a rank without samples, sets shape and dtype but adds no value.
+        """Add one batch of `size` samples. A filler sets the shape and dtype of a metric's state, but adds no value.
 
         Raises:
             ConfigError: a function's value has to be weighted by the batch size, which is 0.
@@ -51,9 +51,9 @@ class StepMetric:
         if isinstance(self.metric, Metric | MetricCollection):
             self.metric.to(device).update(**kwargs)
             if filler:
-                forget(self.metric)
+                reset_keeping_dtypes(self.metric)
         elif not filler:
-            with alone():
+            with without_gathering():
                 self._add(scalars("eval_step", self.metric(**kwargs)), size)
 
     @property
@@ -98,7 +98,11 @@ def _compute(metric: Metric | MetricCollection) -> Scalars:
 
 
 def scalars(name: str, value: Any) -> Scalars:
-    """A metric's value as a float or a dict of floats; None where it is called for its effect."""
+    """A metric's value as a float or a dict of floats; None stays None, for a metric that logs nothing.
+
+    Raises:
+        ConfigError: the value is something else, such as a tensor of several numbers.
+    """
     if value is None:
         return None
     if isinstance(value, Mapping):

@@ -100,7 +100,7 @@ class OptimizerMixin(LightningModule):
         return factory(optimizer, **extra)
 
     def _times(self, outer: Mapping[str, Any]) -> int:
-        """How often the schedule is stepped: the number of optimizer steps, or of epochs."""
+        """How often the schedule is stepped in the whole fit: by optimizer steps, or by epochs."""
         if outer["interval"] == "step":
             return self.num_training_steps // int(outer["frequency"])
         epochs = self.trainer.max_epochs
@@ -118,14 +118,14 @@ class OptimizerMixin(LightningModule):
 
 
 def warmup_steps(value: float, total: int) -> int:
-    """A number up to 1 is a fraction of `total`; a whole number above 1 is a number of steps.
+    """The number of warm-up steps: up to 1, `value` is a fraction of `total`; above 1, a number of steps.
 
     Raises:
         ConfigError: it is negative, or above 1 and not whole.
     """
     if value < 0 or (value > 1 and value != int(value)):
         raise ConfigError(
-            f"num_warmup_steps={value}: a fraction from 0 to 1, or a number of steps above 1"
+            f"num_warmup_steps={value}: expected a fraction from 0 to 1, or a whole number of steps above 1"
         )
     return int(value) if value > 1 else round(value * total)
 

@@ -39,7 +39,7 @@ def run_step(kind: str, dataset: Any, name: str, step: Any) -> Any:
     """Run a step on a data set and return the result.
 
     Raises:
-        ConfigError: the step cannot be run.
+        ConfigError: a method does not exist, or a split names an impossible part.
     """
     return _STEPS[kind](dataset, name, step)
 
@@ -58,12 +58,12 @@ def cuts(cfg: DictConfig | None) -> tuple[list[Split], list[str]]:
     for kind, name, step in steps_of(cfg):
         target = str(step.get("_target_")) if kind == "apply" else name
         if target in SPLITS:
-            part = _asked_part(name, step) if target == SPLIT_BY_NODE else current_part()
+            part = _configured_part(name, step) if target == SPLIT_BY_NODE else current_part()
             by = target.rpartition(".")[2]
             splits.append(Split(by=by, rank=part.rank, world_size=part.world_size))
         elif kind == "method" and name == "shard":
-            given = instantiate(step)
-            rank, count = int(given["index"]), int(given["num_shards"])
+            numbers = instantiate(step)
+            rank, count = int(numbers["index"]), int(numbers["num_shards"])
             splits.append(Split(by="shard", rank=rank, world_size=count))
         elif splits and target in COUNTING:
             later.append(name)
@@ -74,10 +74,10 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
     function = getattr(type(dataset), name, None)
     if not callable(function):
         known = [word for word in dir(type(dataset)) if not word.startswith("_")]
-        near = ", ".join(get_close_matches(name, known)) or ", ".join(known)
+        near = ", ".join(get_close_matches(name, known))
         raise ConfigError(
             f"preprocessing.method.{name}: {type(dataset).__name__} has no such method\n"
-            f"hint: near: {near}"
+            + (f"hint: did you mean {near}?" if near else f"hint: known: {', '.join(known)}")
         )
     args, kwargs = instantiate({**plain_config(step), "_target_": f"{__name__}.arguments"})
     unseeded = name == "shuffle" and not args and not {"seed", "generator"} & set(kwargs)
@@ -87,18 +87,18 @@ def _call_method(dataset: Any, name: str, step: Any) -> Any:
 
 
 def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The target that Hydra calls for a node without one; it cannot import a class from inside a function."""
+    """Return the arguments of a node as Hydra has instantiated them; used as the `_target_` of a step without one."""
     return args, kwargs
 
 
 def _apply(dataset: Any, name: str, step: Any) -> Any:
     if step.get("_partial_"):
         raise ConfigError(
-            f"preprocessing.apply.{name} makes a function instead of calling one\n"
+            f"preprocessing.apply.{name} creates a function instead of calling one\n"
             "hint: remove `_partial_: true`"
         )
     if step.get("_target_") == SPLIT_BY_NODE:
-        return split_keeping_type(dataset, _asked_part(name, step))
+        return split_keeping_type(dataset, _configured_part(name, step))
     if step.get("_target_") == SPLIT_BY_RANK:
         return split_keeping_type(dataset, current_part())
     call = instantiate(step, dataset, _partial_=True)
@@ -108,23 +108,23 @@ def _apply(dataset: Any, name: str, step: Any) -> Any:
     return call()
 
 
-def _asked_part(name: str, step: Any) -> Part:
-    """The part that a step with a `rank` and a `world_size` asks for.
+def _configured_part(name: str, step: Any) -> Part:
+    """The part that a step names by its `rank` and `world_size`.
 
     Whether it is this rank's part is checked when the ranks compare their parts, or here if it cannot be any rank's
     part or there is only one rank.
     """
     place, real = f"preprocessing.apply.{name}", current_part()
     try:
-        asked = instantiate({**step, "_target_": "builtins.dict"})
-        rank, world_size = int(asked["rank"]), int(asked["world_size"])
+        numbers = instantiate({**step, "_target_": "builtins.dict"})
+        rank, world_size = int(numbers["rank"]), int(numbers["world_size"])
     except (InstantiationException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{place}: its rank and world_size are not numbers in this environment: "
-            f"{str(error).splitlines()[0]}\nhint: {RECIPE}, finds them wherever they are"
+            f"{str(error).splitlines()[0]}\nhint: {RECIPE}, detects them in every environment"
         ) from error
-    is_one = 0 <= rank < world_size and (real.world_size > 1 or world_size == 1)
-    if not is_one:
+    is_possible = 0 <= rank < world_size and (real.world_size > 1 or world_size == 1)
+    if not is_possible:
         raise ConfigError(
             f"{place}: rank={rank}, world_size={world_size}, but this process has "
             f"rank={real.rank}, world_size={real.world_size}: some samples would be read by "

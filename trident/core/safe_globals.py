@@ -62,7 +62,7 @@ PLAIN: list[Any] = [
     builtins.bool,
     builtins.tuple,
 ]
-"""Values of the standard library, made from values alone."""
+"""Types of the standard library whose objects are created from plain values."""
 
 CONTAINERS = (dict, collections.OrderedDict, collections.Counter)
 LISTS: tuple[type, ...] = (list, tuple, set, frozenset)
@@ -74,8 +74,8 @@ def allow_configs() -> None:
     Anything else that torch does not know is still refused. So are NumPy's own functions for unpickling: a file could
     make them interpret bytes as addresses of objects.
     """
-    made_here: list[Any] = [stored_array, stored_scalar, stored_deque, stored_defaultdict]
-    torch.serialization.add_safe_globals([*CONFIGS, *PLAIN, *made_here])
+    functions: list[Any] = [stored_array, stored_scalar, stored_deque, stored_defaultdict]
+    torch.serialization.add_safe_globals([*CONFIGS, *PLAIN, *functions])
 
 
 # -- values that are stored in another form, and restored as they were ---------------------------
@@ -113,11 +113,12 @@ def stored_scalar(kind: Any, data: bytes) -> Any:
 
 
 def stored_deque(values: list[Any], longest: int | None) -> collections.deque[Any]:
+    """Create a deque with its maximum length."""
     return collections.deque(values, longest)
 
 
 def stored_defaultdict(factory: Any, values: dict[Any, Any]) -> collections.defaultdict[Any, Any]:
-    """Create a defaultdict, which torch does not fill by itself."""
+    """Create a defaultdict, whose items torch would not restore."""
     return collections.defaultdict(factory, values)
 
 
@@ -140,10 +141,10 @@ class _Readable:
         if type(value) in (int, float, str, bool, type(None)):
             return value
         if id(value) not in self._known:
-            self._known[id(value)] = self._made(value)
+            self._known[id(value)] = self._converted(value)
         return self._known[id(value)]
 
-    def _made(self, value: Any) -> Any:
+    def _converted(self, value: Any) -> Any:
         kind = type(value)
         if not self.tensors and _is_plain_tensor(value):
             return None
@@ -154,8 +155,8 @@ class _Readable:
         if kind is collections.deque:
             return Stored(stored_deque, [self.of(one) for one in value], value.maxlen)
         if kind is collections.defaultdict:
-            held = {self.of(key): self.of(one) for key, one in value.items()}
-            return Stored(stored_defaultdict, value.default_factory, held)
+            items = {self.of(key): self.of(one) for key, one in value.items()}
+            return Stored(stored_defaultdict, value.default_factory, items)
         if kind in CONTAINERS:
             return self._dict(value)
         if kind is list:
@@ -178,7 +179,7 @@ def _description(value: Any) -> Any:
 
 
 def _is_plain_tensor(value: Any) -> bool:
-    """Whether torch reads it whatever it holds; this is not certain for a user's class, or with attributes."""
+    """Whether torch can read the tensor whatever its values; not certain for a user's class, or with attributes."""
     own = isinstance(value, torch.Tensor) and type(value).__module__.partition(".")[0] == "torch"
     return own and not getattr(value, "__dict__", None)
 
@@ -192,12 +193,12 @@ def require_readable(checkpoint: dict[str, Any]) -> None:
     Raises:
         ConfigError: it holds a value that torch does not read; the message names its place.
     """
-    held = readable(checkpoint, tensors=False)
-    if _reason(held) is None:
+    stored = readable(checkpoint, tensors=False)
+    if _reason(stored) is None:
         return
-    place, value = _culprit(held)
+    place, value = _culprit(stored)
     raise ConfigError(
-        f"a checkpoint could not be read again: {_words(place)} is of type {_name(value)}, and only tensors "
+        f"a checkpoint could not be read again: {_place_text(place)} is of type {_name(value)}, and only tensors "
         f"and plain values are read, so that a file cannot run code\nhint: {_hint(place, value)}"
     )
 
@@ -209,13 +210,13 @@ def _reason(value: Any) -> Exception | None:
         torch.save(value, file)
         file.seek(0)
         torch.load(file, weights_only=True)
-    except Exception as error:  # pickling calls code of the value's own
+    except Exception as error:  # pickling calls the value's own code
         return error
     return None
 
 
 def _culprit(value: Any) -> tuple[list[Any], Any]:
-    """The innermost value that cannot be read by itself, and the keys that lead to it."""
+    """The keys that lead to the innermost value that cannot be read, and that value."""
     place: list[Any] = []
     while True:
         inner = next((one for one in _inside(value) if _reason(one[1]) is not None), None)
@@ -236,7 +237,7 @@ def _inside(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
 
 
-def _words(place: list[Any]) -> str:
+def _place_text(place: list[Any]) -> str:
     """Where a value is, in terms that the author of the callback or module knows."""
     if len(place) > 1 and place[0] == "callbacks":
         return f"state{_keys(place[2:])} of callback {place[1]}"
@@ -250,7 +251,7 @@ def _hint(place: list[Any], value: Any) -> str:
     if place and str(place[0]).endswith("hyper_parameters"):
         return f"save_hyperparameters(ignore={[str(key) for key in place[1:2]]})"
     source = "state_dict()" if place and place[0] == "callbacks" else "what is saved"
-    hint = f"let {source} hold numbers, strings, tensors, NumPy arrays, and lists and dicts of them"
+    hint = f"let {source} hold only numbers, strings, tensors, NumPy arrays, and lists and dicts of these"
     if type(value).__module__.partition(".")[0] in ("builtins", "numpy"):
         return hint
     return f"{hint}, or allow the class: torch.serialization.add_safe_globals([{type(value).__qualname__}])"

@@ -11,7 +11,7 @@ __all__ = ["batch_size"]
 
 
 def batch_size(batch: Any) -> int:
-    """The number of samples in a batch: the length of the first tensor or list in it."""
+    """The number of samples in a batch: the length of the first tensor or list in it; 0 where it is not known."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else 1
     if isinstance(batch, Mapping):

@@ -25,7 +25,7 @@ Counts = Mapping[str, int | None]
 
 
 def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
-    """One dataloader: batches are ``{name: batch}`` where there are several."""
+    """One dataloader of all: its batches are ``{name: batch}`` if there are several, else those of the only one."""
     loaders = {name: stateless(loader) for name, loader in loaders.items()}
     if len(loaders) == 1:
         return next(iter(loaders.values()))
@@ -33,7 +33,7 @@ def combined(mode: Mode, loaders: Mapping[str, Any]) -> Any:
 
 
 def batches(mode: Mode, counts: Counts) -> int | None:
-    """The number of batches of an epoch."""
+    """The number of batches of an epoch; None if it depends on a data set of unknown length."""
     known = [count for count in counts.values() if count is not None]
     if len(known) < len(counts) or not known:
         return None
@@ -42,12 +42,12 @@ def batches(mode: Mode, counts: Counts) -> int | None:
     return min(known) if mode == "min_size" else max(known)
 
 
-def left_of_epoch(mode: Mode, counts: Counts, of: Counts) -> int | None:
-    """The number of batches left of an epoch of `counts`, when each data set has `of` batches left."""
+def left_of_epoch(mode: Mode, counts: Counts, left: Counts) -> int | None:
+    """The number of batches left of an epoch of `counts`, when each data set has `left` left; None if unknown."""
     if mode != "max_size_cycle":
-        return batches(mode, of)
+        return batches(mode, left)
     longest = batches(mode, counts)  # the others begin again until it ends
-    return batches(mode, {name: of[name] for name, count in counts.items() if count == longest})
+    return batches(mode, {name: left[name] for name, count in counts.items() if count == longest})
 
 
 def knows_what_was_read(mode: Mode, counts: Counts) -> bool:
@@ -59,14 +59,14 @@ def knows_what_was_read(mode: Mode, counts: Counts) -> bool:
 
 def read_of_each(mode: Mode, counts: Counts, read: int) -> dict[str, int]:
     """The number of batches read of each data set after `read` batches of the epoch."""
-    several, found = len(counts) > 1, {}
+    several, of_each = len(counts) > 1, {}
     for name, count in counts.items():
-        mine = read
-        if count is not None:
-            mine = (
-                read % count if several and mode == "max_size_cycle" and count else min(read, count)
-            )
+        if count is None:
+            of_each[name] = read
+        elif several and mode == "max_size_cycle" and count:
+            of_each[name] = read % count
+        else:
+            of_each[name] = min(read, count)
         if several and mode == "sequential":
-            read -= mine
-        found[name] = mine
-    return found
+            read -= of_each[name]
+    return of_each

@@ -1,7 +1,7 @@
-"""Which rank reads which part of the data: what is read twice, what no rank reads, and what it costs.
+"""Checks which rank reads which part of the data: whether samples are read twice or by no rank, and what it costs.
 
 Each rank describes what its dataloader will read, without reading it; the descriptions of all ranks are compared before
-the first step. What cannot be seen, such as the inside of a user's own stream, is assumed to be right.
+the first step. What cannot be inspected, such as the inside of a user's own stream, is assumed to be right.
 """
 
 from __future__ import annotations
@@ -41,34 +41,41 @@ class Finding:
 
 
 def audit(ranks: Sequence[Description]) -> list[Finding]:
-    """Find what is wrong or costly in the parts of one data set; `ranks` are in order of rank."""
+    """Find what is wrong or costly in the parts of one data set.
+
+    Args:
+        ranks: the descriptions of all ranks, in order of rank.
+
+    Returns:
+        The first mistake alone, or all costs.
+    """
     if len(ranks) == 1:
         return _workers(ranks)
     cuts = _cuts(ranks)
-    for rule in (_unsplit, _twice, _wrong_parts, _seeds, _other_data, _behind_split, _counted):
+    for rule in (_unsplit, _twice, _wrong_parts, _seeds, _other_data, _steps_after_split, _counted):
         if text := rule(ranks, cuts):
             hint = f"{BY_NODE}; {HINT}" if rule is _wrong_parts else HINT
             return [Finding(name=ranks[0].name, refused=True, text=text, hint=hint)]
     return [*_reading(ranks), *_workers(ranks)]
 
 
-def require(by_rank: Sequence[Sequence[Description]], *, says: bool) -> None:
+def require(by_rank: Sequence[Sequence[Description]], *, warns: bool) -> None:
     """Refuse what would train on wrong data, and warn of what is costly.
 
     Args:
-        by_rank: what each rank was given of each data set.
-        says: whether this rank is the one that warns.
+        by_rank: for each rank, its descriptions of all data sets, in the same order.
+        warns: whether this rank is the one that warns.
 
     Raises:
-        ConfigError: some samples would be read twice, or by no one.
+        ConfigError: some samples would be read twice, or by no rank.
     """
     for ranks in zip(*by_rank, strict=True):
         for finding in audit(ranks):
-            said = f"{finding.name}: {finding.text}"
+            message = f"{finding.name}: {finding.text}"
             if finding.refused:
-                raise ConfigError(f"{said}\n{table(ranks)}\nhint: {finding.hint}")
-            if says:
-                log.warning(f"{said}\nhint: {finding.hint}")
+                raise ConfigError(f"{message}\n{table(ranks)}\nhint: {finding.hint}")
+            if warns:
+                log.warning(f"{message}\nhint: {finding.hint}")
 
 
 def table(ranks: Sequence[Description]) -> str:
@@ -109,8 +116,11 @@ def _unsplit(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> s
     if not without or any(one.kind == "other" for one in ranks):
         return None
     if len(without) == len(ranks) and not _same_data(ranks):
-        return None  # split by means that are not known here: files by rank, for example
-    return f"rank {without[0].part.rank} reads all of it, and so do others: nothing splits it over {len(ranks)} ranks"
+        return None  # split in another way: each rank may have its own files, for example
+    whole = f"rank {without[0].part.rank} reads all of it"
+    if len(without) < len(ranks):
+        return f"{whole}, while other ranks read a part"
+    return f"{whole}, and so do the others: nothing splits it over {len(ranks)} ranks"
 
 
 def _twice(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str | None:
@@ -120,7 +130,7 @@ def _twice(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str
             left = f"1 of {first.world_size * second.world_size} parts"
             return (
                 f"it is split twice, by {first.by} and by {second.by}: each of {len(ranks)} ranks reads "
-                f"{left}, and the rest is read by no one"
+                f"{left}, and no rank reads the rest"
             )
     return None
 
@@ -141,12 +151,12 @@ def _wrong_parts(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) 
     readers = Counter(split.rank for split in taken)
     twice = [part for part, count in readers.items() if count > 1]
     never = [part for part in range(min(counts)) if part not in readers]
-    said = []
+    wrong = []
     if twice:
-        said.append(f"parts read by several ranks: {_listed(twice)}")
+        wrong.append(f"parts read by several ranks: {_listed(twice)}")
     if never:
-        said.append(f"parts read by no one: {_listed(never)}")
-    return f"of its {min(counts)} parts by {taken[0].by}, {'; '.join(said)}" if said else None
+        wrong.append(f"parts read by no rank: {_listed(never)}")
+    return f"of its {min(counts)} parts by {taken[0].by}, {'; '.join(wrong)}" if wrong else None
 
 
 def _seeds(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str | None:
@@ -154,7 +164,7 @@ def _seeds(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str
         return None
     return (
         "ranks shuffle it by different seeds, and split different orders: some samples would be read twice, "
-        "others by no one"
+        "others by no rank"
     )
 
 
@@ -171,13 +181,13 @@ def _other_data(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -
     )
 
 
-def _behind_split(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str | None:
+def _steps_after_split(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> str | None:
     steps = list(dict.fromkeys(step for one in ranks for step in one.after))
     if not steps:
         return None
     return (
-        f"{' and '.join(steps)} after a split count on each rank: what is read depends on the number of ranks; put "
-        f"{'them' if len(steps) > 1 else 'it'} before the split"
+        f"{' and '.join(steps)} after a split count{'s' * (len(steps) == 1)} on each rank: what is read depends on the "
+        f"number of ranks; put {'them' if len(steps) > 1 else 'it'} before the split"
     )
 
 
@@ -186,8 +196,7 @@ def _counted(ranks: Sequence[Description], cuts: Sequence[Sequence[Split]]) -> s
         return None
     return (
         "its shards are split, and `take`, `skip`, `with_indices`, `drop_last_batch` or `interleave_datasets` count "
-        "in each rank's own shards: some "
-        "samples that one process reads are read by no one, and others in their place"
+        "in each rank's own shards: the samples that are read are not those that one process would read"
     )
 
 
@@ -208,8 +217,9 @@ def _reading(ranks: Sequence[Description]) -> Iterator[Finding]:
         yield Finding(
             name=one.name,
             refused=False,
-            text=f"its {one.splits[0].by} gives {times} twice an epoch, as {count} ranks do not divide their number",
-            hint="leave the sampler out: trident reads every sample once, with as many steps on each rank",
+            text=f"its {one.splits[0].by} gives {times} twice in an epoch, since {count} ranks do not divide their "
+            "number",
+            hint="leave the sampler out: trident reads every sample once, with equally many steps on each rank",
         )
     if one.kind == "stream" and one.shards and one.reads_all:
         if one.counts:
@@ -245,12 +255,12 @@ def _workers(ranks: Sequence[Description]) -> list[Finding]:
     ]
 
 
-# -- words ---------------------------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------------------
 
 
 def _reads(one: Description) -> str:
     if not one.splits:
-        return "what it gives itself" if one.kind == "other" else "everything"
+        return "unknown" if one.kind == "other" else "everything"
     if len(one.splits) > 1:
         return "a part of a part"
     split = one.splits[0]

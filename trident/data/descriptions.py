@@ -1,4 +1,4 @@
-"""What one rank was given of a data set, as values that ranks can compare; nothing of it is read."""
+"""Describes what one rank will read of a data set, as values that ranks can compare; reads at most three rows."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What one rank was given of one data set.
+    """What one rank will read of one data set.
 
     Attributes:
-        kind: ``other`` stands for anything that may split itself.
+        kind: ``map`` for a table, ``stream`` for one of `datasets`, ``other`` for anything that may split itself.
         length: number of samples, before trident's own split and after all others; None for a stream.
         fingerprint: the fingerprint of `datasets`; equal only if the data is.
         probe: a hash of some rows; different only if the data is.
         stages: the steps that a stream is made of.
         splits: the splits in the order in which they were made.
+        seeds: what the order is drawn from: the seed of a sampler, the states of a stream's generators.
         after: steps that come after a split and whose meaning depends on it.
         shards: number of shards of a stream, before the split.
         own_shards: the shards that the rank reads whole.
@@ -51,6 +52,7 @@ class Description:
         block: number of consecutive samples that are kept together in that case.
         repeated: number of samples that a sampler yields twice in an epoch, so that ranks have equally many.
         counts: whether a step counts samples, which would give another result in a part of the shards.
+        workers: number of loader workers.
     """
 
     name: str
@@ -85,7 +87,7 @@ def describe(
 
     Args:
         dataset: the result of preprocessing.
-        loader: the dataloader of it.
+        loader: its dataloader.
         splits: the splits of preprocessing that its result does not show.
         after: steps that follow these splits and whose meaning depends on a split.
     """
@@ -132,7 +134,7 @@ def _part_of(read: Any) -> Part | hf.Node | None:
 
 
 def _of_loader(dataset: Any, read: Any) -> Iterator[Split]:
-    """The split of what the dataloader reads, if the data set has none: it is trident's own."""
+    """The split that trident made of what the dataloader reads; none if the data set itself is already split."""
     own = _part_of(read)
     if own is not None and not isinstance(dataset, RankStride) and hf.node(dataset) is None:
         yield Split(by="trident", rank=own.rank, world_size=own.world_size)
@@ -147,7 +149,7 @@ def _generators(stages: Sequence[Any]) -> Iterator[str]:
 
 def _limits_after_split(stages: Sequence[Any]) -> Iterator[str]:
     """A ``skip`` or ``take`` for each such step after a split."""
-    names = [type(stage).__name__.lower() for stage in stages if hf.is_behind_split(stage)]
+    names = [type(stage).__name__.lower() for stage in stages if hf.follows_split(stage)]
     return (word for word in ("skip", "take") for name in names if word in name)
 
 
@@ -171,13 +173,13 @@ def _visible(dataset: Any, known: Sequence[Split]) -> Iterator[Split]:
             yield Split(by="split_dataset_by_node", rank=rank, world_size=world_size)
     if any(split.by != "shard" for split in known):
         return
-    found = []
+    splits = []
     for _ in range(WRAPPED):
         if isinstance(dataset, RankSlice | RankStride):
             part = dataset.part
-            found.append(Split(by="split_by_rank", rank=part.rank, world_size=part.world_size))
+            splits.append(Split(by="split_by_rank", rank=part.rank, world_size=part.world_size))
         dataset = getattr(dataset, "dataset", None)
-    yield from reversed(found)
+    yield from reversed(splits)
 
 
 def _sampler(loader: Any) -> Any:
@@ -200,8 +202,8 @@ def _of_sampler(sampler: Any) -> Iterator[Split]:
 def _repeated(sampler: Any) -> int:
     if getattr(sampler, "num_replicas", 1) == 1:
         return 0
-    given, data = getattr(sampler, "total_size", None), getattr(sampler, "dataset", None)
-    return max(0, given - len(data)) if isinstance(given, int) and isinstance(data, Sized) else 0
+    total, data = getattr(sampler, "total_size", None), getattr(sampler, "dataset", None)
+    return max(0, total - len(data)) if isinstance(total, int) and isinstance(data, Sized) else 0
 
 
 def _seeds_of(sampler: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What can be seen of a stream of `datasets`; another version of the library may show less."""
+"""The structure of a stream of `datasets`: its steps, shards and split. Unknown structure is reported as none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trident.trainer.internals.datasets import source, split
 __all__ = [
     "Node",
     "counts",
+    "follows_split",
     "generator_state",
-    "is_behind_split",
     "is_iterable",
     "is_made_of_shards",
     "node",
@@ -37,7 +37,7 @@ class Node:
 
 
 def is_iterable(dataset: object) -> bool:
-    """Whether this is a `datasets.IterableDataset`; asks without importing the library."""
+    """Whether this is a `datasets.IterableDataset`; does not import the library."""
     library = sys.modules.get("datasets")
     return library is not None and isinstance(dataset, library.IterableDataset)
 
@@ -52,7 +52,7 @@ def node(dataset: Any) -> Node | None:
 
 
 def stages(stream: Any) -> Iterator[Any]:
-    """The stages of a stream, from its end to its sources."""
+    """The stages of a stream, from the last one back to its sources."""
     waiting = [source(stream)]
     while waiting:
         stage = waiting.pop(0)
@@ -68,12 +68,12 @@ def shards(stream: Any) -> int | None:
 
 
 def counts(stream: Any) -> bool:
-    """Whether a step of the stream counts samples, which would give another result in a part of the shards."""
+    """Whether a step counts samples, as `take` does: in a part of the shards, it would give another result."""
     return any(_counts(stage) for stage in stages(stream))
 
 
 def is_made_of_shards(stream: Any) -> bool:
-    """Whether a stream is just its shards, one after the other: no step counts, draws or mixes."""
+    """Whether a stream is its shards one after the other: no step counts, shuffles, repeats or mixes samples."""
     if counts(stream):
         return False
     return not any(
@@ -84,13 +84,13 @@ def is_made_of_shards(stream: Any) -> bool:
     )
 
 
-def is_behind_split(stage: Any) -> bool:
-    """Whether this is a `skip` or `take` of a stream that was split already."""
+def follows_split(stage: Any) -> bool:
+    """Whether a stage is a `skip` or `take` after a split: it counts in each rank's part."""
     return getattr(stage, "split_when_sharding", True) is False
 
 
 def generator_state(stage: Any) -> str | None:
-    """The state of the generator of a stage that shuffles or mixes; None for other stages."""
+    """The state of the generator of a stage that shuffles or mixes, as text; None for other stages."""
     bits = getattr(getattr(stage, "generator", None), "bit_generator", None)
     return None if bits is None else repr(bits.state)
 

@@ -11,32 +11,32 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from trident.data.rng import choosing
+from trident.data.rng import sampling_parts
 from trident.data.sharding import is_iterable
 from trident.errors import ConfigError
 from trident.utils.logging import get_logger
-from trident.utils.signals import leave_to_parent
+from trident.utils.signals import ignore_sigterm_except_from_parent
 
 __all__ = [
-    "AsItIs",
     "Limits",
+    "OpaqueLoader",
     "Sequential",
     "Unsized",
     "length_of",
     "lengths_of",
     "sampler_of",
-    "say_what_is_read_in_turn",
+    "set_epoch_on",
     "shield_workers_from_sigterm",
     "stateless",
-    "tell_epoch",
-    "to_its_end",
+    "unsized_if_shared",
+    "warn_of_unordered_predictions",
 ]
 
 log = get_logger(__name__)
 
 
-class AsItIs:
-    """A dataloader that Lightning takes as it is, since it is no `DataLoader`."""
+class OpaqueLoader:
+    """Hides a dataloader's type, so that Lightning does not rebuild it as it does a `DataLoader`."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -72,7 +72,7 @@ class Sequential:
 
     def set_epoch(self, epoch: int) -> None:
         for loader in self.loaders.values():
-            tell_epoch(loader, epoch)
+            set_epoch_on(loader, epoch)
 
 
 class Unsized:
@@ -101,7 +101,7 @@ class _Stateless(Unsized):
 
 
 def stateless(loader: Any) -> Any:
-    """The dataloader, without the ability to restore itself that torchdata's has."""
+    """The dataloader without `state_dict` and `load_state_dict`, which torchdata's has."""
     return _Stateless(loader) if hasattr(loader, "state_dict") else loader
 
 
@@ -112,57 +112,70 @@ class Limits:
         self._of: dict[str, float] = {}
 
     def of(self, trainer: Any, split: str) -> float | None:
-        """How much of each data set of `split` several ranks evaluate: a number of batches, a fraction, or None."""
+        """How much of each data set of `split` all ranks together evaluate: a number of batches, a fraction, or None.
+
+        None for training, for one process, and where nothing is limited: then Lightning's own limit is right. A
+        fraction is taken from the trainer, so that Lightning does not apply it a second time.
+        """
         if split == "train" or trainer is None or trainer.world_size == 1:
             return None
         name = f"limit_{split}_batches"
         limit = self._of.setdefault(split, getattr(trainer, name, 1.0))
         if isinstance(limit, float) and 0 < limit < 1:
-            setattr(trainer, name, 1.0)  # so that it is not applied twice
+            setattr(trainer, name, 1.0)
             return limit
         return limit if isinstance(limit, int) and limit else None
 
     @staticmethod
-    def require_heeded(name: str, limit: float | None, *, heeded: bool) -> None:
-        """Warn if each rank is limited by itself; raise ConfigError for a fraction, which cannot be applied then."""
-        if limit is None or heeded:
+    def require_applied(name: str, limit: float | None, *, applied: bool) -> None:
+        """Warn if a number of batches limits each rank's part separately.
+
+        Raises:
+            ConfigError: the limit is a fraction, which can only be applied to data that trident splits.
+        """
+        if limit is None or applied:
             return
-        said = f"{name}: trident does not split it over the ranks, each of which applies a limit of {limit}"
+        reason = f"{name}: trident does not split it over the ranks"
         if isinstance(limit, float):
-            raise ConfigError(f"{said} by itself\nhint: a number of batches, or a smaller data set")
-        log.warning(f"{said} batches: what is evaluated depends on their number")
+            raise ConfigError(
+                f"{reason}, so a limit of {limit} cannot be applied to the whole of it\n"
+                "hint: set a number of batches, or use a smaller data set"
+            )
+        log.warning(
+            f"{reason}, so each rank evaluates up to {limit} batches of its own part: "
+            "what is evaluated depends on the number of ranks"
+        )
 
 
-def to_its_end(loader: Any) -> Any:
+def unsized_if_shared(loader: Any) -> Any:
     """The dataloader without a length if several workers share a stream: each worker's last batch may be short."""
-    return Unsized(loader) if is_read_in_turn(loader) else loader
+    return Unsized(loader) if is_shared_by_workers(loader) else loader
 
 
-class _Worker(ForkProcess):
+class _ShieldedProcess(ForkProcess):
     """A loader's worker that ignores SIGTERM from its start."""
 
     def start(self) -> None:
-        before = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGTERM}
-        )  # the worker inherits it
+        # The worker inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             super().start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Workers(ForkContext):
-    Process = _Worker
+class _ShieldedContext(ForkContext):
+    Process = _ShieldedProcess
 
 
-class _Begin:
-    """What a worker does first: ``worker_init_fn``, or by default the seeding that Lightning sets."""
+class _WorkerInit:
+    """Shields a worker, then calls its ``worker_init_fn``, by default the seeding that Lightning sets."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner or pl_worker_init_function
 
     def __call__(self, worker: int) -> None:
-        leave_to_parent()
+        ignore_sigterm_except_from_parent()
         self.inner(worker)
 
 
@@ -173,25 +186,25 @@ def shield_workers_from_sigterm(loader: Any) -> Any:
     have ended by then.
     """
     if isinstance(loader, DataLoader) and loader.num_workers:
-        loader.worker_init_fn = _Begin(loader.worker_init_fn)
-        how = multiprocessing.get_start_method(allow_none=True)
-        if loader.multiprocessing_context is None and (how or _default_start_method()) == "fork":
-            loader.multiprocessing_context = _Workers()
+        loader.worker_init_fn = _WorkerInit(loader.worker_init_fn)
+        method = multiprocessing.get_start_method(allow_none=True) or _default_start_method()
+        if loader.multiprocessing_context is None and method == "fork":
+            loader.multiprocessing_context = _ShieldedContext()
     return loader
 
 
-def is_read_in_turn(loader: Any) -> bool:
-    """Whether several workers read a stream, which then comes in another order than its own."""
+def is_shared_by_workers(loader: Any) -> bool:
+    """Whether several workers take turns in reading a stream, so that its batches come in another order."""
     return getattr(loader, "num_workers", 0) > 1 and is_iterable(getattr(loader, "dataset", None))
 
 
-def say_what_is_read_in_turn(loaders: Mapping[str, Any]) -> None:
+def warn_of_unordered_predictions(loaders: Mapping[str, Any]) -> None:
     """Warn if predictions will not be in the order of their samples."""
     for name, loader in loaders.items():
-        if is_read_in_turn(loader):
+        if is_shared_by_workers(loader):
             log.warning(
-                f"{name}: {loader.num_workers} loader workers read this stream in turn, and its predictions come in "
-                "another order than its samples\nhint: num_workers=1 keeps it"
+                f"{name}: {loader.num_workers} loader workers read this stream in turn, so its predictions are not in "
+                "the order of its samples\nhint: num_workers=1 keeps the order"
             )
 
 
@@ -199,23 +212,26 @@ def _default_start_method() -> str:
     return multiprocessing.get_all_start_methods()[0]
 
 
-def tell_epoch(loader: Any, epoch: int) -> None:
+def set_epoch_on(loader: Any, epoch: int) -> None:
     """Set the epoch on all parts of a dataloader that choose samples by epoch."""
-    for part in choosing(loader):
+    for part in sampling_parts(loader):
         if callable(set_epoch := getattr(part, "set_epoch", None)):
             set_epoch(epoch)
 
 
 def sampler_of(loader: Any) -> Any:
+    """A dataloader's batch sampler; None if it has none."""
     return getattr(loader, "batch_sampler", None)
 
 
 def length_of(loader: Any) -> int | None:
+    """The number of batches; None where it is not known, as for an iterable data set."""
     try:
         return len(loader)
-    except (TypeError, NotImplementedError):  # an iterable data set has none
+    except (TypeError, NotImplementedError):
         return None
 
 
 def lengths_of(loaders: Mapping[str, Any]) -> dict[str, int | None]:
+    """The same for dataloaders by name."""
     return {name: length_of(loader) for name, loader in loaders.items()}

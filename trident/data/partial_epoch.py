@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from trident.data.combine import Mode, read_of_each
 from trident.data.descriptions import Description
-from trident.data.loaders import lengths_of, sampler_of, tell_epoch
+from trident.data.loaders import lengths_of, sampler_of, set_epoch_on
 from trident.data.samplers import TrainBatches
 from trident.data.sharding import Part
 
@@ -138,14 +138,14 @@ def left_by_ranks(
     part: Part,
     *,
     epoch: Callable[[], int] | None = None,
-    gone: int = 0,
+    read_since: int = 0,
 ) -> Iterator[Any]:
-    """A rank's part of the batches that other ranks, with these dataloaders, left after `read` batches each.
+    """This rank's part of the batches that the ranks of these dataloaders left after reading `read` batches each.
 
-    The first `gone` of them are skipped, because they were read meanwhile.
+    The first `read_since` of them are skipped: attempts in between, with other dataloaders, have read them.
     """
     if epoch is not None:
         for loader in loaders:
-            tell_epoch(loader, epoch())
+            set_epoch_on(loader, epoch())
     left = chain.from_iterable(islice(iter(loader), read, None) for loader in loaders)
-    return islice(left, gone + part.rank, None, part.world_size)
+    return islice(left, read_since + part.rank, None, part.world_size)

@@ -23,10 +23,10 @@ __all__ = [
     "Replayed",
     "ScopedRNG",
     "SeededDataset",
-    "choosing",
-    "drawn_by_batch",
     "restore",
+    "sampling_parts",
     "state",
+    "with_seeded_collation",
 ]
 
 State = dict[str, Any]
@@ -36,7 +36,7 @@ def state(*, cuda: bool = False) -> State:
     """The states of Python's, NumPy's, torch's and the CUDA device's generators, as tensors and numbers."""
     version, internal, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    found: State = {
+    states: State = {
         "python": (version, torch.tensor(internal), gauss),
         "numpy": (
             str(kind),
@@ -48,66 +48,67 @@ def state(*, cuda: bool = False) -> State:
         "torch": torch.get_rng_state(),
     }
     if cuda and torch.cuda.is_available():
-        found["cuda"] = torch.cuda.get_rng_state()
-    return found
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
-def restore(found: State) -> None:
+def restore(states: State) -> None:
     """Restore what `state` returned."""
-    version, internal, gauss = found["python"]
+    version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
-    kind, keys, *rest = found["numpy"]
+    kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(found["torch"])
-    if "cuda" in found and torch.cuda.is_available():
-        torch.cuda.set_rng_state(found["cuda"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 class ScopedRNG:
     """Separate generators that temporarily replace the process's, which stay as if nothing had been drawn.
 
     Args:
-        of: objects whose own generators, held as attributes, are reseeded together with these.
+        owners: objects whose own generators, held as attributes, are reseeded together with these.
     """
 
-    def __init__(self, *of: Any) -> None:
-        self._mine: State | None = None
+    def __init__(self, *owners: Any) -> None:
+        self._state: State | None = None
+        """The state after the last use; None if the generators were seeded and not used since."""
         self._seed = 0
-        self._own: list[tuple[Any, int]] = []
+        self._owned: list[tuple[Any, int]] = []
         """Generators of other objects, each with a mark of its state when it was found."""
-        for one in of:
-            self.add(one)
+        for owner in owners:
+            self.add(owner)
 
-    def add(self, one: Any) -> None:
+    def add(self, owner: Any) -> None:
         """Reseed an object's own generators as well."""
-        if getattr(one, "seed", None) is not None and callable(
-            make := getattr(one, "create_rng", None)
+        if getattr(owner, "seed", None) is not None and callable(
+            create := getattr(owner, "create_rng", None)
         ):
-            make()  # a collator of transformers, which would create its generator at its first batch
-        found = getattr(one, "__dict__", {}).values()
-        self._own += [(each, _mark(each)) for each in found if isinstance(each, _GENERATORS)]
+            create()  # a collator of transformers, which would create its generator at its first batch
+        attributes = getattr(owner, "__dict__", {}).values()
+        self._owned += [(one, _mark(one)) for one in attributes if isinstance(one, _GENERATORS)]
 
-    def begin(self, *key: Any) -> None:
-        """Seed the generators by `key`."""
-        self._mine, self._seed = None, _number(key)
-        for generator, mark in self._own:
+    def seed(self, *key: Any) -> None:
+        """Seed the generators by `key`, whose values are distinguished by their `repr`."""
+        self._state, self._seed = None, _number(key)
+        for generator, mark in self._owned:
             _seed(generator, _number((*key, mark)))
 
     @contextmanager
-    def drawing(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
+        """Draw from these generators within the block; the next block continues where this one ended."""
         before = state()
-        if self._mine is None:
+        if self._state is None:
             random.seed(self._seed)
             np.random.seed(self._seed % 2**32)
-            torch.default_generator.manual_seed(
-                self._seed
-            )  # not those of the devices, where nothing is loaded
+            # Not the generators of the devices, where nothing is loaded.
+            torch.default_generator.manual_seed(self._seed)
         else:
-            restore(self._mine)
+            restore(self._state)
         try:
             yield
         finally:
-            self._mine = state()
+            self._state = state()
             restore(before)
 
 
@@ -120,14 +121,15 @@ def _number(key: Any) -> int:
 
 
 def _mark(generator: Any) -> int:
-    """A mark of its state: generators with the same seed draw the same values, also after they are reseeded."""
-    return _MARKS.setdefault(id(generator), (generator, _fresh(generator)))[1]
+    """A number for the state in which a generator was first seen: equal states get equal seeds when reseeded."""
+    return _MARKS.setdefault(id(generator), (generator, _state_number(generator)))[1]
 
 
 _MARKS: dict[int, tuple[Any, int]] = {}
+"""By identity: the generator, held so that no other object gets its identity, and its mark."""
 
 
-def _fresh(generator: Any) -> int:
+def _state_number(generator: Any) -> int:
     if isinstance(generator, torch.Generator):
         return generator.initial_seed()
     if isinstance(generator, random.Random):
@@ -157,7 +159,7 @@ class SeededDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
-        self.draws = ScopedRNG(dataset)
+        self.scoped_rng = ScopedRNG(dataset)
         self._epoch_set = -1
 
     def __len__(self) -> int:
@@ -177,8 +179,8 @@ class SeededDataset(Dataset[Any]):
         if epoch != self._epoch_set and callable(set_epoch):
             set_epoch(epoch)  # workers may outlive an epoch, and have copies
         self._epoch_set = epoch
-        self.draws.begin(self.seed, epoch, list(indices))
-        with self.draws.drawing():
+        self.scoped_rng.seed(self.seed, epoch, list(indices))
+        with self.scoped_rng.active():
             if callable(fetch := getattr(self.dataset, "__getitems__", None)):
                 return fetch(indices)
             return [self.dataset[index] for index in indices]
@@ -187,29 +189,29 @@ class SeededDataset(Dataset[Any]):
 class _Collated:
     """Collates a batch with the generators of its samples: a collator may mask words, for example."""
 
-    def __init__(self, collate: Callable[[Any], Any], draws: ScopedRNG) -> None:
-        self.collate, self.draws = collate, draws
-        draws.add(collate)
+    def __init__(self, collate: Callable[[Any], Any], generators: ScopedRNG) -> None:
+        self.collate, self.generators = collate, generators
+        generators.add(collate)
 
     def __call__(self, samples: Any) -> Any:
-        with self.draws.drawing():
+        with self.generators.active():
             return self.collate(samples)
 
 
-def drawn_by_batch(loader: Any) -> Any:
+def with_seeded_collation(loader: Any) -> Any:
     """The dataloader; if its data set is a `SeededDataset`, it collates with the same generators."""
     if isinstance(loader, DataLoader) and isinstance(loader.dataset, SeededDataset):
-        loader.collate_fn = _Collated(loader.collate_fn, loader.dataset.draws)
+        loader.collate_fn = _Collated(loader.collate_fn, loader.dataset.scoped_rng)
         # Workers are seeded by it, though each batch is reseeded; the process's own generator must not advance.
         loader.generator = loader.generator or torch.Generator()
     return loader
 
 
-def choosing(loader: Any) -> list[Any]:
+def sampling_parts(loader: Any) -> list[Any]:
     """The parts of a dataloader that choose its samples: its samplers and its data set, if it has them."""
     batches = getattr(loader, "batch_sampler", None)
-    found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
-    return [one for one in (*found, getattr(loader, "dataset", None)) if one is not None]
+    samplers = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    return [part for part in (*samplers, getattr(loader, "dataset", None)) if part is not None]
 
 
 class Replayed:
@@ -229,23 +231,23 @@ class Replayed:
         return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":
+        if name == "loader":  # not there yet: being unpickled
             raise AttributeError(name)
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         collate = getattr(self.loader, "collate_fn", None)
         inner = getattr(self.loader, "loader", self.loader)
-        unique = {id(one): one for one in (inner, *choosing(self.loader), collate)}
-        draws = ScopedRNG(*unique.values())
-        draws.begin(self.seed, self.epoch())
+        unique = {id(one): one for one in (inner, *sampling_parts(self.loader), collate)}
+        generators = ScopedRNG(*unique.values())
+        generators.seed(self.seed, self.epoch())
         if getattr(self.loader, "persistent_workers", False):
             # Workers from earlier epochs would continue their draws, and have another epoch set.
             end_workers(inner)
-        with draws.drawing():
+        with generators.active():
             batches = iter(self.loader)
         while True:
-            with draws.drawing():
+            with generators.active():
                 try:
                     batch = next(batches)
                 except StopIteration:

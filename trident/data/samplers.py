@@ -68,7 +68,7 @@ class TrainBatches(Sampler[list[int]]):
         if not min(sizes):
             raise ConfigError(
                 f"{sum(sizes)} training samples cannot be split over {len(sizes)} ranks: "
-                "each needs one at least"
+                "each needs at least one"
             )
         if self.drop_last:
             count = min(sizes) // self.batch_size
@@ -94,6 +94,7 @@ class TrainBatches(Sampler[list[int]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
+        """Read the order of this epoch in the next pass, also in loader workers that already run."""
         self.epoch = epoch
         self.shared_epoch.fill_(epoch)
 
@@ -120,7 +121,7 @@ class TrainBatches(Sampler[list[int]]):
             indices = indices[size:]
 
     def order(self) -> list[int]:
-        """All samples, in the order of the epoch."""
+        """The indices of all samples, in the order of the epoch."""
         if not self.shuffle:
             return list(range(self.size))
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
@@ -140,9 +141,9 @@ class TrainBatches(Sampler[list[int]]):
         length = self._length if length is None else length
         if self.drop_last and samples >= length * self.batch_size:
             return [self.batch_size] * length
-        sizes: list[int] = []
         if not length:
-            return sizes  # other ranks have read the epoch to its end
+            return []  # other ranks have read the epoch to its end
+        sizes: list[int] = []
         for later in reversed(range(length)):
             sizes.append(min(self.batch_size, samples - later))
             samples -= sizes[-1]
@@ -186,7 +187,7 @@ class EvalBatches(Sampler[list[int]]):
             size = min(size, batches * batch_size)
         if sizes and max(sizes) and not min(sizes):
             raise ConfigError(
-                f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs one\n"
+                f"the ranks' own parts have {', '.join(map(str, sizes))} samples: each needs at least one\n"
                 "hint: leave the split out: every rank gets its own part anyway"
             )
         self.batch_size, self.part, self.local = batch_size, part, sizes is not None

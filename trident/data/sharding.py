@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 RECIPE = "`apply: {split: {_target_: trident.sharding.split_by_rank}}`, without arguments"
-"""How a config splits a data set by hand."""
+"""How a config splits a data set by hand, for hints."""
 
 T = TypeVar("T")
 
@@ -61,7 +61,9 @@ class RankSlice(Subset[Any]):
 
     def __init__(self, dataset: Dataset[Any], part: Part) -> None:
         if not isinstance(dataset, Sized):
-            raise TypeError(f"{type(dataset).__name__} has no length")
+            raise TypeError(
+                f"{type(dataset).__name__} has no length, so it cannot be cut into slices"
+            )
         super().__init__(dataset, slice_of(len(dataset), part))
         self.part = part
 
@@ -104,6 +106,16 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
 
     Needs no arguments: ranks are detected no matter how they were started. Map-style data sets need
     no splitting, since the datamodule does it; one that is split here is not split again.
+
+    Args:
+        dataset: a map-style data set with a length, or a stream of torch or `datasets`.
+        part: the part to take; by default that of this process.
+
+    Returns:
+        A contiguous slice of a map-style data set; of a stream, whole shards or every ``world_size``-th sample.
+
+    Raises:
+        TypeError: the data set is neither a stream nor has a length.
     """
     part = part or current_part()
     if is_hf_iterable(dataset):
@@ -114,9 +126,9 @@ def split_by_rank(dataset: Any, part: Part | None = None) -> Any:
 
 
 def split_keeping_type(dataset: Any, part: Part) -> Any:
-    """The same, but a part of a `datasets.Dataset` is a `datasets.Dataset` that does not know it is a part.
+    """Like :func:`split_by_rank`, but a part of a `datasets.Dataset` is one, too, for which :func:`is_split` is false.
 
-    For callers that keep track of the split themselves: later steps of preprocessing need the type's methods. A
+    For preprocessing, whose later steps need the type's methods, and which keeps track of the split itself. A
     stream with steps that count (`take`, `skip`, `interleave_datasets`) is split by samples and not by shards: each
     rank would count in its own shards, and read other samples than one process would.
     """
@@ -139,7 +151,7 @@ def whole(stream: Any) -> Any:
 
 
 def split_to_evaluate(stream: Any, part: Part) -> Any:
-    """A rank's part of a stream, cut so that :func:`in_order` can restore the data set's order.
+    """This rank's part of a stream, cut so that :func:`in_order` can restore the data set's order.
 
     A stream that was split by hand is split again from the whole. Whole shards are read if the stream is just its
     shards, one after the other; otherwise blocks of samples, which should be the dataloader's batches.
@@ -188,6 +200,7 @@ def run_seed() -> int:
 
 
 def is_iterable(dataset: object) -> bool:
+    """Whether this is a stream, of torch or of `datasets`."""
     return isinstance(dataset, IterableDataset) or is_hf_iterable(dataset)
 
 

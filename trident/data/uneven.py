@@ -1,8 +1,8 @@
 """Passes over streams that end on all ranks together.
 
 The number of batches in a rank's part of a stream is not known before it ends. A rank that continued alone would wait
-forever in the next collective, so the ranks agree on each batch before any of them takes it. They do so for several
-batches at a time, which are read during the steps before.
+forever in the next collective, so the ranks agree on each batch before any of them takes it. They agree on several
+batches at a time, and read these during the steps before.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from trident.distributed.collectives import agree, all_gather, share
 from trident.errors import ConfigError
 from trident.utils.logging import get_logger
 
-__all__ = ["AHEAD", "InStep", "Uneven", "in_step"]
+__all__ = ["LOOKAHEAD", "InStep", "Uneven", "in_step"]
 
 log = get_logger(__name__)
 
 Uneven = Literal["drop", "pad", "join"]
 
-AHEAD = 8
-"""The most batches that are agreed on at once, and so read before they are needed; a pass begins with one."""
+LOOKAHEAD = 8
+"""The most batches that are agreed on at once, and so read early; a pass begins with one."""
 
 
 def in_step(loader: Any, uneven: Uneven, name: str) -> Any:
@@ -72,7 +72,7 @@ class InStep:
         return getattr(self.loader, name)
 
     def is_filler(self, batch_idx: int) -> bool:
-        """Whether a batch of the epoch is there to keep in step and must not count."""
+        """Whether a batch of the epoch is a filler, which keeps the ranks in step and must not count."""
         known = self.uneven == "join" and self.real is not None
         return known and batch_idx - self._first >= (self.real or 0)
 
@@ -80,7 +80,7 @@ class InStep:
         self.real, self.count, self._taken, self._filler = None, 0, 0, None
         self._first, self.begins_at = self.begins_at, 0
         self._source = iter(self.loader)
-        asked, batches = 1, self._take(1)
+        requested, batches = 1, self._take(1)
         while True:
             counts = self._agreed(batches)
             if self.count == 0 and not self._begin(batches, counts):
@@ -89,7 +89,7 @@ class InStep:
             drops = self.uneven == "drop" and (self.count > 0 or all(counts))
             size = min(counts) if drops else max(counts)
             batches += self._fillers(size - len(batches))
-            following = min(2 * asked, AHEAD) if size == asked else 0
+            following = min(2 * requested, LOOKAHEAD) if size == requested else 0
             early: list[Any] | None = []
             for done, batch in enumerate(batches[:size], 1):
                 got = 0 if isinstance(early, Exception) else len(early or [])
@@ -97,9 +97,9 @@ class InStep:
                 self.count += 1
                 yield batch
             if not following:
-                self._say_what_was_uneven(batches[size:])
+                self._warn_of_uneven_parts(batches[size:])
                 return
-            asked, batches = following, early
+            requested, batches = following, early
 
     def _take(self, count: int, before: list[Any] | None = None) -> Any:
         """Up to `count` more of this rank's batches, or the error if one cannot be read."""
@@ -117,6 +117,7 @@ class InStep:
         return [*(before or []), *taken]
 
     def _agreed(self, batches: Any) -> list[int]:
+        """How many batches each rank has taken; raises on all ranks if one could not read."""
         failed = isinstance(batches, Exception)
         counts = agree(-1 if failed else len(batches))
         if failed:
@@ -142,18 +143,19 @@ class InStep:
         return True
 
     def _fillers(self, count: int) -> list[Any]:
+        """Batches for the steps for which this rank has none: the last one repeated, or with ``pad`` read again."""
         if count <= 0:
             return []
         if self.uneven == "join" or not self.real:
             return [self._filler] * count
-        found: list[Any] = []
-        while len(found) < count:
-            found += islice(self._source, count - len(found))
-            if len(found) < count:
+        again: list[Any] = []
+        while len(again) < count:
+            again += islice(self._source, count - len(again))
+            if len(again) < count:
                 self._source = iter(self.loader)
-        return found
+        return again
 
-    def _say_what_was_uneven(self, left: Sequence[Any]) -> None:
+    def _warn_of_uneven_parts(self, left: Sequence[Any]) -> None:
         if self.uneven == "join":
             return
         own = self.count if self.real is None else self.real
@@ -162,5 +164,7 @@ class InStep:
         if not any(numbers) or torch.distributed.get_rank():
             return
         by_rank = ", ".join(f"rank {rank}: {number}" for rank, number in enumerate(numbers))
-        what = "batches repeated" if self.uneven == "pad" else "samples left out, at least"
-        log.warning(f"{self.name}: {what} in this epoch, as its parts differ in length: {by_rank}")
+        what = "batches repeated" if self.uneven == "pad" else "samples left out (at least)"
+        log.warning(
+            f"{self.name}: {what} in this epoch, since the ranks' parts differ in length: {by_rank}"
+        )

@@ -44,6 +44,7 @@ class _Slot:
 
 
 def world_size() -> int:
+    """The number of ranks; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -57,7 +58,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def agree(number: int) -> list[int]:
-    """The same for a number, with one collective of a few bytes."""
+    """Return the numbers of all ranks, in order of rank, on all ranks. Cheaper than `all_gather`: a few bytes."""
     if world_size() == 1:
         return [number]
     numbers = torch.zeros(world_size(), dtype=torch.int64)
@@ -67,7 +68,10 @@ def agree(number: int) -> list[int]:
 
 
 def share(value: T, source: int) -> T:
-    """Return the value of rank `source` on all ranks: tensors on the CPU in mappings and sequences."""
+    """Return the value of rank `source` on all ranks.
+
+    Tensors may be nested in mappings and sequences, and must be on the CPU. Other ranks' values are ignored.
+    """
     if world_size() == 1:
         return value
     mine = dist.get_rank() == source
@@ -109,9 +113,11 @@ def broadcast(compute: Callable[[], T]) -> T:
 def all_or_none() -> Iterator[None]:
     """A block that succeeds on all ranks or on none, so that no rank waits for one that has failed.
 
+    A rank whose block fails raises its own error.
+
     Raises:
-        ConfigError: the first failing rank raised one.
-        OtherRankError: the first failing rank raised anything else.
+        ConfigError: the block failed on another rank; the first one that failed raised ConfigError.
+        OtherRankError: the block failed on another rank; the first one that failed raised anything else.
     """
     error: Exception | None = None
     try:
@@ -120,11 +126,11 @@ def all_or_none() -> Iterator[None]:
         error = raised
     users = isinstance(error, ConfigError)
     message = None if error is None else str(error) if users else f"{type(error).__name__}: {error}"
-    for rank, (said, by_config) in enumerate(all_gather((message, users))):
+    for rank, (failure, by_config) in enumerate(all_gather((message, users))):
         if error is not None:
             raise error
-        if said is not None:
-            raise (ConfigError if by_config else OtherRankError)(f"rank {rank}: {said}")
+        if failure is not None:
+            raise (ConfigError if by_config else OtherRankError)(f"rank {rank}: {failure}")
 
 
 def gather(value: T) -> list[T] | None:

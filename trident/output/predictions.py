@@ -19,7 +19,7 @@ HINT = "\nhint: choose what is kept with `evaluation.step_outputs`, or shape it 
 
 
 def per_sample(outputs: Any, size: int) -> dict[str, Any]:
-    """The model's outputs that have a value for each sample of a batch: all but losses and the like.
+    """The model's outputs that have a value for each sample of a batch, so not a mean loss, for example.
 
     Args:
         outputs: a mapping of names to tensors of shape (samples, …), among other things.
@@ -46,7 +46,7 @@ def write_predictions(path: Path, columns: Any) -> Path:
     lengths = {key: len(value) for key, value in plain.items()}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
-            f"{path.stem}: predictions have a value a sample, and these differ in number: "
+            f"{path.stem}: predictions have one value per sample, and these differ in number: "
             f"{', '.join(f'{key} {length}' for key, length in lengths.items())}{HINT}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,4 +73,4 @@ def _lines(name: str, columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
 def _value(value: Any) -> Any:
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return value.tolist()
-    raise TypeError(f"a {type(value).__name__} is no JSON value")
+    raise TypeError(f"a {type(value).__name__} is not a JSON value")

@@ -19,7 +19,7 @@ from trident.protocol.member import MemberContext
 from trident.protocol.project import git_state
 from trident.protocol.ranks import Ranks
 from trident.protocol.records import RESULT, write_json
-from trident.utils.signals import StoppedToGoOn
+from trident.utils.signals import StoppedToResume
 
 __all__ = ["Result", "output_directory", "recorded"]
 
@@ -36,7 +36,17 @@ TRACEBACK_LINES = 30
 
 @dataclass(kw_only=True)
 class Result:
-    """The results of a run so far; the engine fills them in."""
+    """The results of a run so far; the engine fills them in.
+
+    Attributes:
+        metrics: the last value of each metric, by name.
+        score: the value of `optimized_metric`.
+        predictions: the files that were written, by data set.
+        best: the path of the best checkpoint.
+        last: the path of the last checkpoint.
+        seconds: the time of each part of the run: import, data, fit, test, predict.
+        started: the time of the start, in seconds since the epoch.
+    """
 
     overrides: Sequence[str] = ()
     optimized_metric: str | None = None
@@ -54,6 +64,7 @@ class Result:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
+        """Add the time of the block to `seconds`."""
         begun = time.perf_counter()
         try:
             yield
@@ -86,7 +97,7 @@ class Result:
 
 
 def _state(error: BaseException | None) -> str:
-    if isinstance(error, StoppedToGoOn):
+    if isinstance(error, StoppedToResume):
         return "stopped"
     return "completed" if error is None else "failed"
 

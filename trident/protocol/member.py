@@ -72,6 +72,7 @@ class MemberContext:
     attempt_directory: Path
 
     def environment(self) -> dict[str, str]:
+        """The variables that hold this context."""
         values = (self.sweep, self.index, self.directory, self.attempt, self.attempt_directory)
         return {name: str(value) for name, value in zip(CONTEXT, values, strict=True)}
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["GONE", "identity"]
+__all__ = ["GONE", "identity", "this_host"]
 
 GONE = "gone"
 """The start time of a process that ended before it was identified."""
 
 
+def this_host() -> str:
+    """The name of this machine, as `socket.gethostname` returns it, without loading `socket`."""
+    return os.uname().nodename
+
+
 def identity(pid: int) -> str:
     """``host:pid:start``, unique to one process. The start time is counted by the kernel and survives an exec."""
-    import socket  # here: `list` and completion name no process, and start without it
-
-    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or GONE}"
+    return f"{this_host()}:{pid}:{_start_time(pid) or GONE}"
 
 
 def _start_time(pid: int) -> str | None:

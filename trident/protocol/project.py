@@ -1,4 +1,7 @@
-"""A user's project: where its configs are, and which code it is. Standard library only, for engine and launcher."""
+"""A user's project: where its configs are, and which revision of its code is checked out.
+
+Only the standard library is imported here, so that the launcher can use this module.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def config_path(project: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any] | None:
-    """The revision of `directory`'s checkout, and whether it was changed; None outside of a checkout."""
+    """The ``revision`` of `directory`'s checkout, and whether it is ``dirty``; None without a checkout or git."""
     try:
         revision, status = (
             subprocess.run(

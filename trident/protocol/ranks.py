@@ -51,6 +51,7 @@ class TaskVariables:
 
     @property
     def all(self) -> tuple[str, ...]:
+        """The names of the job's variables and of the task's."""
         return (*self.of_job, *self.names)
 
 
@@ -104,6 +105,11 @@ class Ranks:
     """The source of these values: ``environment`` (the worker or torchrun), ``submitit`` or ``slurm``."""
 
     def __post_init__(self) -> None:
+        if self.local_world_size < 1 or self.world_size % self.local_world_size:
+            raise RanksError(
+                f"WORLD_SIZE={self.world_size} is not a multiple of LOCAL_WORLD_SIZE={self.local_world_size}: "
+                "every node must run the same number of processes"
+            )
         for name, value, bound in (
             ("RANK", self.rank, self.world_size),
             ("LOCAL_RANK", self.local_rank, self.local_world_size),
@@ -111,11 +117,6 @@ class Ranks:
         ):
             if not 0 <= value < bound:
                 raise RanksError(f"{name}={value} is not below {bound} ({self.source})")
-        if self.num_nodes * self.local_world_size != self.world_size:
-            raise RanksError(
-                f"WORLD_SIZE={self.world_size} is no multiple of LOCAL_WORLD_SIZE={self.local_world_size}: "
-                "every node must run the same number of processes"
-            )
 
     @classmethod
     def alone(cls) -> Ranks:
@@ -133,6 +134,7 @@ class Ranks:
 
     @property
     def num_nodes(self) -> int:
+        """The number of nodes."""
         return self.world_size // self.local_world_size
 
     def environment(self) -> dict[str, str]:
@@ -163,7 +165,7 @@ def detect(environ: Mapping[str, str]) -> Ranks | None:
         return _from_submitit_local(environ)
     if "SLURM_STEP_ID" in environ:
         return _from_slurm_step(environ)
-    if "SLURM_PROCID" in environ and int(environ.get("SLURM_NTASKS", "1")) > 1:
+    if "SLURM_PROCID" in environ and _number(environ, "SLURM_NTASKS", 1) > 1:
         raise RanksError(
             f"this is the batch shell of a job of {environ['SLURM_NTASKS']} tasks, and one process cannot be all "
             "of them.\nhint: start it with `srun python -m trident.run …`"
@@ -172,7 +174,11 @@ def detect(environ: Mapping[str, str]) -> Ranks | None:
 
 
 def is_main_process(environ: Mapping[str, str]) -> bool:
-    """True on rank 0, also in the processes that Lightning itself starts (these have no RANK)."""
+    """True on rank 0, also among the processes that Lightning itself starts (these have no RANK).
+
+    Raises:
+        RanksError: as in :func:`detect`.
+    """
     ranks = detect(environ)
     if ranks is not None:
         return ranks.rank == 0
@@ -191,7 +197,7 @@ def _from_torch(environ: Mapping[str, str]) -> Ranks:
             )
     rank = _number(environ, "RANK")
     local_world_size = _number(environ, "LOCAL_WORLD_SIZE", 1)
-    node_rank = rank // local_world_size if local_world_size else 0
+    node_rank = rank // max(local_world_size, 1)
     # torchrun sets only GROUP_RANK: NODE_RANK may belong to a surrounding run.
     for name in ("GROUP_RANK", "NODE_RANK"):
         if name in environ:
@@ -228,36 +234,60 @@ def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
     world_size = _number(environ, "SLURM_STEP_NUM_TASKS")
     if world_size == 1:
         return None  # `srun --pty bash` and the like: no ranks were started, and Lightning may start them
-    counts = tuple(_expand_counts(environ["SLURM_STEP_TASKS_PER_NODE"]))
-    if len(set(counts)) != 1:
-        raise RanksError(
-            f"SLURM_STEP_TASKS_PER_NODE={environ['SLURM_STEP_TASKS_PER_NODE']}: every node must run the same "
-            "number of tasks.\nhint: give srun --ntasks-per-node instead of --ntasks"
-        )
     step = environ["SLURM_STEP_ID"]
     return Ranks(
         rank=_number(environ, "SLURM_PROCID"),
         local_rank=_number(environ, "SLURM_LOCALID"),
         node_rank=_number(environ, "SLURM_NODEID"),
         world_size=world_size,
-        local_world_size=counts[0],
-        master_addr=next(expand_hosts(environ["SLURM_STEP_NODELIST"])),
+        local_world_size=_tasks_per_node(environ),
+        master_addr=_first_host(environ),
         master_port=_derived_port(
-            _number(environ, "SLURM_JOB_ID"), int(step) if step.isdigit() else 0
+            _number(environ, "SLURM_JOB_ID"), int(step) if step.isdecimal() else 0
         ),
         source="slurm",
     )
 
 
+def _tasks_per_node(environ: Mapping[str, str]) -> int:
+    name = "SLURM_STEP_TASKS_PER_NODE"
+    text = _text(environ, name)
+    try:
+        counts = set(_expand_counts(text))
+    except ValueError:
+        raise RanksError(f"{name}={text!r} is not a list of numbers such as `2(x3),1`") from None
+    if len(counts) != 1:
+        raise RanksError(
+            f"{name}={text}: every node must run the same number of tasks.\n"
+            "hint: give srun --ntasks-per-node instead of --ntasks"
+        )
+    return counts.pop()
+
+
+def _first_host(environ: Mapping[str, str]) -> str:
+    name = "SLURM_STEP_NODELIST"
+    text = _text(environ, name)
+    try:
+        return next(expand_hosts(text))
+    except (StopIteration, ValueError):
+        raise RanksError(f"{name}={text!r} is not a list of hosts such as `n[1-2,07]`") from None
+
+
 def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
     if name not in environ and default is not None:
         return default
+    text = _text(environ, name)
     try:
-        return int(environ[name])
+        return int(text)
+    except ValueError:
+        raise RanksError(f"{name}={text!r} is not a whole number") from None
+
+
+def _text(environ: Mapping[str, str], name: str) -> str:
+    try:
+        return environ[name]
     except KeyError:
         raise RanksError(f"{name} is not set, though other rank variables are") from None
-    except ValueError:
-        raise RanksError(f"{name}={environ[name]!r} is not a whole number") from None
 
 
 def _derived_port(job: int, step: int) -> int:
@@ -273,7 +303,11 @@ def _expand_counts(text: str) -> Iterator[int]:
 
 
 def expand_hosts(text: str) -> Iterator[str]:
-    """The hosts of a SLURM node list in order, as ``scontrol show hostnames`` prints them: ``n[1-2,07],login``."""
+    """The hosts of a SLURM node list such as ``n[1-2,07],login``, in the order of ``scontrol show hostnames``.
+
+    Raises:
+        ValueError: brackets hold something else than numbers and ranges.
+    """
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
         yield from _expand_brackets(part)
 

@@ -35,8 +35,7 @@ RESULT = "result.json"
 """The outcome of a run, written once by rank 0 when it ends, whether it succeeded or failed."""
 
 METRICS = "metrics.jsonl"
-"""The metrics that a run logged, written by rank 0 with one line per step that logged."""
-
+"""The metrics that a run has logged over time, one record per line, appended by rank 0."""
 
 RESUME = "resume.json"
 """Where a member's next attempt begins; written by the engine into the member's directory."""
@@ -51,7 +50,7 @@ _LOWER_IS_BETTER = {
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric's name suggests so: ``mnli/val/cross_entropy``. A guess, and messages should call it one."""
+    """Guess from a metric's name whether lower is better, as for ``mnli/val/cross_entropy``."""
     words = set(metric.rpartition("/")[2].lower().replace("-", "_").split("_"))
     return bool(words & _LOWER_IS_BETTER)
 
@@ -61,17 +60,18 @@ def write_atomic(path: Path, content: str | Iterable[str] | Callable[[IO[bytes]]
 
     Pass large text in pieces, and binary content as a function that writes it.
     """
-    with _beside(path, content) as temporary:
+    with _temporary(path, content) as temporary:
         temporary.replace(path)
 
 
 def write_json(path: Path, record: Record) -> None:
+    """Write a record as :func:`write_atomic` does."""
     write_atomic(path, _as_text(record))
 
 
 def write_exclusive(path: Path, record: Record) -> bool:
-    """Write a whole file unless it exists; returns False if it does."""
-    with _beside(path, _as_text(record)) as temporary:
+    """Write a whole file unless it exists; of several writers at once, one succeeds. Returns whether it was written."""
+    with _temporary(path, _as_text(record)) as temporary:
         try:
             os.link(temporary, path)  # fails if the name is taken
         except FileExistsError:
@@ -85,7 +85,7 @@ def _as_text(record: Record) -> str:
 
 
 @contextmanager
-def _beside(
+def _temporary(
     path: Path, content: str | Iterable[str] | Callable[[IO[bytes]], object]
 ) -> Iterator[Path]:
     """A temporary file in the same directory that holds the content on disk."""
@@ -106,7 +106,11 @@ def _beside(
 
 
 def read_json(path: Path) -> Record | None:
-    """The record in `path`, or None when there is no such file."""
+    """The record in `path`, or None when there is no such file.
+
+    Raises:
+        ValueError: the file is not JSON.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -150,7 +154,7 @@ def read_metrics(path: Path) -> list[Record]:
 
 
 def read_tail(log: Path, size: int = 64_000) -> str:
-    """The end of a log; empty where there is none."""
+    """The last `size` bytes of a log as text; empty where there is none."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)

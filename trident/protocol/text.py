@@ -6,5 +6,5 @@ __all__ = ["counted"]
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 rank``, ``2 ranks``."""
+    """A number with its noun in the singular or plural: ``1 rank``, ``2 ranks``."""
     return f"{number} {noun}{'s' * (number != 1)}"

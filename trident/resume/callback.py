@@ -31,11 +31,11 @@ from trident.resume.restoration import Restoration
 from trident.resume.state import Position, RankState, ResumeState
 from trident.trainer import logged_values
 from trident.trainer.internals.lightning import limit_by_epochs
-from trident.trainer.restart import After, count_as_before, frozen, keep_folders, keep_last
+from trident.trainer.restart import After, frozen, keep_folders, keep_last, rewind_counts
 from trident.trainer.steps import total_steps
 from trident.trainer.strategies import require_ranks
 from trident.utils.logging import get_logger
-from trident.utils.signals import STOP, Stop, StoppedToGoOn
+from trident.utils.signals import STOP, Stop, StoppedToResume
 
 __all__ = ["Resumable"]
 
@@ -59,6 +59,7 @@ class Phase(Enum):
     REPEATING_HOOKS = auto()
     """The same, within an epoch: it began in an earlier attempt, and its hooks are called again."""
     TRAINING = auto()
+    """An epoch or batch of this attempt has begun."""
     SAVING = auto()
     """A checkpoint to continue from is being saved; other callbacks save their state into it, too."""
 
@@ -66,29 +67,29 @@ class Phase(Enum):
 class Resumable(Checkpoint):
     """Writes what the next attempt starts from, and stops all ranks at the same step when one gets a signal.
 
-    A `Checkpoint`, so that Lightning calls it after the callbacks whose state it saves. `first` is the first of all
-    callbacks.
+    A `Checkpoint`, so that Lightning calls it after the callbacks whose state it saves.
 
     Args:
-        begins: the record of the checkpoint that this attempt continues from.
+        resume_dir: the directory of the checkpoints.
+        previous: the record of the checkpoint that this attempt continues from.
         minutes: the time between two checkpoints within an epoch.
-        steps: the same as a number of optimizer steps; None for no such limit.
+        steps: the number of optimizer steps between two checkpoints within an epoch; None for no such limit.
     """
 
     def __init__(
         self,
-        place: ResumeDir,
+        resume_dir: ResumeDir,
         *,
-        begins: Mapping[str, Any] | None = None,
+        previous: Mapping[str, Any] | None = None,
         stop: Stop = STOP,
         minutes: float = MINUTES,
         steps: int | None = None,
     ) -> None:
-        self.place, self.stop = place, stop
+        self.resume_dir, self.stop = resume_dir, stop
         self.interval = Interval(seconds=minutes * 60, steps=steps)
         self.first = FirstCallback(self)
-        self._begins = begins
-        self._checkpoints = Checkpoints(place, begins)
+        self._previous = previous
+        self._checkpoints = Checkpoints(resume_dir, previous)
         self._agreement = Agreement(stop)
         self._phase = Phase.STARTING
         self._restoration: Restoration | None = None
@@ -106,19 +107,19 @@ class Resumable(Checkpoint):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Runs before anything is loaded, because what follows needs all ranks."""
         if stage == "fit":
-            self._data = _trained_data(trainer, continues=self._begins is not None)
-        if self._begins is not None:
-            require_ranks(trainer.strategy, self._begins["ranks"])
-        _require_one_checkpoint((self._begins or {}).get("checkpoint"))
+            self._data = _trained_data(trainer, continues=self._previous is not None)
+        if self._previous is not None:
+            require_ranks(trainer.strategy, self._previous["ranks"])
+        _require_one_checkpoint((self._previous or {}).get("checkpoint"))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         state = ResumeState.read(checkpoint)
-        if state is None or self._begins is None or trainer.state.fn != TrainerFn.FITTING:
-            return  # `run.ckpt_path` begins as Lightning does
+        if state is None or self._previous is None or trainer.state.fn != TrainerFn.FITTING:
+            return  # Lightning alone restores the checkpoint of `run.ckpt_path`, or a fit's best one
         keep_folders(trainer, checkpoint)
-        keep_last(trainer, self.place.member, checkpoint["callbacks"])
+        keep_last(trainer, self.resume_dir.member, checkpoint["callbacks"])
         # With `max_steps`, Lightning would end a finished epoch a second time.
         limit_by_epochs(trainer)
         self._restoration = Restoration(state, trainer)
@@ -129,11 +130,11 @@ class Resumable(Checkpoint):
         )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._begins is None:
+        if self._previous is None:
             # An earlier attempt may have been killed before there was anything to continue from.
-            keep_last(trainer, self.place.member)
+            keep_last(trainer, self.resume_dir.member)
         if isinstance(self._data, ExternalDataLoaders):
-            self._data.forget()
+            self._data.forget_loaders()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._agreement.begin()
@@ -142,13 +143,13 @@ class Resumable(Checkpoint):
         if self._restoration is not None:
             self._restoration.begin_training(trainer, self._data, self._steps)
         if trainer.is_global_zero and not self._knows_what_is_left():
-            again = self._position.redistributed
+            only_this = self._position.redistributed
             log.warning(
-                f"no checkpoint is written within {'this' if again else 'an'} epoch, and a stop goes back to the end "
-                "of the one before: how much of each of several training sets was read is not known"
-                + ("" if again else HINT)
+                f"no checkpoint is written within {'this' if only_this else 'an'} epoch, and a stop goes back to the "
+                "end of the previous one: how much of each of several training sets was read is not known"
+                + ("" if only_this else HINT)
             )
-        self.stop.waits()
+        self.stop.enter_loop()
 
     def _before_first_batch(self) -> None:
         self._phase = Phase.STARTING
@@ -171,7 +172,7 @@ class Resumable(Checkpoint):
     ) -> None:
         """Restore the state from before the first epoch or batch."""
         if self._phase is Phase.STARTING and self._restoration is not None:
-            self._restoration.give_back(trainer, pl_module, within_epoch=within_epoch)
+            self._restoration.restore_state(trainer, pl_module, within_epoch=within_epoch)
         self._phase = Phase.TRAINING
 
     # -- deciding --------------------------------------------------------------------------------
@@ -181,10 +182,10 @@ class Resumable(Checkpoint):
     ) -> None:
         stepped, self._stepped = self._stepped < trainer.global_step, trainer.global_step
         if not (stepped or pl_module.automatic_optimization):
-            return  # it may accumulate by itself
+            return  # the module may be accumulating gradients, which are in no checkpoint
         progress = trainer.fit_loop.epoch_loop.batch_progress
         if progress.current.ready % trainer.accumulate_grad_batches:
-            return  # the gradients of some batches are in no checkpoint
+            return  # accumulated gradients are in no checkpoint
         if progress.is_last_batch:
             return  # the epoch's end belongs to this batch
         is_due = self.interval.has_passed_by_steps(self._saved, trainer.global_step)
@@ -223,13 +224,13 @@ class Resumable(Checkpoint):
             log.error(f"the last checkpoint to resume from was not written: {error}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.stop.waits()
+        self.stop.enter_loop()
 
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         self._between_evaluated_batches(trainer)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.stop.waits()
+        self.stop.enter_loop()
 
     def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         self._between_evaluated_batches(trainer)
@@ -262,7 +263,7 @@ class Resumable(Checkpoint):
             "over_after": trainer.current_epoch if is_over else None,
             "ranks": trainer.world_size,
         }
-        name = f"attempt{self.place.number}-step{trainer.global_step}-{decision.after}.ckpt"
+        name = f"attempt{self.resume_dir.number}-step{trainer.global_step}-{decision.after}.ckpt"
         phase, self._phase, self._decision = self._phase, Phase.SAVING, decision
         try:
             self._checkpoints.write(trainer, name, facts, waits=decision.stops or is_over)
@@ -290,18 +291,19 @@ class Resumable(Checkpoint):
             should_stop=trainer.should_stop,
             frozen=frozen(pl_module),
         )
-        count_as_before(checkpoint, self._decision.after)
+        rewind_counts(checkpoint, self._decision.after)
 
     def _end(self, trainer: pl.Trainer) -> None:
+        """Record the stop and end this rank, together with all others."""
         if trainer.is_global_zero:
             record = {
                 "step": trainer.global_step,
                 "epoch": trainer.current_epoch,
                 "time": time.time(),
             }
-            write_json(self.place.attempt / STOPPED, record)
-        trainer.strategy.barrier("stop")  # a rank that ends may take the others with it
-        raise StoppedToGoOn
+            write_json(self.resume_dir.attempt / STOPPED, record)
+        trainer.strategy.barrier("stop")  # a launcher may kill the other ranks when one ends
+        raise StoppedToResume
 
 
 class FirstCallback(Callback):
@@ -320,6 +322,7 @@ class FirstCallback(Callback):
 
 
 def _trained_data(trainer: pl.Trainer, *, continues: bool) -> TrainedData:
+    """The training data of a fit, which may come from a subclass of TridentDataModule with its own dataloader."""
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
     made_by = getattr(type(datamodule), "train_dataloader", None)
     if made_by is TridentDataModule.train_dataloader:
@@ -329,10 +332,10 @@ def _trained_data(trainer: pl.Trainer, *, continues: bool) -> TrainedData:
 
 def _require_one_checkpoint(own: str | None) -> None:
     """Raise ConfigError if ranks would continue from different checkpoints. Call this on all ranks."""
-    found = all_gather(own)
-    if len(set(found)) > 1:
+    by_rank = all_gather(own)
+    if len(set(by_rank)) > 1:
         raise ConfigError(
             "ranks would resume from different checkpoints: "
-            + ", ".join(f"rank {rank} from {path or 'none'}" for rank, path in enumerate(found))
+            + ", ".join(f"rank {rank} from {path or 'none'}" for rank, path in enumerate(by_rank))
             + "\nhint: does every node see the same files? A shared file system may show them late: resume again"
         )

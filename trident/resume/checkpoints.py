@@ -1,6 +1,6 @@
 """The checkpoints that a run continues from: at most two, each complete and on disk before the record names it.
 
-A kill at any moment therefore leaves a checkpoint to continue from, and if one is damaged there is the previous one.
+A kill at any moment therefore leaves a checkpoint to continue from, and if it is damaged, the previous one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True)
 class ResumeDir:
-    """Where a run keeps what its next attempt needs."""
+    """Where a run keeps what its next attempt needs.
+
+    Attributes:
+        member: the directory that all attempts share.
+        attempt: the directory of this attempt.
+        number: the number of this attempt, counted from 0.
+    """
 
     member: Path
     attempt: Path
@@ -49,9 +55,9 @@ class ResumeDir:
         return cls(member.directory, member.attempt_directory, member.attempt)
 
     def latest(self) -> Mapping[str, Any] | None:
-        """What an earlier attempt left: its checkpoint, and whether training was over; None in the first attempt.
+        """The record of the last checkpoint of earlier attempts; None if there is none to resume from.
 
-        If a checkpoint is damaged, the previous one is used.
+        If a checkpoint is damaged, the one before is used.
         """
         record = read_json(self.member / RESUME)
         if record is not None and record.get("schema") != SCHEMA:
@@ -61,11 +67,11 @@ class ResumeDir:
             )
             return None
         while record is not None:
-            wrong = _damage(Path(record["checkpoint"]), record.get("bytes"))
-            if wrong is None:
+            damage = _damage(Path(record["checkpoint"]), record.get("bytes"))
+            if damage is None:
                 return record
             log.warning(
-                f"{record['checkpoint']} {wrong}: it is skipped in favor of the previous one"
+                f"{record['checkpoint']} {damage}: it is skipped in favor of the previous one"
             )
             record = record.get("before")
         return None
@@ -78,8 +84,8 @@ class Checkpoints:
         last: the record of the previous checkpoint; if an earlier attempt wrote it, it was found readable.
     """
 
-    def __init__(self, place: ResumeDir, last: Mapping[str, Any] | None) -> None:
-        self.place, self._last = place, last
+    def __init__(self, resume_dir: ResumeDir, last: Mapping[str, Any] | None) -> None:
+        self.resume_dir, self._last = resume_dir, last
         self.seconds = 0.0
         """The seconds that the last checkpoint took, from the first byte to the record."""
         self._thread: threading.Thread | None = None
@@ -96,20 +102,20 @@ class Checkpoints:
         """
         self.wait()
         begun = time.monotonic()
-        path = self.place.member / "resume" / name
+        path = self.resume_dir.member / "resume" / name
         strategy = trainer.strategy
-        plain, held = strategy.checkpoint_io, DeferredCheckpointIO()
-        if type(plain) is TorchCheckpointIO:  # a custom one decides where it writes
-            held.copies = not waits
-            strategy.checkpoint_io = held
+        original, deferred = strategy.checkpoint_io, DeferredCheckpointIO()
+        if type(original) is TorchCheckpointIO:  # a custom one decides where it writes
+            deferred.copies = not waits
+            strategy.checkpoint_io = deferred
         try:
             trainer.save_checkpoint(path, weights_only=False)  # returns when all ranks have saved
         finally:
-            strategy.checkpoint_io = plain
+            strategy.checkpoint_io = original
         if not trainer.is_global_zero:
             return
-        save = held.save or (lambda: None)
-        if held.save is not None and not waits:
+        save = deferred.save or (lambda: None)
+        if deferred.save is not None and not waits:
             self.seconds = math.inf  # until it is known
             self._thread = threading.Thread(
                 target=self._write_later, args=(save, path, facts, begun)
@@ -145,27 +151,28 @@ class Checkpoints:
             "schema": SCHEMA,
             "checkpoint": str(path),
             "bytes": _size(path),
-            "attempt": self.place.number,
+            "attempt": self.resume_dir.number,
             **facts,
             "before": before or None,
         }
-        write_json(self.place.member / RESUME, record)
+        write_json(self.resume_dir.member / RESUME, record)
         self._last = record
-        _forget_all_but(path.parent, {str(path), before.get("checkpoint")})
+        _delete_all_but(path.parent, {str(path), before.get("checkpoint")})
 
 
 class DeferredCheckpointIO(TorchCheckpointIO):
-    """Holds what Lightning would save until `save` writes it directly to disk."""
+    """Keeps what Lightning would save until `save` writes it to disk."""
 
     copies = False
-    """Whether training continues while the checkpoint is held, so that a copy is needed."""
+    """Whether to keep a copy, because training continues before `save` is called."""
     save: Callable[[], None] | None = None
+    """Writes the checkpoint; None while there is none to write."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        held = _copy(checkpoint) if self.copies else checkpoint
-        self.save = lambda: _write(held, Path(path))
+        values = _copy(checkpoint) if self.copies else checkpoint
+        self.save = lambda: _write(values, Path(path))
 
 
 def _copy(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +222,7 @@ def _damage(path: Path, size: int | None) -> str | None:
     return None
 
 
-def _forget_all_but(folder: Path, named: Collection[Any]) -> None:
+def _delete_all_but(folder: Path, named: Collection[Any]) -> None:
     """Delete older checkpoints, and incomplete files of attempts that were killed."""
     for path in folder.iterdir():
         if str(path) in named:

@@ -1,4 +1,4 @@
-"""How ranks agree on whether to stop or save; they communicate seldom, so that it costs almost nothing."""
+"""How ranks agree on whether to stop or save; they communicate seldom, so it costs almost nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ CHECK_S = 0.5
 
 
 class Agreement:
-    """Counts batches, of which all ranks have equally many, and decides by their number when to ask: clocks differ."""
+    """Lets ranks ask each other about twice a second, after the same batch on all ranks.
+
+    It counts batches, of which all ranks have equally many, since their clocks differ.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop

@@ -38,7 +38,9 @@ class Decision:
     """What all ranks do before the next batch or epoch.
 
     Attributes:
-        after: what the checkpoint saved by this decision follows: a batch or an epoch.
+        stops: end the attempt.
+        saves: write a checkpoint.
+        after: what that checkpoint follows.
         random: the state of the generators after the last batch, if a checkpoint follows it: the next batch draws
             from them.
     """

@@ -13,7 +13,12 @@ from typing import Any, Protocol
 
 from trident.core.datamodule import TridentDataModule
 from trident.data.combine import knows_what_was_read, left_of_epoch, read_of_each
-from trident.data.loaders import lengths_of, sampler_of, shield_workers_from_sigterm, to_its_end
+from trident.data.loaders import (
+    lengths_of,
+    sampler_of,
+    shield_workers_from_sigterm,
+    unsized_if_shared,
+)
 from trident.data.partial_epoch import (
     FirstPass,
     ProgressReader,
@@ -51,8 +56,10 @@ Batching = Mapping[str, Mapping[str, Any]]
 """By training set: ``batch_size``, ``drop_last`` and ``num_workers`` of its dataloader."""
 
 PARTS = ("split_by_rank", "split_dataset_by_node", "shard")
+"""The splits after which a data set's length is that of a part."""
 
 BATCHING = ("batch_size", "drop_last", "num_workers")
+"""The settings by which a dataloader makes batches."""
 
 Counts = dict[str, int | None]
 """The number of batches by data set; None where it is not known."""
@@ -170,19 +177,19 @@ def assignment(epoch: TrainingEpoch) -> Assignment:
 
 def require_order(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise ConfigError if the epoch was begun in another order."""
-    other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if other:
-        said = "; ".join(f"{key} is {now.get(key)}, and was {before.get(key)}" for key in other)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        text = "; ".join(f"{key} is {now.get(key)}, and was {before.get(key)}" for key in changed)
         raise ConfigError(
-            f"what is left of the epoch in which the run was stopped is not known: {said}\n"
-            "hint: restore that, or start over: trident-sweep resume --fresh"
+            f"what is left of the epoch in which the run was stopped is not known: {text}\n"
+            "hint: change it back, or start over: trident-sweep resume --fresh"
         )
 
 
 def changes(before: Batching, now: Batching) -> Iterator[str]:
     """Describe each difference in the settings by which batches are made."""
-    for name, made in now.items():
-        for key, value in made.items():
+    for name, settings in now.items():
+        for key, value in settings.items():
             if (was := before.get(name, {}).get(key)) != value:
                 yield f"{name}: {key} {value}, was {was}"
 
@@ -223,8 +230,8 @@ def redistribute(
             done = [(of_ranks(sampler, s.ranks, **s.batching[name]), s.read) for s in later]
             rest[name] = resume_table(sampler, [(began[name], read[name]), *done], name=name)
         else:
-            gone = sum(segment.ranks * segment.read for segment in later)
-            _resume_stream(data, name, first, read=read[name], gone=gone, epoch=epoch)
+            read_since = sum(segment.ranks * segment.read for segment in later)
+            _resume_stream(data, name, first, read=read[name], read_since=read_since, epoch=epoch)
     return whole, rest
 
 
@@ -234,7 +241,7 @@ def _resume_stream(
     first: EpochSegment,
     *,
     read: int,
-    gone: int,
+    read_since: int,
     epoch: Callable[[], int],
 ) -> None:
     """Read again what the ranks that began the epoch read, and take what they left."""
@@ -246,9 +253,10 @@ def _resume_stream(
     if data.part is None or theirs is None:
         raise _not_known(name, first.ranks, batching)
     replayed = [
-        Replayed(to_its_end(shield_workers_from_sigterm(one)), run_seed(), epoch) for one in theirs
+        Replayed(unsized_if_shared(shield_workers_from_sigterm(one)), run_seed(), epoch)
+        for one in theirs
     ]
-    left = partial(left_by_ranks, replayed, read, data.part, epoch=epoch, gone=gone)
+    left = partial(left_by_ranks, replayed, read, data.part, epoch=epoch, read_since=read_since)
     loader = data.loaders[name]
     if isinstance(loader, InStep):
         loader.loader = FirstPass(loader.loader, left)

@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from trident.data.combine import knows_what_was_read, read_of_each
-from trident.data.loaders import length_of, shield_workers_from_sigterm, tell_epoch
+from trident.data.loaders import length_of, set_epoch_on, shield_workers_from_sigterm
 from trident.data.partial_epoch import FirstPass, batches_read, epoch_read, left_by_ranks
 from trident.data.rng import Replayed, ScopedRNG
 from trident.data.sharding import Part, run_seed
@@ -62,37 +62,37 @@ class ExternalDataLoaders:
                 f"hint: resume with {counted(before, 'rank')}, or start over: trident-sweep resume --fresh"
             )
 
-    def forget(self) -> None:
-        """Drop the dataloaders that were made to count a schedule's steps: iteration may have begun at the wrong place.
+    def forget_loaders(self) -> None:
+        """Drop the dataloaders that were made to count a schedule's steps: they may begin at the wrong batch.
 
         Call this before training.
         """
         forget_training_loaders(self._trainer)
 
     def _setup_data(self) -> None:
-        strategy, made = self._trainer.strategy, list[Any]()
+        strategy, loaders = self._trainer.strategy, list[Any]()
         process, read = strategy.process_dataloader, batches_read(self._trainer) * self._skips
 
         def replayed(loader: Any) -> Any:
-            made.append(
+            loaders.append(
                 Replayed(shield_workers_from_sigterm(process(loader)), run_seed(), self._epoch)
             )
             # A stream's first batch is read before Lightning's callbacks set the epoch.
-            tell_epoch(made[-1], self._epoch())
-            first = partial(self._rest, made, len(made) - 1, read)
-            return FirstPass(made[-1], first) if read else made[-1]
+            set_epoch_on(loaders[-1], self._epoch())
+            first = partial(self._rest, loaders, len(loaders) - 1, read)
+            return FirstPass(loaders[-1], first) if read else loaders[-1]
 
         strategy.process_dataloader = replayed  # type: ignore[method-assign, assignment]
-        draws = ScopedRNG()
-        draws.begin(run_seed(), "train")
+        generators = ScopedRNG()
+        generators.seed(run_seed(), "train")
         try:
-            with draws.drawing():  # a subset, for example, that is the same in each attempt
+            with generators.active():  # a subset, for example, that is the same in each attempt
                 self._set_up()
         finally:
             strategy.process_dataloader = process  # type: ignore[method-assign]
-        if not made:
+        if not loaders:
             return  # it is called before every epoch
-        self._loaders = made
+        self._loaders = loaders
         if read and self._order is not None:
             require_order(self._order, self.assignment().order)
 

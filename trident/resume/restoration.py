@@ -14,7 +14,7 @@ from trident.protocol.text import counted
 from trident.resume.epoch import TrainedData, changes
 from trident.resume.state import Position, RankState, ResumeState
 from trident.trainer import logged_values
-from trident.trainer.restart import begin_epoch_again, keep_frozen
+from trident.trainer.restart import keep_frozen, repeat_epoch_hooks
 from trident.trainer.steps import rescale_schedules
 from trident.utils.logging import get_logger
 
@@ -36,7 +36,7 @@ class Restoration:
         self._own: RankState | None = state.of_rank(trainer.global_rank, trainer.world_size)
         """This rank's state; None if the number of ranks changed, so that no rank continues another."""
         self._known = self._own or state.by_rank[0]
-        """The same, or rank 0's, for the values that are the same on all ranks."""
+        """This rank's state, or else rank 0's, for values that are equal on all ranks."""
         if self._own is None:
             now, before = counted(trainer.world_size, "rank"), state.ranks
             log.warning(
@@ -69,7 +69,7 @@ class Restoration:
         # Lightning does not know that our dataloaders resume where they stopped.
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
         position = self._resume_epoch(data, checkpoint)
-        begin_epoch_again(trainer, checkpoint["callbacks"], before_first_batch)
+        repeat_epoch_hooks(trainer, checkpoint["callbacks"], before_first_batch)
         return position
 
     def _resume_epoch(self, data: TrainedData, checkpoint: dict[str, Any]) -> Position:
@@ -86,7 +86,8 @@ class Restoration:
 
     def begin_training(self, trainer: pl.Trainer, data: TrainedData, steps: int | None) -> None:
         """Called when training starts. `steps` is the total, which may differ from the stopped attempt's."""
-        trainer.should_stop |= self.state.should_stop  # asked for before `min_epochs`
+        # A callback may have asked for it before `min_epochs`.
+        trainer.should_stop |= self.state.should_stop
         batching = self._known.assignment.batching
         changed = list(changes(batching, data.assignment().batching))
         if changed:
@@ -98,24 +99,24 @@ class Restoration:
             rescale_schedules(trainer, self.state.steps, steps)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Journal):
-                    callback.go_on_after(trainer.global_step, self.state.steps)
+                    callback.rescale_total(trainer.global_step, self.state.steps)
 
     def before_first_batch(self) -> None:
         """Restore what is needed while the first batch is fetched."""
         if self._own is not None and self._own.random_before is not None:
             rng.restore(dict(self._own.random_before))
 
-    def give_back(
+    def restore_state(
         self, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
     ) -> None:
-        """Called when the first epoch or batch begins."""
+        """Called when the first epoch or batch begins: restores generators and logged values."""
         if self._own is not None:
             rng.restore(dict(self._own.random))
             logged = dict(self._own.logged)
             logged_values.restore(logged, trainer, module, within_epoch=within_epoch)
 
     def end_fit(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Called when the fit ends. If training was already over, no epoch or batch has begun."""
+        """Called when the fit ends: restores logged values if training was already over, and no batch was read."""
         if self.state.after == "training":
             logged = dict(self._known.logged)
             logged_values.restore(logged, trainer, module, within_epoch=False)

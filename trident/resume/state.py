@@ -12,7 +12,7 @@ from trident.trainer.restart import After
 __all__ = ["Position", "RankState", "ResumeState"]
 
 RANKS = "trident_ranks"
-"""The key under which a checkpoint holds it."""
+"""The key of the state in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class RankState:
     logged: Mapping[str, Any]
 
     def plain(self) -> dict[str, Any]:
+        """The state as a checkpoint holds it."""
         return {
             "dealt": asdict(self.assignment),
             "random": self.random,
@@ -113,7 +114,7 @@ class ResumeState:
         should_stop: bool,
         frozen: Sequence[str],
     ) -> None:
-        """Put it into a checkpoint, as plain values.
+        """Put the state into a checkpoint, as plain values.
 
         Args:
             by_rank: the states of all ranks, from :meth:`RankState.plain`.
@@ -131,15 +132,15 @@ class ResumeState:
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> ResumeState | None:
         """The state in a checkpoint; None if the checkpoint was not saved to continue from."""
-        held = checkpoint.get(RANKS)
-        if held is None:
+        saved = checkpoint.get(RANKS)
+        if saved is None:
             return None
-        segments = tuple(EpochSegment(**segment) for segment in held["legs"])
+        segments = tuple(EpochSegment(**segment) for segment in saved["legs"])
         return cls(
-            after=held["behind"],
-            by_rank=tuple(map(RankState.of, held["by_rank"])),
-            position=Position(segments=segments, began=held["leg_began"]),
-            steps=held["steps"],
-            should_stop=held["should_stop"],
-            frozen=tuple(held["frozen"]),
+            after=saved["behind"],
+            by_rank=tuple(map(RankState.of, saved["by_rank"])),
+            position=Position(segments=segments, began=saved["leg_began"]),
+            steps=saved["steps"],
+            should_stop=saved["should_stop"],
+            frozen=tuple(saved["frozen"]),
         )

@@ -1,4 +1,4 @@
-"""Lightning's view of the ranks: given explicitly, never guessed from the environment."""
+"""Passes the ranks that were started to Lightning, which then does not guess them from the environment."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RanksEnvironment(ClusterEnvironment):
         return self.ranks.world_size
 
     def set_world_size(self, size: int) -> None:
-        pass  # the ranks are facts
+        pass  # the ranks are already started
 
     def global_rank(self) -> int:
         return self.ranks.rank
@@ -58,11 +58,9 @@ class RanksEnvironment(ClusterEnvironment):
 
 
 def cluster_environment(ranks: Ranks | None) -> ClusterEnvironment:
-    """The ranks' environment, or Lightning's own, which starts `trainer.devices` processes by
-    itself.
+    """The ranks' environment; without ranks Lightning's own, which starts `trainer.devices` processes.
 
-    Being explicit switches off Lightning's detection: SLURM's variables mean nothing to it, nor
-    does its requeueing run.
+    Being explicit switches off Lightning's detection, so that it ignores SLURM's variables and does not requeue jobs.
     """
     return LightningEnvironment() if ranks is None else RanksEnvironment(ranks)
 
@@ -76,14 +74,9 @@ def trainer_size(trainer: Mapping[str, Any], ranks: Ranks | None) -> dict[str, i
     """
     if ranks is None:
         return {}
-    _agree(
-        "devices",
-        _count(trainer.get("devices")),
-        ranks.local_world_size,
-        "processes on each node",
-        ranks,
-    )
-    _agree("num_nodes", trainer.get("num_nodes"), ranks.num_nodes, "nodes", ranks)
+    devices, per_node = _count(trainer.get("devices")), ranks.local_world_size
+    _require_started("devices", devices, per_node, "processes on each node", ranks)
+    _require_started("num_nodes", trainer.get("num_nodes"), ranks.num_nodes, "nodes", ranks)
     if _is_list(trainer.get("devices")) and torch.cuda.is_available():
         # A list selects particular GPUs and must be kept; for a CPU only the number matters.
         return {"num_nodes": ranks.num_nodes}
@@ -94,11 +87,13 @@ def _is_list(devices: Any) -> bool:
     return "," in devices if isinstance(devices, str) else isinstance(devices, Sequence)
 
 
-def _agree(key: str, asked: int | None, real: int, what: str, ranks: Ranks) -> None:
-    if asked is not None and asked != real:
+def _require_started(
+    key: str, configured: int | None, started: int, what: str, ranks: Ranks
+) -> None:
+    if configured is not None and configured != started:
         raise ConfigError(
-            f"trainer.{key}={asked}, but {real} {what} were started (ranks by {ranks.source})\n"
-            f"hint: remove trainer.{key} or set it to {'auto' if key == 'devices' else real}"
+            f"trainer.{key}={configured}, but {started} {what} were started (ranks by {ranks.source})\n"
+            f"hint: remove trainer.{key} or set it to {'auto' if key == 'devices' else started}"
         )
 
 

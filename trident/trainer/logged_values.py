@@ -27,7 +27,7 @@ from trident.trainer.internals.torchmetrics import (
     set_updates,
     updates,
 )
-from trident.trainer.metric_state import forget
+from trident.trainer.metric_state import reset_keeping_dtypes
 
 __all__ = ["known_metrics", "restore", "rollback", "state"]
 
@@ -42,7 +42,7 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
 
     Tensors are copies on the CPU, in plain containers.
     """
-    found = {
+    values = {
         "epoch": [
             {
                 "how": {name: getattr(result.meta, name) for name in (*_HOW, *_HOW_BY_DATA)},
@@ -62,26 +62,27 @@ def state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
         "last": last_values(trainer),
     }
     copied: State = apply_to_collection(
-        found, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True)
+        values, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True)
     )
     return copied
 
 
 def restore(
-    held: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
+    saved: State, trainer: pl.Trainer, module: pl.LightningModule, *, within_epoch: bool
 ) -> None:
-    """Go back to what `state` returned. Call this before the first batch, or before the epoch."""
-    set_last_values(trainer, _on(module.device, held["last"]))
-    for name, saved in held["metrics"].items():  # between epochs, only metrics that outlive one
+    """Restore what `state` returned. Call this before the first batch, or before the epoch."""
+    set_last_values(trainer, _on(module.device, saved["last"]))
+    # Between epochs, these are only the metrics that are not reset after each one.
+    for name, of_metric in saved["metrics"].items():
         if (metric := _metrics(module).get(name)) is not None:
-            for key, value in saved["state"].items():
+            for key, value in of_metric["state"].items():
                 setattr(metric, key, _on(module.device, value))
-            set_updates(metric, saved["updates"])
+            set_updates(metric, of_metric["updates"])
             forget_value(metric)
     if not within_epoch:
         return
-    for saved in held["epoch"]:
-        _log_again(saved, trainer, module)
+    for entry in saved["epoch"]:
+        _log_again(entry, trainer, module)
     keep_sums_of_epoch(trainer)  # Lightning would reset them
 
 
@@ -92,41 +93,40 @@ def rollback(trainer: pl.Trainer, module: pl.LightningModule) -> Callable[[], No
     have.
     """
     results = current_results(trainer)
-    said = {
-        key: (_own(result.metric_state), forward_value(result))
+    logged = {
+        key: (_copied(result.metric_state), forward_value(result))
         for key, result in results.items()
         if result.is_tensor and not result.has_reset
     }
     counted = {
-        name: (_own(metric.metric_state), updates(metric))
+        name: (_copied(metric.metric_state), updates(metric))
         for name, metric in _metrics(module).items()
         if updates(metric)
     }
 
     def undo() -> None:
         for key, result in results.items():
-            if not result.is_tensor or (key not in said and result.has_reset):
-                continue  # a metric, which is undone below, or an entry without values logged meanwhile
-            if key not in said:
+            if not result.is_tensor or (key not in logged and result.has_reset):
+                continue  # a metric, which is undone below, or an entry without new values
+            if key not in logged:
                 result.reset()
-            state, before = said.get(key, ({}, forward_value(result)))
-            if (
-                not result.meta.sync.should
-            ):  # otherwise it is the same value on all ranks, and has to remain so
+            state, before = logged.get(key, ({}, forward_value(result)))
+            # A synchronized value is the same on all ranks, and must remain so.
+            if not result.meta.sync.should:
                 set_forward_value(result, before)
             _set(result, state)
             result.has_reset = False
         for name, metric in _metrics(module).items():
             state, count = counted.get(name, ({}, 0))
             set_updates(metric, count)
-            _set(metric, state) if name in counted else forget(metric)
+            _set(metric, state) if name in counted else reset_keeping_dtypes(metric)
             forget_value(metric)
 
     return undo
 
 
-def _own(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state with copied tensors: metrics add to theirs in place."""
+def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state with copied tensors: metrics change theirs in place."""
     return {
         key: [*value] if isinstance(value, list) else value.detach().clone()
         for key, value in state.items()
@@ -138,21 +138,21 @@ def _set(metric: Metric, state: Mapping[str, Any]) -> None:
         setattr(metric, name, value)
 
 
-def _log_again(saved: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+def _log_again(entry: State, trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Let Lightning create an entry as it was, then restore its sums."""
-    results, how = epoch_results(trainer), dict(saved["how"])
+    results, how = epoch_results(trainer), dict(entry["how"])
     attribute, index = how["metric_attribute"], how.pop("dataloader_idx")
-    if saved["sums"] is None:
+    if entry["sums"] is None:
         value = dict(module.named_modules()).get(attribute)
         if value is None:
             return  # the module no longer has the metric
     else:
         value = torch.zeros((), device=module.device)
-    should, rank_zero_only = saved["sync"]
+    should, rank_zero_only = entry["sync"]
     before, results.dataloader_idx = results.dataloader_idx, index
     results.log(
         value=value,
-        reduce_fx=saved["reduce"],
+        reduce_fx=entry["reduce"],
         sync_dist=should,
         sync_dist_fn=trainer.strategy.reduce,
         rank_zero_only=rank_zero_only,
@@ -162,9 +162,9 @@ def _log_again(saved: State, trainer: pl.Trainer, module: pl.LightningModule) ->
     results.dataloader_idx = before
     key = f"{how['fx']}.{how['name']}"
     result = results[key if index is None or not how["add_dataloader_idx"] else f"{key}.{index}"]
-    for name, value in (saved["sums"] or {}).items():
+    for name, value in (entry["sums"] or {}).items():
         setattr(result, name, value.to(module.device))
-    set_forward_value(result, _on(module.device, saved["last"]))
+    set_forward_value(result, _on(module.device, entry["last"]))
     forget_value(result)
 
 
@@ -177,5 +177,5 @@ def _on(device: torch.device, values: Any) -> Any:
 
 
 def known_metrics(trainer: pl.Trainer) -> dict[str, float]:
-    """All that was logged in the current stage, by name."""
+    """The last value of each metric that was logged in the current stage, by name."""
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

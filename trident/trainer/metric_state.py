@@ -1,14 +1,14 @@
-"""Resets the state of torchmetrics objects, which cannot handle fillers themselves."""
+"""Resets torchmetrics objects after fillers, which must leave no values."""
 
 from __future__ import annotations
 
 from torchmetrics import Metric, MetricCollection
 
-__all__ = ["forget"]
+__all__ = ["reset_keeping_dtypes"]
 
 
-def forget(metric: Metric | MetricCollection) -> None:
-    """Empty the state, but keep the dtype and width of its lists, on which ranks must agree when they gather."""
+def reset_keeping_dtypes(metric: Metric | MetricCollection) -> None:
+    """Reset a metric, but keep the dtype and width of its lists, which must be equal on all ranks that gather."""
     for single in metric.values() if isinstance(metric, MetricCollection) else [metric]:
         assert isinstance(single, Metric)
         lists = {

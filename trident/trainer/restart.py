@@ -24,27 +24,27 @@ from trident.trainer.internals.lightning import (
 
 __all__ = [
     "After",
-    "begin_epoch_again",
-    "count_as_before",
     "frozen",
     "keep_folders",
     "keep_frozen",
     "keep_last",
-    "keeps_last",
+    "repeat_epoch_hooks",
+    "rewind_counts",
+    "savers_of_last",
 ]
 
 After = Literal["batch", "epoch", "training"]
-"""What a checkpoint follows: a batch or an epoch."""
+"""What a checkpoint follows: a batch, an epoch, or the end of training."""
 
 
-def begin_epoch_again(
+def repeat_epoch_hooks(
     trainer: pl.Trainer, states: Mapping[str, Any], then: Callable[[], None]
 ) -> None:
     """Call an epoch's hooks after the start of training: Lightning does not call them for an epoch that it resumes.
 
-    Whatever these hooks set must be set in this process, too. Afterwards callbacks get their state from the checkpoint
-    back. Some callbacks are skipped, because the rates that they multiply and the values that they log are already
-    restored.
+    Whatever these hooks set must be set in this process, too. Afterwards the state of callbacks is restored from the
+    checkpoint once more. Some callbacks are skipped, because the rates that they multiply and the values that they log
+    are already restored.
 
     Args:
         states: the states of callbacks, by key.
@@ -57,15 +57,15 @@ def begin_epoch_again(
         fit.on_advance_start = inner  # type: ignore[method-assign]
         inner()
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        again = [
+        repeated = [
             one for one in callbacks if not isinstance(one, BaseFinetuning | LearningRateMonitor)
         ]
-        trainer.callbacks = again  # type: ignore[attr-defined]
+        trainer.callbacks = repeated  # type: ignore[attr-defined]
         try:
             call_callbacks(trainer, "on_train_epoch_start")
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
-        for one in again:
+        for one in repeated:
             if one.state_key in states:
                 one.load_state_dict(deepcopy(states[one.state_key]))
         call_module(trainer, "on_train_epoch_start")
@@ -75,7 +75,7 @@ def begin_epoch_again(
 
 
 def frozen(module: pl.LightningModule) -> list[str]:
-    """The parameters that are not trained."""
+    """The names of the parameters that are not trained."""
     return [name for name, one in module.named_parameters() if not one.requires_grad]
 
 
@@ -101,7 +101,7 @@ def keep_folders(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
 def keep_last(
     trainer: pl.Trainer, member: Path, states: Mapping[str, dict[str, Any]] | None = None
 ) -> None:
-    """Let a `ModelCheckpoint` overwrite the ``last`` of an earlier attempt that it does not know of.
+    """Let each `ModelCheckpoint` overwrite a ``last`` of an earlier attempt that the checkpoint does not mention.
 
     That file was written after the checkpoint that this attempt continues from. Lightning would keep it, and write
     another file next to it with a version in its name. Files outside of the member's folder are left alone, since they
@@ -111,7 +111,7 @@ def keep_last(
         states: the states of callbacks in the checkpoint, by key; None if there is no checkpoint.
     """
     taken: set[str] = set()
-    for callback in keeps_last(trainer):
+    for callback in savers_of_last(trainer):
         state = (states or {}).get(callback.state_key)
         known = state.get("last_model_path") if state is not None else callback.last_model_path
         path = known or _last_of(callback, trainer, taken)
@@ -125,10 +125,10 @@ def keep_last(
                 state["last_model_path"] = path
 
 
-def keeps_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+def savers_of_last(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     """The callbacks that save a checkpoint called ``last``."""
-    found = trainer.checkpoint_callbacks
-    return [one for one in found if isinstance(one, ModelCheckpoint) and one.save_last]
+    savers = trainer.checkpoint_callbacks
+    return [one for one in savers if isinstance(one, ModelCheckpoint) and one.save_last]
 
 
 def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[str]) -> str:
@@ -141,8 +141,11 @@ def _last_of(callback: ModelCheckpoint, trainer: pl.Trainer, taken: Collection[s
     return path
 
 
-def count_as_before(checkpoint: dict[str, Any], after: After) -> None:
-    """Count as in ``on_train_batch_end`` or ``on_train_epoch_end``: Lightning continues from counts saved there."""
+def rewind_counts(checkpoint: dict[str, Any], after: After) -> None:
+    """Set a checkpoint's counts to those of ``on_train_batch_end`` or ``on_train_epoch_end``.
+
+    Lightning continues from counts that were saved in these hooks; ours are saved later.
+    """
     loop = checkpoint["loops"]["fit_loop"]
     # `ExternalDataLoaders` skips what was read; a dataloader that restores itself, as torchdata's do, would skip it
     # twice.

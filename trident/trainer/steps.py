@@ -13,7 +13,7 @@ __all__ = ["batches_per_epoch", "monitored", "rescale_schedules", "total_steps"]
 
 
 def monitored(trainer: Any) -> set[str]:
-    """The metrics by which callbacks and schedules decide."""
+    """The names of the metrics by which callbacks and schedules decide."""
     names = [getattr(callback, "monitor", None) for callback in trainer.callbacks]
     names += [one.monitor for one in trainer.lr_scheduler_configs if one.reduce_on_plateau]
     return {name for name in names if isinstance(name, str)}

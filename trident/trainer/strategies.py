@@ -54,7 +54,7 @@ def deepspeed(**options: Any) -> Strategy:
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Shard a model's parameters over the ranks of `mesh`: each repeated layer by itself, then the rest.
+    """Shard a model's parameters over the ranks of `mesh`: each repeated layer separately, then the rest.
 
     A layer is gathered when it is used, so that only one at a time is whole. Sharding twice
     changes nothing: Lightning configures a model for each stage.
@@ -78,7 +78,7 @@ def require_sharded(module: nn.Module) -> None:
         raise ConfigError(
             f"trainer/strategy=fsdp shards `self.model`, and {whole[0]} is outside of it "
             f"({len(whole)} such parameters)\n"
-            "hint: hold it in self.model, override configure_model, or take trainer/strategy=ddp"
+            "hint: move it into self.model, override configure_model, or set trainer/strategy=ddp"
         )
 
 
@@ -90,7 +90,7 @@ def require_ranks(strategy: Strategy, before: int) -> None:
             f"{'is' if strategy.world_size == 1 else 'are'} {counted(strategy.world_size, 'rank')} now, for which it "
             "cannot be sharded again\n"
             f"hint: resume with {counted(before, 'rank')}, or start over: trident-sweep resume --fresh; ddp and fsdp "
-            "take any number"
+            "can resume with any number"
         )
 
 
@@ -102,7 +102,7 @@ def _layers(model: nn.Module, names: set[str]) -> list[nn.Module]:
         if isinstance(module, nn.ModuleList)
         for layer in module
     }
-    found = [
+    layers = [
         module
         for module in model.modules()
         if module is not model
@@ -110,7 +110,7 @@ def _layers(model: nn.Module, names: set[str]) -> list[nn.Module]:
         and (id(module) in listed or type(module).__name__ in names)
         and any(True for _ in module.parameters())
     ]
-    return found[::-1]
+    return layers[::-1]
 
 
 class _DataParallel(ModelParallelStrategy):
@@ -193,11 +193,9 @@ def _require_whole_steps(trainer: pl.Trainer) -> None:
     """
     accumulate, batches = trainer.accumulate_grad_batches, batches_per_epoch(trainer)
     if accumulate > 1 and (batches is None or batches % accumulate):
-        length = (
-            "a number of batches that is not known" if batches is None else f"{batches} batches"
-        )
-        rest = (batches or 0) % accumulate
-        hint = f"trainer.limit_train_batches={(batches or 0) - rest}, or " if batches else ""
+        length = "an unknown number of batches" if batches is None else f"{batches} batches"
+        whole = (batches or 0) // accumulate * accumulate
+        hint = f"trainer.limit_train_batches={whole}, or " if whole else ""
         raise ConfigError(
             f"trainer.accumulate_grad_batches={accumulate} does not divide an epoch of {length}, "
             f"and DeepSpeed would carry the rest over into the next\nhint: {hint}"

@@ -1,4 +1,4 @@
-"""Enumerations."""
+"""The splits of the data, and which of them a stage reads."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ STAGES = {
     "predict": (Split.PREDICT,),
     None: tuple(Split),
 }
-"""The splits that each of Lightning's stages reads."""
+"""The splits that each of Lightning's stages reads; None stands for all stages."""

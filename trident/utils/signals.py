@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["STOP", "Stop", "StoppedToGoOn", "Terminated", "leave_to_parent"]
+__all__ = ["STOP", "Stop", "StoppedToResume", "Terminated", "ignore_sigterm_except_from_parent"]
 
 
 class Terminated(SystemExit):
@@ -26,8 +26,8 @@ class Terminated(SystemExit):
         return "ended by SIGTERM"
 
 
-class StoppedToGoOn(SystemExit):
-    """The run was stopped, and its next attempt can resume it; this is neither a failure nor a success."""
+class StoppedToResume(SystemExit):
+    """The run was stopped, and its next attempt can resume it: neither a failure nor a success. Exits with 0."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -36,8 +36,8 @@ class StoppedToGoOn(SystemExit):
         return "stopped, to be resumed"
 
 
-def leave_to_parent() -> None:
-    """From now on, react to SIGTERM only if this process's parent sends it."""
+def ignore_sigterm_except_from_parent() -> None:
+    """From now on, ignore SIGTERM in this process unless its parent sends it; then exit with 0 at once."""
     parent = os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -53,46 +53,52 @@ class Stop:
     """The request to stop: within a loop it waits for the end of the batch; elsewhere it takes effect at once.
 
     A second request also takes effect at once, unless the run will be resumed.
+
+    Attributes:
+        requested: whether a signal has asked for a stop.
+        in_loop: whether a loop over batches checks for requests.
+        will_resume: whether the run will be resumed; then its callback checks for requests between batches.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.in_loop = False
-        self.goes_on = False
-        """Whether the run will be resumed; then its callback checks for a request between batches."""
+        self.will_resume = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Take a request; the handler of SIGTERM and SIGUSR2. Raises Terminated if it takes effect at once."""
         repeated, self.requested = self.requested, True
         if signum == signal.SIGUSR2:
-            return  # sent well before the time limit: waits for a loop
+            return  # sent well before the time limit: it can wait until a loop begins
         # A scheduler signals every process of a job, and the launcher forwards it: a run that will be resumed counts
         # both as one request.
-        if not self.in_loop or (repeated and not self.goes_on):
+        if not self.in_loop or (repeated and not self.will_resume):
             raise Terminated
 
     def check(self) -> None:
-        if self.requested and not self.goes_on:
+        """Raise Terminated if a stop was requested and the run will not be resumed."""
+        if self.requested and not self.will_resume:
             raise Terminated
 
-    def waits(self) -> None:
-        """From now on, check requests between batches."""
+    def enter_loop(self) -> None:
+        """Let requests wait from now on: the caller checks for them between batches."""
         self.install()
         self.in_loop = True
 
     def install(self) -> None:
-        # Only the main thread may; elsewhere (a threading launcher) the process's owner handles
-        # signals.
+        """Set the handlers of this process. In another thread than the main one, do nothing."""
+        # Python allows it only there; elsewhere (a threading launcher) the process's owner handles signals.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.handle)
-            if self.goes_on:
+            if self.will_resume:
                 signal.signal(signal.SIGUSR2, self.handle)
 
     @contextmanager
-    def installed(self, *, goes_on: bool = False) -> Iterator[None]:
+    def installed(self, *, will_resume: bool = False) -> Iterator[None]:
         """Handle signals for the duration of a run."""
         before = signal.getsignal(signal.SIGTERM)
         self.requested = self.in_loop = False
-        self.goes_on = goes_on
+        self.will_resume = will_resume
         self.install()
         try:
             yield

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 from collections.abc import Iterator
 
+from trident.protocol.processes import this_host
 from trident.protocol.text import counted
 
 from ...core.scheduling import Cut
@@ -21,7 +21,7 @@ __all__ = ["cut", "has_accounting", "is_alone", "limits"]
 def is_alone() -> bool:
     """Whether this machine is the cluster's only node, so that all nodes see the files that it sees."""
     names = run("sinfo", "--noheader", "--Node", "--format=%n", timeout=TIMEOUT_S).split()
-    return set(names) <= {socket.gethostname(), socket.gethostname().partition(".")[0]}
+    return set(names) <= {this_host(), this_host().partition(".")[0]}
 
 
 def has_accounting() -> bool:

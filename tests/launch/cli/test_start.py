@@ -71,13 +71,17 @@ def processor_seconds(argv: list[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+LIMIT = 6
+"""Times the start of Python. On a quiet machine both commands take less than 4; a busy one measures less exactly."""
+
+
 @pytest.mark.parametrize("verb", ["--help", "list"])
 def test_starting_costs_few_times_what_python_does(verb: str, here: Path) -> None:
     ratios = []
     for _ in range(9):  # in pairs: other processes slow down both
         bare = processor_seconds([sys.executable, "-c", "pass"])
         ratios.append(processor_seconds([str(PROGRAM), verb]) / bare)
-    assert statistics.median(ratios) < 7
+    assert statistics.median(ratios) < LIMIT
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], ["status"]])

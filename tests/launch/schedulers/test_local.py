@@ -16,7 +16,7 @@ from trident.launch.core.scheduling import RunningRank
 from trident.launch.core.states import State
 from trident.launch.lib.processes import alive, identity
 from trident.launch.schedulers.base import Scheduler
-from trident.launch.schedulers.local import LocalScheduler, machine
+from trident.launch.schedulers.local import LocalScheduler
 
 LOCAL: Scheduler = LocalScheduler()
 
@@ -101,8 +101,3 @@ def test_members_share_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"gpus_per_node": 1, "array_parallelism": 5}
     resolved = LOCAL.check(options, resolve(options, {}, gpus=2), members=9)
     assert (resolved.slots, resolved.cut.size, resolved.cut.room) == (2, None, None)
-
-
-def test_what_this_process_may_use() -> None:
-    here = machine({"CUDA_VISIBLE_DEVICES": "0, 1,-1"})
-    assert here.gpus == ("0", "1") and here.cores > 0 and here.memory_gb > 0

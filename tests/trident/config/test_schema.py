@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from trident.config.schema import problems
+from trident.config.schema import check, find_problems
+from trident.errors import ConfigError
 
 SPEC = """
 dataset: {_target_: builtins.list}
@@ -26,6 +28,10 @@ evaluation:
       kwargs: {preds: outputs.preds, e: "${oc.env:X}"}
     per_step: {metric: {_target_: builtins.len}, compute_on: eval_step, kwargs: {preds: batch.x, s: split}}
 """
+
+
+def problems(cfg: Any) -> list[str]:
+    return [problem.text() for problem in find_problems(cfg)]
 
 
 def found(spec: dict, **datamodule: object) -> list[str]:
@@ -118,7 +124,7 @@ def test_checking_needs_no_torch():
         ({"run": {"ckpt_pth": "x"}}, "did you mean `ckpt_path`?"),
         ({"run": {"seed": "one"}}, "run.seed: 'one' is not a whole number"),
         ({"trainr": {}}, "unknown key 'trainr'\nhint: did you mean `trainer`?"),
-        ({"trainer": {"logger": {"x": 1}}}, "trainer.logger: is made of another section"),
+        ({"trainer": {"logger": {"x": 1}}}, "trainer.logger: is created from another section"),
         ({"callbacks": {"best": {"monitor": "x"}}}, "callbacks.best: has no `_target_`"),
         (
             {"module": {"optimizer": "adam"}},
@@ -160,6 +166,16 @@ def test_what_is_the_users_own_is_left_alone():
     assert problems(own) == []
 
 
-def test_steps_without_method_are_told_where_they_belong():
+def test_steps_without_a_kind_get_a_hint():
     (problem,) = found({"preprocessing": {"map": {}}})
-    assert "steps stand below `method`, if they are the data set's, or `apply`" in problem
+    assert "write a method of the data set below `method`, and a function below `apply`" in problem
+
+
+def test_all_problems_are_errors_of_one_message():
+    with pytest.raises(ConfigError) as error:
+        check({"trainr": {}, "run": {"seed": "one"}}, lambda path: f"file of {path}")
+    assert str(error.value) == (
+        "unknown key 'trainr' (file of trainr)\nhint: did you mean `trainer`?\n"
+        "error: run.seed: 'one' is not a whole number (file of run.seed)"
+    )
+    check({})

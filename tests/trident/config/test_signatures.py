@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trident.config.signatures import NotThere, parameters
+from trident.config.signatures import TargetNotFound, parameters
 
 KNOWN = """
 torch.optim.AdamW torch.optim.SGD torch.utils.data.DataLoader torch.nn.functional.cross_entropy
@@ -64,11 +64,11 @@ def test_what_is_seen_is_so(target):
         ("torch.optim.Adm", "torch.optim has no 'Adm'"),
         ("nowhere.Thing", "there is no module 'nowhere'"),
         ("lightning.pytorch.callbacks.ModelCheckpont", "has no 'ModelCheckpont'"),
-        ("", "no dotted name"),
+        ("", "not a dotted name"),
     ],
 )
 def test_what_is_not_there(target, said):
-    with pytest.raises(NotThere, match=said):
+    with pytest.raises(TargetNotFound, match=said):
         parameters(target)
 
 
@@ -81,13 +81,13 @@ def test_a_projects_own_code_is_found_from_its_folder(tmp_path, monkeypatch):
         "class Free(Base):\n    def __init__(self, *args, **kwargs): pass\n"
         "class Unseen(nn.Module): pass\n"
     )
-    with pytest.raises(NotThere):
+    with pytest.raises(TargetNotFound):
         parameters("ownsrc.models.Child")
     monkeypatch.chdir(tmp_path)
     assert parameters("ownsrc.models.Child") == frozenset({"width", "depth"})
     assert parameters("ownsrc.models.Free") is None
     assert parameters("ownsrc.models.Unseen") is None
-    with pytest.raises(NotThere, match=r"ownsrc\.models has no 'Chidl'") as error:
+    with pytest.raises(TargetNotFound, match=r"ownsrc\.models has no 'Chidl'") as error:
         parameters("ownsrc.models.Chidl")
     assert error.value.nearest == ["ownsrc.models.Child"]
 
@@ -168,6 +168,6 @@ def test_a_name_is_followed_to_its_definition_or_not_at_all(target):
 )
 def test_what_a_module_does_not_have_is_named(target, nearest):
     module, _, name = target.rpartition(".")
-    with pytest.raises(NotThere, match=f"{module} has no '{name}'") as error:
+    with pytest.raises(TargetNotFound, match=f"{module} has no '{name}'") as error:
         parameters(target)
     assert error.value.nearest == nearest

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from small import spec
 
+from trident.config.keys import MODES, UNEVEN
+from trident.config.schema import SPLITS
 from trident.core.datamodule import TridentDataModule
+from trident.data.combine import Mode
 from trident.data.sharding import Part
+from trident.data.uneven import Uneven
 from trident.errors import ConfigError
 from trident.utils.enums import Split
 
@@ -66,3 +72,9 @@ def test_no_training_data_is_refused_with_the_key() -> None:
     datamodule.setup("fit")
     with pytest.raises(ConfigError, match=r"add one as `datamodule.train.NAME`"):
         datamodule.train_dataloader()
+
+
+def test_its_choices_are_those_that_checks_accept() -> None:
+    assert set(get_args(Mode)) == set(MODES)
+    assert set(get_args(Uneven)) == set(UNEVEN)
+    assert tuple(split.value for split in Split) == SPLITS

@@ -82,7 +82,7 @@ def test_a_path_is_resolved_in_its_source():
         ("output.preds", "'output.preds': no source named 'output'\nhint: known: outputs, batch"),
         (
             "outputs.pred",
-            "metric argument `x: outputs.pred`: nothing is there; `outputs` has preds",
+            "metric argument `x: outputs.pred`: no such value; `outputs` has preds",
         ),
         ("batch.labels", "`batch` has NoneType"),
     ],
@@ -98,5 +98,5 @@ def test_step_outputs_are_chosen_by_key_and_by_glob():
     assert chosen("outputs", values, "l*s") == {"logits": 1, "loss": 2, "labels": 3}
     assert chosen("outputs", values, "loss") == {"loss": 2}
     assert chosen("outputs", values, "x*") == {}
-    with pytest.warns(UserWarning, match=r"step_outputs.batch: no key 'label'; there are logits"):
+    with pytest.warns(UserWarning, match=r"step_outputs.batch: no key 'label' in logits"):
         assert chosen("batch", values, "label") == {}

@@ -54,5 +54,5 @@ def test_a_data_set_without_samples_has_no_metrics() -> None:
 
 
 def test_an_argument_that_is_at_no_path_names_what_is_there() -> None:
-    with pytest.raises(ConfigError, match=r"`preds: outputs.pred`: nothing is there"):
+    with pytest.raises(ConfigError, match=r"`preds: outputs.pred`: no such value"):
         evaluated(3, metrics={"mean": mean_of("outputs.pred", "eval_step")})

@@ -39,7 +39,7 @@ def test_a_method_is_called_with_its_arguments():
 
 
 def test_a_method_that_is_not_there_names_those_that_are_near():
-    with pytest.raises(ConfigError, match="Words has no such method\nhint: near: upper"):
+    with pytest.raises(ConfigError, match="Words has no such method\nhint: did you mean upper"):
         run_step("method", Words(), "uper", config({}))
 
 

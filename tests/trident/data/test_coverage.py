@@ -48,14 +48,17 @@ def test_one_process_reads_everything():
 
 WRONG = {
     "nothing splits it": ([replace(one, splits=()) for one in ranks()], "reads all of it"),
-    "one rank reads all": (changed(ranks(), 1, splits=()), "rank 1 reads all of it"),
+    "one rank reads all": (
+        changed(ranks(), 1, splits=()),
+        "rank 1 reads all of it, while other ranks read a part",
+    ),
     "split twice": (
         [replace(one, splits=one.splits * 2) for one in ranks()],
         "it is split twice.*1 of 4 parts",
     ),
     "one part twice": (
         changed(ranks(), 1, splits=split(0, 2)),
-        "parts read by several ranks: 0; parts read by no one: 1",
+        "parts read by several ranks: 0; parts read by no rank: 1",
     ),
     "parts of other numbers": (changed(ranks(), 1, splits=split(1, 3)), "different numbers"),
     "a part that is none": (
@@ -67,7 +70,7 @@ WRONG = {
         changed(ranks(), 1, length=8, fingerprint="other", probe="other"),
         "different data to split .of 9, 8 samples",
     ),
-    "steps after the split": (ranks(after=("take",)), "take after a split"),
+    "steps after the split": (ranks(after=("take",)), "take after a split counts"),
     "steps that count": (
         ranks(kind="stream", counts=True, own_shards=(0,), shards=2),
         "its shards are split",
@@ -79,7 +82,7 @@ WRONG = {
 def test_what_would_train_on_wrong_data_is_refused(case):
     found, text = WRONG[case]
     with pytest.raises(ConfigError, match=f"(?s)toy: .*{text}.*rank  reads .*hint: "):
-        require([[one] for one in found], says=False)
+        require([[one] for one in found], warns=False)
 
 
 def test_a_subset_that_all_ranks_choose_is_no_split():
@@ -115,7 +118,7 @@ def test_what_costs_is_a_warning(case, caplog):
     found, text = COSTS[case]
     (finding,) = audit(found)
     assert not finding.refused and re.search(text, finding.text)
-    require([[one] for one in found], says=False)
+    require([[one] for one in found], warns=False)
 
 
 def test_the_table_has_a_line_a_rank_and_an_end():

@@ -67,8 +67,8 @@ def test_shards_are_those_before_the_split():
 
 def test_a_take_after_a_split_is_seen():
     part = split_dataset_by_node(stream(), rank=0, world_size=2)
-    assert any(map(hf.is_behind_split, hf.stages(part.take(1))))
-    assert not any(map(hf.is_behind_split, hf.stages(stream().take(1))))
+    assert any(map(hf.follows_split, hf.stages(part.take(1))))
+    assert not any(map(hf.follows_split, hf.stages(stream().take(1))))
 
 
 def test_generators_are_compared_by_their_state():

@@ -12,18 +12,18 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from trident.data.loaders import (
-    AsItIs,
     Limits,
+    OpaqueLoader,
     Sequential,
     Unsized,
     length_of,
     lengths_of,
     sampler_of,
-    say_what_is_read_in_turn,
+    set_epoch_on,
     shield_workers_from_sigterm,
     stateless,
-    tell_epoch,
-    to_its_end,
+    unsized_if_shared,
+    warn_of_unordered_predictions,
 )
 from trident.errors import ConfigError
 
@@ -54,11 +54,11 @@ def test_all_that_chooses_samples_hears_of_the_epoch() -> None:
         "one": SimpleNamespace(sampler=one),
         "other": SimpleNamespace(batch_sampler=SimpleNamespace(sampler=other)),
     }
-    tell_epoch(loaders["one"], 3)
+    set_epoch_on(loaders["one"], 3)
     assert one.seen == [3]
     Sequential(loaders).sampler.set_epoch(5)
     assert (one.seen, other.seen) == ([3, 5], [5])
-    tell_epoch([1, 2], 3)  # has no sampler
+    set_epoch_on([1, 2], 3)  # has no sampler
 
 
 def test_lengths_are_none_where_there_are_none() -> None:
@@ -72,7 +72,7 @@ def test_a_loader_without_a_length_is_read_to_its_end() -> None:
     assert list(unsized) == [1, 2] and length_of(unsized) is None
     assert unsized.count(1) == 1, "else it is as the loader"
     shared, alone = DataLoader(Stream(), num_workers=2), DataLoader(Stream())
-    assert isinstance(to_its_end(shared), Unsized) and to_its_end(alone) is alone
+    assert isinstance(unsized_if_shared(shared), Unsized) and unsized_if_shared(alone) is alone
 
 
 def test_a_state_is_not_seen() -> None:
@@ -86,23 +86,23 @@ def test_a_state_is_not_seen() -> None:
     assert stateless(plain) is plain
 
 
-def test_what_is_as_it_is_has_no_attributes() -> None:
-    loader = AsItIs(DataLoader([1, 2, 3]))
+def test_an_opaque_loader_has_no_attributes() -> None:
+    loader = OpaqueLoader(DataLoader([1, 2, 3]))
     assert len(loader) == 3 and len(list(loader)) == 3 and not hasattr(loader, "batch_size")
 
 
 def test_predictions_in_another_order_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "trident")
-    say_what_is_read_in_turn({"alone": DataLoader(Stream())})
+    warn_of_unordered_predictions({"alone": DataLoader(Stream())})
     assert not caplog.records
-    say_what_is_read_in_turn({"toy": DataLoader(Stream(), num_workers=2)})
+    warn_of_unordered_predictions({"toy": DataLoader(Stream(), num_workers=2)})
     assert "toy: 2 loader workers read this stream in turn" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("limit", "taken", "left"), [(3, 3, 3), (0.5, 0.5, 1.0), (1.0, None, 1.0), (0, None, 0)]
 )
-def test_a_limit_of_all_ranks_is_not_heeded_twice(limit: float, taken: Any, left: float) -> None:
+def test_a_limit_of_all_ranks_is_not_applied_twice(limit: float, taken: Any, left: float) -> None:
     trainer: Any = SimpleNamespace(world_size=2, limit_val_batches=limit)
     limits = Limits()
     assert [limits.of(trainer, "val"), limits.of(trainer, "val")] == [taken, taken]
@@ -116,17 +116,17 @@ def test_one_process_and_training_are_limited_by_lightning() -> None:
     assert Limits().of(trainer, "train") is None
 
 
-def test_a_limit_that_cannot_be_heeded_is_refused_or_warned_of(
+def test_a_limit_that_cannot_be_applied_is_refused_or_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("WARNING", "trident")
-    Limits.require_heeded("toy", 0.5, heeded=True)
-    Limits.require_heeded("toy", None, heeded=False)
+    Limits.require_applied("toy", 0.5, applied=True)
+    Limits.require_applied("toy", None, applied=False)
     assert not caplog.records
-    Limits.require_heeded("toy", 3, heeded=False)
-    assert "each of which applies a limit of 3 batches" in caplog.text
-    with pytest.raises(ConfigError, match=r"applies a limit of 0\.5 by itself"):
-        Limits.require_heeded("toy", 0.5, heeded=False)
+    Limits.require_applied("toy", 3, applied=False)
+    assert "each rank evaluates up to 3 batches of its own part" in caplog.text
+    with pytest.raises(ConfigError, match=r"a limit of 0\.5 cannot be applied to the whole"):
+        Limits.require_applied("toy", 0.5, applied=False)
 
 
 def begun(folder: Path, worker: int) -> None:

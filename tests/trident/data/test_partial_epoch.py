@@ -83,7 +83,7 @@ def test_ranks_take_what_others_have_left_without_overlap(lengths, read, ranks, 
     loaders = [[(rank, at) for at in range(length)] for rank, length in enumerate(lengths)]
     left = [batch for loader in loaders for batch in loader[read:]]
     parts = [
-        list(left_by_ranks(loaders, read, Part(rank=rank, world_size=ranks), gone=gone))
+        list(left_by_ranks(loaders, read, Part(rank=rank, world_size=ranks), read_since=gone))
         for rank in range(ranks)
     ]
     assert sorted(chain.from_iterable(parts)) == sorted(left[gone:])

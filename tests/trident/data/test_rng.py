@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from trident.data import rng
-from trident.data.rng import Replayed, ScopedRNG, SeededDataset, choosing, drawn_by_batch
+from trident.data.rng import (
+    Replayed,
+    ScopedRNG,
+    SeededDataset,
+    sampling_parts,
+    with_seeded_collation,
+)
 from trident.data.samplers import TrainBatches
 from trident.data.sharding import Part
 
@@ -52,10 +58,10 @@ def test_a_scope_draws_by_its_key_and_leaves_the_process_alone(key):
     before = rng.state()
     scope, drawn = ScopedRNG(), []
     for _ in range(2):
-        scope.begin(key)
-        with scope.drawing():
+        scope.seed(key)
+        with scope.active():
             drawn.append(draw())
-        with scope.drawing():
+        with scope.active():
             drawn.append(draw())
     assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1], "and goes on where it was left"
     after = draw()
@@ -67,16 +73,16 @@ def test_generators_of_ones_own_begin_anew_too():
     data = Noisy()
     scope, drawn = ScopedRNG(data), []
     for _ in range(2):
-        scope.begin("key")
+        scope.seed("key")
         drawn.append(float(torch.rand((), generator=data.own)))
-    scope.begin("other")
+    scope.seed("other")
     assert drawn[0] == drawn[1] != float(torch.rand((), generator=data.own))
 
 
 def loader_of(data: Any) -> Any:
     sampler = TrainBatches(len(data), batch_size=2, part=Part(), seed=3)
     seeded = SeededDataset(data, 1, sampler.shared_epoch)
-    return drawn_by_batch(
+    return with_seeded_collation(
         DataLoader(seeded, batch_sampler=sampler, collate_fn=lambda b: (b, draw()))
     )
 
@@ -128,12 +134,12 @@ def test_a_pass_over_an_epoch_can_be_repeated():
 
 
 def test_what_chooses_the_samples():
-    assert choosing(Stream()) == ["sampler", "dataset"]
+    assert sampling_parts(Stream()) == ["sampler", "dataset"]
     loader: Any = DataLoader(range(4), batch_size=2)
-    assert choosing(loader) == [
+    assert sampling_parts(loader) == [
         loader.sampler,
         loader.batch_sampler,
         loader.sampler,
         loader.dataset,
     ]
-    assert choosing([1, 2]) == []
+    assert sampling_parts([1, 2]) == []

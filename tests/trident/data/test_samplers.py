@@ -93,7 +93,7 @@ def test_drop_last_that_leaves_nothing_is_refused():
 def test_evaluation_covers_the_data_in_order_and_in_step(size, batch_size, world_size, local):
     lengths = [len(own) for own in own_parts(size, world_size)]
     if local and size and not min(lengths):
-        with pytest.raises(ConfigError, match="each needs one"):
+        with pytest.raises(ConfigError, match="each needs at least one"):
             EvalBatches(0, batch_size=batch_size, part=Part(), sizes=lengths)
         return
     ranks = [

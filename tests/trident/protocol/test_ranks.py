@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trident.protocol.ranks import (
@@ -107,12 +108,45 @@ def test_a_process_that_lightning_started_is_not_the_main_one() -> None:
         ({"RANK": "a", "WORLD_SIZE": "1"}, "RANK='a' is not a whole number"),
         ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2,1"}, "every node must run the same"),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, "use|start it with `srun"),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "many"}, "SLURM_NTASKS='many' is not a whole"),
         ({k: v for k, v in STEP.items() if k != "SLURM_NODEID"}, "SLURM_NODEID is not set"),
+        (
+            {k: v for k, v in STEP.items() if k != "SLURM_STEP_NODELIST"},
+            "SLURM_STEP_NODELIST is not set",
+        ),
+        ({**STEP, "SLURM_STEP_NODELIST": "n[a]"}, "is not a list of hosts"),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2(3)"}, "is not a list of numbers"),
+        (Ranks.alone().environment() | {"LOCAL_WORLD_SIZE": "0"}, "is not a multiple of"),
+        (
+            Ranks.alone().environment() | {"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "2"},
+            "WORLD_SIZE=3 is not a multiple of LOCAL_WORLD_SIZE=2",
+        ),
     ],
 )
 def test_what_could_not_train_is_refused(environ: Mapping[str, str], message: str) -> None:
     with pytest.raises(RanksError, match=message):
         detect(environ)
+
+
+SUBMITIT = {f"SUBMITIT_LOCAL_{name}": "1" for name in ("GLOBALID", "LOCALID", "NTASKS", "JOB_ID")}
+SUBMITIT["SUBMITIT_EXECUTOR"] = "local"
+NAMES = [*VARIABLES, *STEP, *SUBMITIT, "SLURM_NTASKS"]
+VALUES = st.sampled_from(["0", "1", "2", "4", "-1", "", "x", "2(x2)", "2,1", "n[1-2]", "local"])
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from([STEP, SUBMITIT, Ranks.alone().environment()]),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=2),
+    st.sets(st.sampled_from(NAMES), max_size=2),
+)
+def test_an_environment_is_read_or_refused(
+    environ: dict[str, str], other: dict[str, str], missing: set[str]
+) -> None:
+    environ = {name: value for name, value in (environ | other).items() if name not in missing}
+    with suppress(RanksError):
+        ranks = detect(environ)
+        assert ranks is None or 0 <= ranks.rank < ranks.world_size
 
 
 @pytest.mark.parametrize(

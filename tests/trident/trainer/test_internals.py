@@ -314,7 +314,7 @@ def test_metrics_that_are_made_and_computed_alone_gather_nothing(ranks: Ranks) -
     with relied_on(*SEAM):
         ranks.made_and_computed()
         assert (asked := ranks.asked) > 0
-        with of_torchmetrics.alone():
+        with of_torchmetrics.without_gathering():
             ranks.made_and_computed()
         assert ranks.asked == asked
         ranks.made_and_computed()
@@ -322,7 +322,7 @@ def test_metrics_that_are_made_and_computed_alone_gather_nothing(ranks: Ranks) -
 
 
 def test_other_threads_gather_as_ever(ranks: Ranks) -> None:
-    with relied_on(*SEAM), of_torchmetrics.alone():
+    with relied_on(*SEAM), of_torchmetrics.without_gathering():
         thread = threading.Thread(target=ranks.made_and_computed)
         thread.start()
         thread.join()
@@ -395,7 +395,7 @@ def test_the_stages_of_a_stream_are_seen() -> None:
         assert hf_streams.counts(stream().map(lambda row, at: row, with_indices=True))
         part = split_dataset_by_node(stream(), rank=0, world_size=2)
         later = part.take(1)
-        assert any(hf_streams.is_behind_split(stage) for stage in hf_streams.stages(later))
+        assert any(hf_streams.follows_split(stage) for stage in hf_streams.stages(later))
         states = {
             seed: [hf_streams.generator_state(one) for one in hf_streams.stages(s)]
             for seed in (1, 2)

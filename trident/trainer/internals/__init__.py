@@ -1,4 +1,4 @@
-"""The private names of other libraries that trident depends on, one module a library; nothing else touches any.
+"""The private names of other libraries that trident depends on, one module per library; no other module uses any.
 
-Where a library changes one of them, `tests/trident/trainer/test_internals.py` fails and names what depends on it.
+If a library changes one of them, `tests/trident/trainer/test_internals.py` fails and names what depends on it.
 """

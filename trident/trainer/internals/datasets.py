@@ -9,8 +9,8 @@ __all__ = ["fingerprint", "source", "split", "without_split"]
 
 def fingerprint(dataset: Any) -> str | None:
     """A fingerprint of a table or stream that is equal only if the data is; None for anything else."""
-    found = getattr(dataset, "_fingerprint", None)
-    return None if found is None else str(found)
+    mark = getattr(dataset, "_fingerprint", None)
+    return None if mark is None else str(mark)
 
 
 def split(stream: Any) -> Any:

@@ -113,7 +113,7 @@ def combining_mode(trainer: pl.Trainer) -> Any:
 
 
 def uncount_batch_that_stepped(fit_loop: Mapping[str, Any]) -> None:
-    """Take the last batch out of a checkpoint's count of those that made a step."""
+    """Subtract the last batch from a checkpoint's count of batches that made a step."""
     fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
@@ -137,8 +137,8 @@ def last_values(trainer: pl.Trainer) -> dict[str, dict[str, Any]]:
 
 def set_last_values(trainer: pl.Trainer, values: Mapping[str, Mapping[str, Any]]) -> None:
     """Put back what :func:`last_values` returned."""
-    for name, found in values.items():
-        setattr(trainer._logger_connector, name, found)
+    for name, by_metric in values.items():
+        setattr(trainer._logger_connector, name, by_metric)
 
 
 def keep_sums_of_epoch(trainer: pl.Trainer) -> None:
@@ -150,12 +150,12 @@ def keep_sums_of_epoch(trainer: pl.Trainer) -> None:
 
 
 def values_for_file_names(callback: ModelCheckpoint, trainer: pl.Trainer) -> dict[str, Any]:
-    """The values from which the names of checkpoints are made."""
+    """The values that the names of checkpoints contain."""
     return callback._monitor_candidates(trainer)
 
 
 def save_last(callback: ModelCheckpoint, trainer: pl.Trainer) -> None:
-    """Save ``last``."""
+    """Save the checkpoint called ``last``."""
     callback._save_last_checkpoint(trainer, values_for_file_names(callback, trainer))
 
 

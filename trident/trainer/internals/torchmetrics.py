@@ -1,4 +1,4 @@
-"""Private names of torchmetrics, and the place where its objects ask whether there are other ranks."""
+"""Private names of torchmetrics, and the function by which its objects find out whether there are other ranks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torchmetrics.metric
 from torchmetrics import Metric
 
 __all__ = [
-    "alone",
     "forget_value",
     "forward_value",
     "set_forward_value",
     "set_updates",
     "updates",
+    "without_gathering",
 ]
 
 
@@ -46,17 +46,17 @@ def set_forward_value(metric: Metric, value: Any) -> None:
     metric._forward_cache = value
 
 
-# -- metrics that ask no other ranks -------------------------------------------------------------
+# -- metrics that gather nothing -----------------------------------------------------------------
 
-_IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
+_GATHERS_NOTHING: ContextVar[bool] = ContextVar("gathers_nothing", default=False)
 
 _are_there_ranks = torchmetrics.metric.jit_distributed_available
 
 
 @wraps(_are_there_ranks)  # with its name, by which an object is pickled
 def are_there_ranks() -> bool:
-    """What torchmetrics objects ask before they gather."""
-    return not _IS_ALONE.get() and _are_there_ranks()
+    """Whether there are other ranks to gather from; torchmetrics objects call it."""
+    return not _GATHERS_NOTHING.get() and _are_there_ranks()
 
 
 # A user's function may create objects that nobody else sees, so no argument can be passed to them. Without an argument
@@ -65,14 +65,14 @@ torchmetrics.metric.jit_distributed_available = are_there_ranks
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def without_gathering() -> Iterator[None]:
     """Torchmetrics objects that are computed in this block, by this thread, gather nothing from other ranks.
 
     It holds for all objects that were made since this module was imported, wherever they were made, but not for those
-    with a `distributed_available_fn` of their own. Other threads, and what they compute meanwhile, notice nothing.
+    with their own `distributed_available_fn`. Other threads are not affected.
     """
-    token = _IS_ALONE.set(True)
+    token = _GATHERS_NOTHING.set(True)
     try:
         yield
     finally:
-        _IS_ALONE.reset(token)
+        _GATHERS_NOTHING.reset(token)

@@ -1,3 +1,5 @@
+"""Lightning gets the ranks that were started, and a config that contradicts them is refused."""
+
 from __future__ import annotations
 
 import pytest
@@ -41,7 +43,7 @@ def test_a_contradiction_is_refused_with_both_numbers(config, message):
     assert "\nhint: " in str(error.value)
 
 
-def test_lightning_is_told_the_ranks(monkeypatch):
+def test_lightning_gets_the_ranks(monkeypatch):
     environment = RanksEnvironment(RANKS)
     assert environment.creates_processes_externally
     assert (environment.global_rank(), environment.local_rank(), environment.node_rank()) == (

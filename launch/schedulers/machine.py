@@ -1,0 +1,35 @@
+"""The resources of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..core.resources import Machine
+from ..errors import SchedulerError
+from ..lib.command import run
+
+__all__ = ["machine"]
+
+
+def machine(environ: Mapping[str, str]) -> Machine:
+    """The resources of this machine that this process may use."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory)
+
+
+def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+    if not Path("/dev/nvidiactl").exists():
+        return ()
+    try:
+        lines = run("nvidia-smi", "--query-gpu=index", "--format=csv,noheader", timeout=20).split()
+    except SchedulerError:
+        return ()
+    return tuple(lines)
