@@ -257,7 +257,6 @@ SCHEDULERS = r"trident_(slurm|local)"
 OF_ONE_SCHEDULER = {
     "launch/agents/slurm_task.py",
     "launch/agents/probe.py",
-    "launch/agents/local_array.py",
 }
 NAMES_IN_HINTS = {"launch/planning/compose.py", "launch/planning/explain.py"}
 """A hint shows a launcher that is always there, and suggestions of keys are made with its options."""
