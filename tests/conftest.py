@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Generator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -51,16 +52,22 @@ LONGEST = ("test_exact_resume.py", "test_runs.py", "test_partial_epochs.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distribute whole files to the worker processes, and all tests on SLURM to one of them.
-
-    Those share one cluster, and wait more than they compute. What takes longest begins first, so that no worker is left
-    alone with it at the end.
-    """
+    """Begin with what takes longest, so that no worker process is left alone with it at the end."""
     slurm = ROOT / "tests" / "cluster"
-    for item in items:
-        on_slurm = item.path.is_relative_to(slurm)
-        item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else str(item.path)))
     items.sort(key=lambda item: (item.path.parent != slurm, item.path.name not in LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker process whole files, and all tests on SLURM to one: they share a cluster, and mostly wait."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "slurm" if file.startswith("tests/cluster/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture
