@@ -54,12 +54,16 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     _claim(sweep, index, attempt, ranks.rank)
     app = _app(sweep, environ.get(CODE))
     directory = sweep.member_dir(index)
+    planned = sweep.plans.variable(environ.get(CODE) or None, sweep.member(index).overrides)
     command = app.member_command(
-        sweep.member(index), directory, sweep_id=sweep.record.id, main_process=ranks.rank == 0
+        sweep.member(index),
+        directory,
+        sweep_id=sweep.record.id,
+        main_process=ranks.rank == 0,
+        compares=bool(planned),
     )
-    child = Child(
-        command, cwd=app.directory, env=_environment(environ, app, sweep, index, attempt, ranks)
-    )
+    environment = {**_environment(environ, app, sweep, index, attempt, ranks), **planned}
+    child = Child(command, cwd=app.directory, env=environment)
     record = {
         "rank": ranks.rank,
         "local_rank": ranks.local_rank,

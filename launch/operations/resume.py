@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.planned import PlannedConfig
 from trident.protocol.project import CONFIG_NAME
 
 from ..core.members import key_of
 from ..core.states import State, Status
 from ..errors import UsageError
 from ..monitoring.status import statuses
-from ..planning.app import App
+from ..planning.app import App, plan_again
 from ..planning.plan import Plan, refuse_unknown
 from ..sweepdir.sweep import SweepDir
 from .submit import check_resources, code_of, resubmit
@@ -50,7 +51,7 @@ def resume(
         if wanted:
             plan = _plan(sweep, wanted, overrides)
             if current_code:
-                plan = replace(plan, code=code_of(plan, sweep))
+                plan = _with_current_code(plan, sweep)
             if fresh:
                 for index in wanted:
                     sweep.attempts.set_resume_aside(index)
@@ -85,9 +86,20 @@ def _may_resume(status: Status, *, named: bool) -> bool:
     )
 
 
+def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
+    """The plan with the code and the configs as they are now, which its members then have to compose."""
+    points = [sweep.member(index).overrides for index in plan.submit]
+    again = plan_again(plan.app, points, plan.launcher)
+    planned = tuple(map(PlannedConfig.from_line, again["planned"]))
+    plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
+    plan = replace(plan, code=code_of(plan, sweep))
+    sweep.plans.add(plan.code, plan.planned)
+    return plan
+
+
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
-    arrays = sweep.arrays.all()
-    launcher = arrays[-1].launcher if arrays else sweep.record.launcher
+    submitted = [a.launcher for a in sweep.arrays.all() if not a.launcher.get("resumed")]
+    launcher = submitted[-1] if submitted else sweep.record.launcher
     options = _with_overrides(launcher, overrides)
     resolved = check_resources(
         launcher["name"], options, [{"accelerator": "cpu"}], members=len(wanted)
@@ -104,6 +116,7 @@ def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) ->
         cut=resolved.cut,
         code=launcher.get("code"),
         options=options,
+        resumed=True,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.planned import PlannedConfig
 from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
@@ -110,7 +111,14 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
 
 def _composed(request: SubmitRequest) -> Composition:
     if request.app is not None:
-        return _composed_by_app(request, external_app(request.app, request.directory))
+        app = external_app(
+            request.app,
+            request.directory,
+            config_path=request.config_path,
+            config_name=request.config_name,
+            config_dir=request.config_dir,
+        )
+        return _composed_by_app(request, app)
     from ..planning.compose import compose
 
     app = engine_app(
@@ -128,39 +136,36 @@ def _composed(request: SubmitRequest) -> Composition:
         default=default_launcher(),
     )
     return Composition(
-        app=app,
+        app=replace(app, shared=composed.shared, searchpath=composed.searchpath),
         points=composed.points,
         launcher=scheduler_of(composed.launcher, composed.options.get("_target_")),
         options=composed.options,
         trainers=composed.trainers,
+        planned=composed.planned,
+        files=composed.files,
     )
 
 
 def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
-    """An external app plans its points in another process, and does not know trident's launchers."""
-    from ..planning.compose import launcher_options
-
+    """An external app plans its points in a process of its own, where its configs can be found."""
     for override in request.overrides:
         refuse_sweep_key(key_of(override), override)
-    choices = [o for o in request.overrides if key_of(o) == "hydra/launcher"]
-    settings = [o for o in request.overrides if key_of(o).startswith("hydra.launcher.")]
-    points = plan_external(app, [o for o in request.overrides if o not in (*settings, *choices)])
-    choice = choices[-1].partition("=")[2] if choices else default_launcher()
-    options = launcher_options(
-        settings,
-        launcher=choice,
-        path="pkg://trident.configs",
-        name=CONFIG_NAME,
-        config_dir=None,
-        directory=request.directory,
-    )
+    for_launcher = [o for o in request.overrides if _is_of_launcher(key_of(o))]
+    for_members = [o for o in request.overrides if o not in for_launcher]
+    planned = plan_external(app, for_members, for_launcher, default_launcher())
     return Composition(
-        app=app,
-        points=points,
-        launcher=scheduler_of(choice, options.get("_target_")),
-        options=options,
+        app=replace(app, shared=tuple(planned["shared"]), searchpath=tuple(planned["searchpath"])),
+        points=[tuple(point) for point in planned["points"]],
+        launcher=scheduler_of(planned["launcher"], planned["options"].get("_target_")),
+        options=planned["options"],
         trainers=[{}],
+        planned=tuple(map(PlannedConfig.from_line, planned["planned"])),
+        files=tuple(map(Path, planned["files"])),
     )
+
+
+def _is_of_launcher(key: str) -> bool:
+    return key == "hydra/launcher" or key.startswith("hydra.launcher.")
 
 
 def _directory(request: SubmitRequest, point: Sequence[str], root: Path) -> SweepDir:
@@ -315,6 +320,7 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepD
     with sweep.locked():
         plan = merged(replace(plan, name=sweep.name), _existing(sweep))
         plan = replace(plan, code=code_of(plan, sweep))
+        sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, command_line, revision)
         if plan.submit:
             resubmit(plan, sweep)
@@ -342,7 +348,9 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
     """Freeze the code as it is now. Returns its hash; None where the options switch it off, or git knows no files."""
-    return freeze(sweep, Path(plan.app.directory)) if plan.options.get("snapshot", True) else None
+    if not plan.options.get("snapshot", True):
+        return None
+    return freeze(sweep, Path(plan.app.directory), plan.files)
 
 
 def resubmit(plan: Plan, sweep: SweepDir) -> None:

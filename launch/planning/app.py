@@ -8,24 +8,40 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trident.protocol.member import PLAN_FILE
+from trident.protocol.member import PLAN_FILE, PLAN_REQUEST
 from trident.protocol.project import CONFIG_NAME
 from trident.protocol.project import config_path as configs_of
 from trident.protocol.records import write_json
 
+from ..core.code import copied_to
 from ..core.members import Member, is_launcher_key, key_of, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
+from .import_roots import import_roots
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
-__all__ = ["App", "absolute", "engine_app", "external_app", "plan_external", "write_plan"]
+__all__ = [
+    "App",
+    "absolute",
+    "engine_app",
+    "external_app",
+    "plan_again",
+    "plan_external",
+    "write_plan",
+]
+
+_PLANNING_S = 3600.0
+"""How long an app may take to plan its sweep: it may import a lot, and compose many configs."""
+
+_COMPARES = "++hydra.callbacks.trident_planned._target_=trident.config.planned.CompareWithPlan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +51,14 @@ class App:
     command: tuple[str, ...]
     directory: str
     """Members run in the directory from which the sweep was submitted: relative data paths stay valid."""
-    source: str
+    source: str = field(compare=False)
     """First on PYTHONPATH: where the project's own modules are."""
     leaves_result: bool
     """Whether it is trident's engine, which leaves a result.json."""
+    shared: tuple[str, ...] = field(default=(), compare=False)
+    """Overrides of Hydra that every member gets: the launcher and its options, to which configs may refer."""
+    searchpath: tuple[str, ...] = field(default=(), compare=False)
+    """``hydra.searchpath`` with absolute paths; empty where it needs no override."""
 
     def record(self) -> dict[str, Any]:
         """What sweep.json holds of it."""
@@ -47,7 +67,8 @@ class App:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> App:
         """The app that `record` was made of."""
-        return cls(**{**record, "command": tuple(record["command"])})
+        lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
+        return cls(**{**record, **lists})
 
     def frozen(self, code: Path) -> App:
         """The same app, run from a copy of its directory: paths in its command, and its modules, are the copy's."""
@@ -55,27 +76,47 @@ class App:
             self,
             command=tuple(self._moved(word, code) for word in self.command),
             source=os.pathsep.join(self._moved(p, code) for p in self.source.split(os.pathsep)),
+            searchpath=tuple(self._moved_entry(entry, code) for entry in self.searchpath),
         )
 
+    def _moved_entry(self, entry: str, code: Path) -> str:
+        """An entry of ``hydra.searchpath``, in the copy of the code."""
+        path = entry.removeprefix("file://")
+        return entry if path == entry else f"file://{self._moved(path, code)}"
+
     def _moved(self, word: str, code: Path) -> str:
-        option, equals, value = word.rpartition("=")
-        try:
-            copy = code / Path(value).relative_to(self.directory)
-        except ValueError:
+        option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        if not Path(value).is_absolute():
             return word
+        copy = code / copied_to(Path(value), Path(self.directory))
         # Files that git ignores, such as an environment in `.venv`, are not copied.
         return f"{option}{equals}{copy}" if copy.exists() else word
 
     def member_command(
-        self, member: Member, directory: Path, *, sweep_id: str, main_process: bool = True
+        self,
+        member: Member,
+        directory: Path,
+        *,
+        sweep_id: str,
+        main_process: bool = True,
+        compares: bool = False,
     ) -> tuple[str, ...]:
-        """The member's whole command line: a single run, never a multirun, so that a failure is an exit code."""
+        """The member's whole command line: a single run, never a multirun, so that a failure is an exit code.
+
+        Args:
+            compares: whether it compares its config with the planned one, which the environment names.
+        """
+        search = ",".join(map(quote, self.searchpath))
         overrides = (
+            *self.shared,
+            *([f"hydra.searchpath=[{search}]"] if search else []),
             *member.overrides,
             f"hydra.run.dir={quote(str(directory))}",
             # `${hydra:job.num}` is silently None in a single run
             f"hydra.job.num={member.index}",
             f"hydra.job.id={quote(f'{sweep_id}_{member.index}')}",
+            *([_COMPARES] if compares and not self.leaves_result else []),  # the engine always does
+            "hydra.mode=RUN",  # a project's configs may say MULTIRUN: each member would be a sweep
         )
         if not main_process and not self.leaves_result:  # the engine sees to this itself
             overrides += ("hydra.output_subdir=null", "hydra/job_logging=stdout")
@@ -92,24 +133,78 @@ def engine_app(
         options.append(f"--config-dir={absolute(config_dir, directory)}")
     # -P: plain -m puts the working directory before PYTHONPATH
     command = (sys.executable, "-P", "-m", "trident.run", *options)
-    return App(command=command, directory=str(directory), source=str(directory), leaves_result=True)
+    return _app(command, directory, leaves_result=True)
 
 
-def external_app(command: str, directory: Path) -> App:
+def external_app(
+    command: str,
+    directory: Path,
+    *,
+    config_path: str | None = None,
+    config_name: str | None = None,
+    config_dir: str | None = None,
+) -> App:
     """Any Hydra app, by the words that start it: ``python train.py``.
 
+    Args:
+        config_path, config_name, config_dir: the app's own options of Hydra. As Hydra has it, `config_path` is relative
+            to the app's file.
+
     Raises:
-        UsageError: there are no words.
+        UsageError: there are no words, or some that keep the app from training one member.
     """
     words = shlex.split(command)
     if not words:
         raise UsageError("--app names no command\nhint: --app 'python train.py'")
     if words[0] in ("python", "python3"):  # a path to another python is kept as it is
         words[0] = sys.executable
+    _refuse_modes(words, command)
     words = [str(directory / word) if (directory / word).is_file() else word for word in words]
+    if words[0] == sys.executable and words[1:2] == ["-m"]:
+        words.insert(
+            1, "-P"
+        )  # else the working directory comes first, and not the copy of the code
+    options = {"path": config_path, "name": config_name}
+    words += [f"--config-{option}={value}" for option, value in options.items() if value]
+    if config_dir is not None:
+        words.append(f"--config-dir={absolute(config_dir, directory)}")
+    return _app(tuple(words), directory, leaves_result=False)
+
+
+def _app(command: tuple[str, ...], directory: Path, *, leaves_result: bool) -> App:
+    source = os.pathsep.join(import_roots(directory, os.environ))
     return App(
-        command=tuple(words), directory=str(directory), source=str(directory), leaves_result=False
+        command=command, directory=str(directory), source=source, leaves_result=leaves_result
     )
+
+
+_MODES = ("--multirun", "--cfg", "-c", "--info", "-i", "--help", "--hydra-help", "--run", "-r")
+"""Flags of Hydra with which an app does something else than to run once; ``-m`` is also Python's."""
+
+
+def _refuse_modes(words: Sequence[str], command: str) -> None:
+    """Raises UsageError for a flag of Hydra among the words of an app."""
+    after_python = _python_options(words)
+    for at, word in enumerate(words[after_python:], start=after_python):
+        flag = word.partition("=")[0]
+        is_multirun = flag == "-m" and (after_python > 1 or at == len(words) - 1)
+        if flag in _MODES or is_multirun:
+            raise UsageError(
+                f"--app {command!r}: {word} is not for a member, which is a single run\n"
+                "hint: leave it out; overrides with several values follow the command line of submit"
+            )
+
+
+def _python_options(words: Sequence[str]) -> int:
+    """How many of the words are Python with its own options and what it runs; 1 for another program."""
+    if not Path(words[0]).name.startswith("python"):
+        return 1
+    at = 1
+    while at < len(words) and words[at].startswith("-"):
+        if words[at] in ("-m", "-c"):
+            return at + 2
+        at += 2 if words[at] in ("-W", "-X") else 1
+    return at + 1
 
 
 def absolute(path: str, directory: Path) -> str:
@@ -120,15 +215,31 @@ def absolute(path: str, directory: Path) -> str:
 # -- planning an external app: it plans itself, since its config path and name are in its own decorator --------------
 
 
-def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The points of a sweep over `app`, expanded and checked by the app's own Hydra in another process.
+def plan_external(
+    app: App,
+    overrides: Sequence[str],
+    for_launcher: Sequence[str],
+    default: str,
+    *,
+    points: Sequence[Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """What an app plans: the points of the sweep and more, as `write_plan` writes it.
+
+    The app's own Hydra expands and composes, in another process.
+
+    Args:
+        overrides: those of the members.
+        for_launcher: those of the launcher.
+        default: the launcher where neither these nor the app's configs choose one.
+        points: plan these instead of what `overrides` expand to.
 
     Raises:
         UsageError: the app refuses the overrides, or is no Hydra app.
     """
     # The app's Hydra gives its launcher the overrides of the task alone; members need those of `hydra` as well.
-    for_hydra = [o for o in overrides if key_of(o).startswith("hydra")]
-    passed_on = [o for o in for_hydra if not is_launcher_key(key_of(o))]
+    passed_on = [
+        o for o in overrides if key_of(o).startswith("hydra") and not is_launcher_key(key_of(o))
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
         hydra = (
@@ -137,13 +248,24 @@ def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
             "hydra/sweeper=basic",
             f"hydra.sweep.dir={quote(scratch)}",
         )
-        environment = {**os.environ, PLAN_FILE: str(plan), "PYTHONPATH": _path(app)}
+        wanted = {
+            "for_launcher": [*for_launcher],
+            "passed_on": passed_on,
+            "default": default,
+            "points": points,
+        }
+        environment = {
+            **os.environ,
+            PLAN_FILE: str(plan),
+            PLAN_REQUEST: json.dumps(wanted),
+            "PYTHONPATH": _path(app),
+        }
         try:
             run(
                 *app.command,
                 *hydra,
                 *overrides,
-                timeout=300,
+                timeout=_PLANNING_S,
                 cwd=Path(app.directory),
                 env=environment,
             )
@@ -155,23 +277,76 @@ def plan_external(app: App, overrides: Sequence[str]) -> list[tuple[str, ...]]:
             raise UsageError(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
             )
-        return [(*point, *passed_on) for point in json.loads(plan.read_text())["points"]]
+        planned: dict[str, Any] = json.loads(plan.read_text())
+        return planned
+
+
+def plan_again(app: App, points: Sequence[Sequence[str]], launcher: str) -> dict[str, Any]:
+    """What `plan_external` returns, for members of a sweep of any app, with the configs as they are now.
+
+    Args:
+        points: the members' overrides.
+        launcher: the sweep's, which older sweeps do not have among the overrides that all members share.
+
+    Raises:
+        UsageError: a member's config cannot be composed any more.
+    """
+    shared = app.shared or (f"hydra/launcher={launcher}",)
+    if not app.leaves_result:
+        return plan_external(app, (), shared, launcher, points=points)
+    from .compose import plan_of_points
+    from .explain import explained
+    from .hydra_session import session
+
+    options = dict(
+        word.removeprefix("--config-").split("=", 1)
+        for word in app.command
+        if word.startswith("--config-")
+    )
+    directory = Path(app.directory)
+    with (
+        session(options["path"], options.get("dir"), directory) as hydra,
+        explained(hydra, options["name"], points[0]),
+    ):
+        return plan_of_points(
+            hydra, options["name"], points, shared, default=launcher, directory=directory
+        )
 
 
 def _path(app: App) -> str:
     return os.pathsep.join(filter(None, [app.source, os.environ.get("PYTHONPATH")]))
 
 
-def write_plan(config: DictConfig, points: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """What the planning launcher does inside the app's process."""
+def write_plan(
+    config: DictConfig, points: Sequence[Sequence[str]], loader: ConfigLoader
+) -> list[JobReturn]:
+    """What the planning launcher does inside the app's process.
+
+    Args:
+        config: the app's, with its ``hydra`` section.
+    """
     from hydra.core.utils import JobReturn, JobStatus
+
+    from .compose import plan_of_points
+    from .hydra_session import LoaderSession
 
     if PLAN_FILE not in os.environ:
         raise LaunchError(
             "hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`"
         )
     path = Path(os.environ[PLAN_FILE])
-    # With hydra.sweeper.max_batch_size, this is called once for each batch.
-    earlier = json.loads(path.read_text())["points"] if path.exists() else []
-    write_json(path, {"points": [*earlier, *(list(point) for point in points)]})
+    wanted = json.loads(os.environ[PLAN_REQUEST])
+    new = plan_of_points(
+        LoaderSession(loader),
+        config.hydra.job.config_name,
+        wanted["points"] or [(*point, *wanted["passed_on"]) for point in points],
+        wanted["for_launcher"],
+        default=wanted["default"],
+        directory=Path.cwd(),
+    )
+    if path.exists():  # with hydra.sweeper.max_batch_size, this is called once for each batch
+        earlier = json.loads(path.read_text())
+        for key in ("points", "planned", "files"):
+            new[key] = [*earlier[key], *new[key]]
+    write_json(path, new)
     return [JobReturn(overrides=list(point), status=JobStatus.COMPLETED) for point in points]

@@ -6,8 +6,10 @@ same keys are composed once. Nothing is written here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from trident.config.locate import locate
 from trident.config.schema import find_problems
+from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
 from trident.protocol.ranks import VARIABLES
 
 from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
@@ -28,12 +31,23 @@ from ..errors import UsageError
 from .explain import explained
 from .hydra_session import Session, session
 
-__all__ = ["Composed", "Point", "compose", "launcher_options"]
+__all__ = [
+    "Composed",
+    "ComposedMembers",
+    "Point",
+    "compose",
+    "compose_members",
+    "launcher_options",
+    "plan_of_points",
+    "searchpath_of",
+]
 
 Point = tuple[str, ...]
 
 _SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
 """Environment variables that exist only inside a task."""
+_OF_A_NODE = ("TMPDIR", "HOSTNAME")
+"""Environment variables that differ between machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +61,14 @@ class Composed:
     """Its options, resolved."""
     trainers: list[dict[str, Any]]
     """The trainer sections that occur among the members."""
+    shared: tuple[str, ...]
+    """Overrides of Hydra that every member gets, so that it composes the same config."""
+    searchpath: tuple[str, ...]
+    """``hydra.searchpath`` with absolute paths; empty where no directory is on it."""
+    planned: tuple[PlannedConfig, ...]
+    """The configs that the members have to compose."""
+    files: tuple[Path, ...]
+    """The config files that these were composed from; those of packages are not listed."""
 
 
 def compose(
@@ -71,19 +93,149 @@ def compose(
     with session(path, config_dir, directory) as hydra, explained(hydra, name, overrides):
         for_launcher, for_members = _split(hydra.parse(overrides))
         choices, settings = _choices_and_settings(for_launcher)
-        base = hydra.compose(name, [*expand(for_members)[0], *choices])
-        _check_sweeper(base)
-        points = expand([*hydra.parse(_sweeper_params(base)), *for_members])
-        launcher = _launcher(base, default)
-        options = [f"hydra/launcher={launcher}", *settings]
-        configs = [
-            hydra.compose(name, [*point, "hydra.job.num=0", "hydra.job.id=plan", *options])
-            for point in _representatives(points, _group_test(hydra, name, overrides))
-        ]
-        trainers = [_check(config) for config in configs]
+        is_group = _group_test(hydra, name, overrides)
+        points, launcher = _points(hydra, name, for_members, choices, is_group, default)
+        shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
+        composed = compose_members(hydra, name, points, shared, is_group)
+        trainers = [_check(config) for config in composed.configs]
         return Composed(
-            points=points, launcher=launcher, options=_options(configs[0]), trainers=trainers
+            points=points,
+            launcher=launcher,
+            options=_same_options(composed.configs),
+            trainers=trainers,
+            shared=shared,
+            searchpath=searchpath_of(composed.configs[0], directory),
+            planned=composed.planned(),
+            files=composed.files(directory),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposedMembers:
+    """One config for each set of members that can differ only in plain values of the same keys."""
+
+    hydra: Session
+    name: str | None
+    signatures: tuple[Point, ...]
+    overrides: tuple[Point, ...]
+    """Those that each config was composed with."""
+    configs: tuple[DictConfig, ...]
+    """With their ``hydra`` section."""
+
+    def planned(self) -> tuple[PlannedConfig, ...]:
+        """The configs as records, for the members to compare with their own."""
+        return tuple(map(_planned, self.signatures, self.configs))
+
+    def files(self, directory: Path) -> tuple[Path, ...]:
+        """The config files that these configs were composed from; `directory` is the working directory."""
+        found: dict[Path, None] = {}
+        for overrides, config in zip(self.overrides, self.configs, strict=True):
+            sources = config.hydra.runtime.config_sources
+            roots = [_absolute(s.path, directory) for s in sources if s.schema == "file" and s.path]
+            for path in self.hydra.config_paths(self.name, overrides):
+                candidates = (root / _with_suffix(path) for root in roots)
+                found |= dict.fromkeys(file for file in candidates if file.is_file())
+        return tuple(found)
+
+
+def compose_members(
+    hydra: Session,
+    name: str | None,
+    points: Sequence[Point],
+    shared: Sequence[str],
+    is_group: Callable[[str], bool],
+) -> ComposedMembers:
+    """Compose what the members will: each point with the overrides that all members share.
+
+    Args:
+        is_group: whether a key is a config group.
+    """
+    by_signature: dict[Point, Point] = {}
+    for point in points:
+        signature = tuple(_signature(override, is_group) for override in point)
+        by_signature.setdefault(signature, point)
+    overrides = tuple(
+        (*shared, *point, "hydra.job.num=0", "hydra.job.id=plan", "hydra.mode=RUN")
+        for point in by_signature.values()
+    )
+    return ComposedMembers(
+        hydra=hydra,
+        name=name,
+        signatures=tuple(by_signature),
+        overrides=overrides,
+        configs=tuple(hydra.compose(name, words) for words in overrides),
+    )
+
+
+def searchpath_of(config: DictConfig, directory: Path) -> tuple[str, ...]:
+    """``hydra.searchpath`` with absolute paths, relative to `directory`; empty where no directory is on it."""
+    entries = [str(entry) for entry in config.hydra.searchpath or ()]
+    absolute_entries = []
+    for entry in entries:
+        scheme, separator, rest = entry.rpartition("://")
+        is_directory = scheme == "file" or not separator
+        absolute_entries.append(f"file://{_absolute(rest, directory)}" if is_directory else entry)
+    return tuple(absolute_entries) if any(e.startswith("file:") for e in absolute_entries) else ()
+
+
+_MATTERING_GROUPS = ("hydra/launcher", "hydra/sweeper")
+
+
+def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
+    task = config.copy()
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    container = json.loads(json.dumps(OmegaConf.to_container(task, resolve=False), default=str))
+    differ = OmegaConf.select(config, "hydra.launcher.may_differ") or ()
+    key = secrets.token_hex(8)
+    names = variables_in(container, [*_SET_LATER, *_OF_A_NODE, *map(str, differ)])
+    choices = config.hydra.runtime.choices
+    return PlannedConfig(
+        signature=signature,
+        config=without(container, signature),
+        choices={group: str(choices[group]) for group in _MATTERING_GROUPS},
+        key=key,
+        environment=hashes(names, key, os.environ),
+    )
+
+
+def _absolute(path: str, directory: Path) -> Path:
+    return Path(os.path.normpath(directory / path))
+
+
+def _with_suffix(path: str) -> str:
+    return path if path.endswith((".yaml", ".yml")) else f"{path}.yaml"
+
+
+def plan_of_points(
+    hydra: Session,
+    name: str | None,
+    points: Sequence[Sequence[str]],
+    for_launcher: Sequence[str],
+    *,
+    default: str,
+    directory: Path,
+) -> dict[str, Any]:
+    """What an external app plans for its points, as JSON values; see `Composed`.
+
+    Args:
+        for_launcher: overrides of the launcher and its options.
+        default: the launcher where neither these nor the configs choose one.
+    """
+    choices, settings = _choices_and_settings(hydra.parse(for_launcher))
+    is_group = _group_test(hydra, name, points[0])
+    launcher = _launcher(hydra.compose(name, [*points[0], *choices]), default)
+    shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
+    composed = compose_members(hydra, name, [tuple(p) for p in points], shared, is_group)
+    return {
+        "points": [*points],
+        "launcher": launcher,
+        "options": _same_options(composed.configs),
+        "shared": shared,
+        "searchpath": searchpath_of(composed.configs[0], directory),
+        "planned": [record.line() for record in composed.planned()],
+        "files": [*map(str, composed.files(directory))],
+    }
 
 
 def launcher_options(
@@ -131,6 +283,54 @@ def _choices_and_settings(for_launcher: Sequence[Override]) -> tuple[list[str], 
     return choices, settings
 
 
+def _without_launcher(choices: Sequence[str]) -> list[str]:
+    return [choice for choice in choices if key_of(choice) != "hydra/launcher"]
+
+
+def _points(
+    hydra: Session,
+    name: str,
+    for_members: Sequence[Override],
+    choices: Sequence[str],
+    is_group: Callable[[str], bool],
+    default: str,
+) -> tuple[list[Point], str]:
+    """The points of the sweep, and the launcher that they choose.
+
+    A config may bring a sweep of its own, in ``hydra.sweeper.params``: it counts for the members that choose it.
+    """
+    typed = expand(for_members)
+    keys = {override.get_key_element() for override in for_members}
+
+    def chosen(point: Point) -> frozenset[str]:
+        """What a point chooses of the groups on the command line."""
+        typed_ones = (o for o in point if o.partition("=")[0] in keys or o in keys)
+        return frozenset(o for o in typed_ones if is_group(key_of(o).partition("@")[0]))
+
+    bases: dict[frozenset[str], DictConfig] = {}
+    for point in typed:
+        if chosen(point) not in bases:
+            bases[chosen(point)] = hydra.compose(name, [*point, *choices])
+    for base in bases.values():
+        _check_sweeper(base)
+    launchers = sorted({_launcher(base, default) for base in bases.values()})
+    if len(launchers) > 1:
+        raise UsageError(
+            f"members choose different launchers: {' and '.join(launchers)}\n"
+            f"hint: choose one for all: `hydra/launcher={launchers[0]}`"
+        )
+    params = {groups: hydra.parse(_sweeper_params(base)) for groups, base in bases.items()}
+    if not any(params.values()):
+        return typed, launchers[0]
+    points = [
+        point
+        for groups, own in params.items()
+        for point in expand([*own, *for_members])
+        if chosen(point) == groups
+    ]
+    return points, launchers[0]
+
+
 def _launcher(base: DictConfig, default: str) -> str:
     chosen = base.hydra.runtime.choices["hydra/launcher"]
     return default if chosen == "basic" else str(chosen)
@@ -150,7 +350,9 @@ def _check_sweeper(base: DictConfig) -> None:
         )
 
 
-def _group_test(hydra: Session, name: str, overrides: Sequence[str]) -> Callable[[str], bool]:
+def _group_test(
+    hydra: Session, name: str | None, overrides: Sequence[str]
+) -> Callable[[str], bool]:
     """Whether a key is a config group, those on ``hydra.searchpath`` included."""
     searchpath = [o for o in overrides if key_of(o) == "hydra.searchpath"]
 
@@ -159,15 +361,6 @@ def _group_test(hydra: Session, name: str, overrides: Sequence[str]) -> Callable
         return bool(hydra.loader.get_group_options(key, None, name, searchpath))
 
     return is_group
-
-
-def _representatives(points: Sequence[Point], is_group: Callable[[str], bool]) -> list[Point]:
-    """One point for each set of members that can differ only in plain values of the same keys."""
-    by_signature: dict[Point, Point] = {}
-    for point in points:
-        signature = tuple(_signature(override, is_group) for override in point)
-        by_signature.setdefault(signature, point)
-    return list(by_signature.values())
 
 
 def _signature(override: str, is_group: Callable[[str], bool]) -> str:
@@ -182,6 +375,19 @@ def _signature(override: str, is_group: Callable[[str], bool]) -> str:
         or is_group(plain)
     )
     return override if matters else key
+
+
+def _same_options(configs: Sequence[DictConfig]) -> dict[str, Any]:
+    """The launcher's options, which have to be the same for all members: an array has one set of resources."""
+    first, *others = map(_options, configs)
+    for other in others:
+        for key in first:
+            if first[key] != other[key]:
+                raise UsageError(
+                    f"hydra.launcher.{key}: members have different values, {first[key]} and {other[key]}\n"
+                    f"hint: submit a sweep for each, or set it for all: `hydra.launcher.{key}=…`"
+                )
+    return first
 
 
 def _options(config: DictConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ..errors import UsageError
@@ -38,8 +39,23 @@ class Session:
         """A single run's config, with its ``hydra`` section."""
         return hydra.compose(name, list(overrides), return_hydra_config=True)
 
+    def config_paths(self, name: str | None, overrides: Sequence[str]) -> list[str]:
+        """The configs that `compose` merges, as Hydra names them: ``experiment/digits``."""
+        defaults = self.loader.compute_defaults_list(name, list(overrides), RunMode.RUN)
+        paths = (default.config_path for default in defaults.defaults)
+        return [path for path in paths if path is not None]
+
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         return parse(overrides, self.loader)
+
+
+class LoaderSession(Session):
+    """The same inside of a running app, whose Hydra is set up already."""
+
+    def compose(self, name: str | None, overrides: Sequence[str]) -> DictConfig:
+        return self.loader.load_configuration(
+            name, list(overrides), run_mode=RunMode.RUN, from_shell=False
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.planned import PlannedConfig
 from trident.protocol.text import counted
 
 from ..core.arrays import chunks
@@ -42,6 +43,10 @@ class Composition:
     """The launcher's options as the user gave them, resolved."""
     trainers: Sequence[Mapping[str, Any]]
     """The trainer sections that occur among the members."""
+    planned: tuple[PlannedConfig, ...] = ()
+    """The configs that the members have to compose."""
+    files: tuple[Path, ...] = ()
+    """The config files that these were composed from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,13 @@ class Plan:
     """Whether the first member runs alone, and the others only if it completes."""
     options: Mapping[str, Any]
     """The launcher's options as the user gave them, resolved."""
+    planned: tuple[PlannedConfig, ...] = ()
+    """The configs that the members have to compose."""
+    files: tuple[Path, ...] = ()
+    """The config files that these were composed from."""
+
+    resumed: bool = False
+    """Whether it resumes members: its code and options do not count for later ones."""
 
     def pieces(self) -> list[tuple[int, tuple[int, ...]]]:
         """The arrays that are to be submitted, each as (offset, members)."""
@@ -99,6 +111,7 @@ class Plan:
             "resources": self.resources.record(),
             "array_parallelism": self.slots,
             "code": self.code,
+            **({"resumed": True} if self.resumed else {}),
             "options": self._options(),
             "env": {key: str(value) for key, value in (self.options.get("env") or {}).items()},
         }
@@ -169,6 +182,8 @@ def plan(
         after=after,
         canary=canary,
         options=composition.options,
+        planned=composition.planned,
+        files=composition.files,
     )
     return merged(new, existing)
 

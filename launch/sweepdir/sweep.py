@@ -4,6 +4,7 @@
       sweep.json            the command line, program, launcher, git revision and versions; schema version
       members.jsonl         one line a member: index, overrides, directory
       code/1f2e…/           the code that members run, as it was when it was frozen
+      planned/1f2e….jsonl   the configs that members have to compose, one line for each that differs in structure
       arrays/0000/          array.json, the script, submission.json, started.json, its log
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trident.protocol.records import read_lines, write_atomic, write_json
 
@@ -32,6 +33,9 @@ from .arrays import Arrays
 from .attempts import Attempts
 from .record import SweepRecord, read_sweep
 from .removal import remove
+
+if TYPE_CHECKING:
+    from .plans import Plans
 
 __all__ = ["ROOT", "SweepDir"]
 
@@ -48,6 +52,13 @@ class SweepDir:
         self.path = path.absolute()
         self.arrays = Arrays(self.path / "arrays")
         self.attempts = Attempts(self.path / "members")
+
+    @cached_property
+    def plans(self) -> Plans:
+        """The configs that its members have to compose."""
+        from .plans import Plans  # here: `list` starts without it
+
+        return Plans(self.path / "planned")
 
     @property
     def name(self) -> str:

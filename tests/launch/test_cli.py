@@ -188,7 +188,9 @@ def test_hydras_whole_grammar_makes_members(here: Path, capsys: pytest.CaptureFi
     other.write_text(
         "# @package _global_\ndefaults: [digits]\nhydra: {sweeper: {params: {run.seed: '4,5'}}}\n"
     )
-    assert dry(capsys, "experiment=digits,other") == [DIGITS, "experiment=other"]
+    swept = [f"run.seed={seed} experiment=other" for seed in (4, 5)]
+    assert dry(capsys, "experiment=digits,other") == [DIGITS, *swept]
+    assert dry(capsys, "experiment=other,digits") == [*swept, DIGITS]
     assert dry(capsys, "experiment=other") == [
         "run.seed=4 experiment=other",
         "run.seed=5 experiment=other",

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from trident.config.locate import locate
+from trident.config.planned import compare
 from trident.config.schema import check
 from trident.errors import ConfigError
 from trident.output.result import Result, output_directory, recorded
@@ -148,6 +149,8 @@ def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None
         recorded(result, path),
         _rank_variables(ranks, member),
     ):
+        if member is not None and member.planned is not None:
+            compare(member.planned, cfg)
         check(cfg, locate)
         _ignore_warnings(bool(cfg.get("ignore_warnings")))
         if cfg.get("print_config") and writes:

@@ -16,10 +16,11 @@ import json
 import os
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trident.protocol.planned import PlannedConfig, read_planned
 from trident.protocol.processes import identity
 from trident.protocol.ranks import TASK_VARIABLES, detect
 from trident.protocol.records import read_json, write_exclusive
@@ -30,7 +31,9 @@ __all__ = [
     "MARK",
     "MEETING",
     "NAMES",
+    "PLANNED",
     "PLAN_FILE",
+    "PLAN_REQUEST",
     "WANDB",
     "MemberContext",
     "claim",
@@ -47,13 +50,19 @@ CONTEXT = (SWEEP, MEMBER, MEMBER_DIR, ATTEMPT, ATTEMPT_DIR)
 CODE, MEETING = "TRIDENT_CODE", "TRIDENT_MEETING"
 """Further variables for a worker: the frozen code that it runs, and the rendezvous of the ranks."""
 
+PLANNED = "TRIDENT_PLANNED"
+"""The record of the config that a rank has to compose, for `read_planned`."""
+
 MARK = "TRIDENT_RANKS_OF"
 """The process that the rank variables of this environment belong to, and their values."""
 
 PLAN_FILE = "TRIDENT_PLAN_FILE"
 """The file to which an app writes the points of a sweep when it is asked for them."""
 
-NAMES = (*CONTEXT, CODE, MEETING, MARK)
+PLAN_REQUEST = "TRIDENT_PLAN_REQUEST"
+"""What else it is asked, as JSON."""
+
+NAMES = (*CONTEXT, CODE, MEETING, MARK, PLANNED)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
@@ -70,6 +79,8 @@ class MemberContext:
     """The member's directory, which all of its attempts share."""
     attempt: int
     attempt_directory: Path
+    planned: PlannedConfig | None = None
+    """The config that it has to compose, if that is known."""
 
     def environment(self) -> dict[str, str]:
         """The variables that hold this context."""
@@ -110,10 +121,13 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
     """
     disown(environ)
     context = MemberContext.read(environ)
-    for name in CONTEXT:
+    planned = read_planned(environ.get(PLANNED, ""))
+    for name in (*CONTEXT, PLANNED):
         environ.pop(name, None)
     if context is not None and not _is_ours(context, environ):
         context = None
+    if context is not None:
+        context = replace(context, planned=planned)
     mark(environ, member=context is not None)
     return context
 

@@ -51,6 +51,9 @@ class TridentLocalConf(LocalQueueConf):
     env: dict[str, str] = field(default_factory=dict)
     """Further environment of every rank."""
 
+    may_differ: list[str] = field(default_factory=list)
+    """Environment variables that configs read and whose values may differ from the submission's without a warning."""
+
 
 @dataclass
 class TridentSlurmConf(SlurmQueueConf):
@@ -91,6 +94,9 @@ class TridentSlurmConf(SlurmQueueConf):
     env: dict[str, str] = field(default_factory=dict)
     """Further environment of every rank."""
 
+    may_differ: list[str] = field(default_factory=list)
+    """Environment variables that configs read and whose values may differ from the submission's without a warning."""
+
     srun_args: list[str] = field(default_factory=list)
     """Further arguments of srun."""
 
@@ -113,11 +119,12 @@ class _Blocking(Launcher):
     def __init__(self, **conf: Any) -> None:
         self.conf = conf
         self.config: DictConfig | None = None
+        self.context: HydraContext | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.config = config
+        self.config, self.context = config, hydra_context
 
 
 class SweepLauncher(_Blocking):
@@ -153,18 +160,14 @@ class TridentPlanLauncher(_Blocking):
     ) -> Sequence[JobReturn]:
         from trident.launch.planning import app
 
-        assert self.config is not None
-        return app.write_plan(self.config, job_overrides)
-
-
-@dataclass
-class TridentPlanConf:
-    _target_: str = "hydra_plugins.trident.launchers.TridentPlanLauncher"
+        assert self.config is not None and self.context is not None
+        return app.write_plan(self.config, job_overrides, self.context.config_loader)
 
 
 for name, node in (
     ("trident_local", TridentLocalConf),
     ("trident_slurm", TridentSlurmConf),
-    ("trident_plan", TridentPlanConf),
+    # No schema: a project's configs may set options of the launcher that the sweep will have.
+    ("trident_plan", {"_target_": "hydra_plugins.trident.launchers.TridentPlanLauncher"}),
 ):
     ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="trident")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from trident.launch.planning.app import (
 PLANNING_APP = """
 import json, os, sys
 json.dump({"points": [["x=1"], ["x=2"]], "argv": sys.argv[1:]}, open(os.environ["TRIDENT_PLAN_FILE"], "w"))
-json.dump(sys.argv[1:], open("argv.json", "w"))
+json.dump([sys.argv[1:], json.loads(os.environ["TRIDENT_PLAN_REQUEST"])], open("asked.json", "w"))
 """
 
 
@@ -85,6 +86,7 @@ def test_a_members_command_is_a_single_run_in_its_own_directory(tmp_path: Path) 
         r"hydra.run.dir='/runs/it\'s/0007'",
         "hydra.job.num=7",
         "hydra.job.id='abc_7'",
+        "hydra.mode=RUN",
     )
 
 
@@ -114,13 +116,16 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(PLANNING_APP)
     app = external_app("python train.py", tmp_path)
     words = ["x=1,2", "hydra.verbose=true", "hydra.sweeper.params.y=1"]
-    assert plan_external(app, words) == [
-        ("x=1", "hydra.verbose=true"),
-        ("x=2", "hydra.verbose=true"),
-    ]
-    argv = json.loads((tmp_path / "argv.json").read_text())
+    launcher = ["hydra/launcher=trident_local"]
+    assert plan_external(app, words, launcher, "trident_slurm")["points"] == [["x=1"], ["x=2"]]
+    argv, wanted = json.loads((tmp_path / "asked.json").read_text())
     assert argv[:3] == ["-m", "hydra/launcher=trident_plan", "hydra/sweeper=basic"]
     assert argv[4:] == words
+    assert wanted == {
+        "for_launcher": launcher,
+        "passed_on": ["hydra.verbose=true"],
+        "default": "trident_slurm",
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,17 +138,105 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
 def test_an_app_that_cannot_plan_is_an_error(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(text)
     with pytest.raises(UsageError) as error:
-        plan_external(external_app("python train.py", tmp_path), [])
+        plan_external(external_app("python train.py", tmp_path), [], [], "trident_local")
     assert message in str(error.value)
 
 
-def test_the_planning_launcher_adds_batch_to_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_planning_launcher_is_for_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRIDENT_PLAN_FILE", raising=False)
     with pytest.raises(LaunchError, match="starts nothing: it is for `trident-sweep submit --app`"):
-        write_plan(None, [["x=1"]])
-    monkeypatch.setenv("TRIDENT_PLAN_FILE", str(tmp_path / "plan.json"))
-    for point in ("x=1", "x=2"):
-        (done,) = write_plan(None, [[point]])
-        assert done.overrides == [point]
-    assert json.loads((tmp_path / "plan.json").read_text())["points"] == [["x=1"], ["x=2"]]
+        write_plan(None, [["x=1"]], None)
+
+
+HYDRA_APP = """
+import hydra
+@hydra.main(config_path="conf", config_name="top", version_base="1.3")
+def main(cfg):
+    raise SystemExit("it runs")
+main()
+"""
+
+
+@pytest.fixture
+def hydra_app(tmp_path: Path) -> App:
+    """An app with a sweep of batches, a preset that chooses the launcher, and a folder on its search path."""
+    (tmp_path / "train.py").write_text(HYDRA_APP)
+    for name, text in {
+        "conf/top.yaml": "hydra: {searchpath: [file://more], sweeper: {max_batch_size: 1}}\nx: 1\nkind: ${x}\n",
+        "conf/on/slurm.yaml": "# @package _global_\ndefaults: [{override /hydra/launcher: trident_slurm}]\n"
+        "hydra: {launcher: {partition: big}}\n",
+        "conf/with/partition.yaml": "# @package _global_\nhydra: {launcher: {timeout_min: 7}}\n",
+        "more/size/big.yaml": "{size: 9}",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return external_app("python train.py", tmp_path)
+
+
+def test_an_app_plans_with_its_own_configs(hydra_app: App, tmp_path: Path) -> None:
+    words = ["x=1,2", "+size=big", "+on=slurm"]
+    plan = plan_external(hydra_app, words, ["hydra.launcher.mem_gb=3"], "trident_local")
+    assert plan["points"] == [["x=1", "+size=big", "+on=slurm"], ["x=2", "+size=big", "+on=slurm"]]
+    assert plan["launcher"] == "trident_slurm", "the launcher that its configs choose"
+    assert (plan["options"]["partition"], plan["options"]["mem_gb"]) == ("big", 3)
+    assert plan["searchpath"] == [f"file://{tmp_path}/more"]
+    names = {Path(file).relative_to(tmp_path).as_posix() for file in plan["files"]}
+    assert names == {"conf/top.yaml", "conf/on/slurm.yaml", "more/size/big.yaml"}
+    records = [json.loads(line) for line in plan["planned"]]
+    assert {tuple(record["signature"]) for record in records} == {("x", "+size=big", "+on=slurm")}
+    assert records[0]["config"] == {"kind": "${x}", "size": {"size": 9}}
+
+
+def test_configs_may_set_options_of_the_launcher_on_the_command_line(hydra_app: App) -> None:
+    launcher = ["hydra/launcher=trident_slurm"]
+    plan = plan_external(hydra_app, ["+with=partition"], launcher, "trident_local")
+    assert plan["options"]["timeout_min"] == 7
+    assert plan["shared"] == ["hydra/launcher=trident_slurm"], "so that members compose it, too"
+
+
+def test_options_of_hydra_reach_an_app(tmp_path: Path) -> None:
+    app = external_app(
+        "python train.py", tmp_path, config_path="conf", config_name="top", config_dir="more"
+    )
+    options = ("--config-path=conf", "--config-name=top", f"--config-dir={tmp_path.resolve()}/more")
+    assert app.command == (sys.executable, "train.py", *options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "python train.py -m",
+        "python -m pkg.train --multirun",
+        "python -m pkg -m",
+        "./train.py -m",
+        "python -W error train.py --cfg job",
+        "accelerate launch train.py --multirun",
+    ],
+)
+def test_an_app_that_would_not_train_one_member_is_refused(words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not for a member(.|\n)*hint: leave it out"):
+        external_app(words, tmp_path)
+
+
+def test_a_module_is_not_taken_from_the_working_directory(tmp_path: Path) -> None:
+    command = external_app("python -m pkg.train", tmp_path).command
+    assert command == (sys.executable, "-P", "-m", "pkg.train")
+    assert external_app("accelerate launch -m pkg", tmp_path).command[-2:] == ("-m", "pkg")
+
+
+def test_paths_with_equals_signs_are_the_copys(tmp_path: Path) -> None:
+    project, code = tmp_path / "lr=1" / "project", tmp_path / "code"
+    (code / "conf").mkdir(parents=True)
+    app = replace(an_app(project), searchpath=(f"file://{project}/conf", "pkg://mine"))
+    assert app.frozen(code).source == str(code)
+    assert app.frozen(code).searchpath == (f"file://{code}/conf", "pkg://mine")
+
+
+def test_members_get_what_all_share(tmp_path: Path) -> None:
+    app = replace(an_app(tmp_path), shared=("hydra/launcher=x",), searchpath=("file:///a b",))
+    command = app.member_command(
+        Member(index=0, overrides=("y=1",)), tmp_path, sweep_id="s", compares=True
+    )
+    assert command[3:6] == ("hydra/launcher=x", "hydra.searchpath=['file:///a b']", "y=1")
+    assert command[-1] == "hydra.mode=RUN"
+    assert "++hydra.callbacks.trident_planned._target_=" in " ".join(command)

@@ -1,0 +1,165 @@
+"""What was planned is what runs: members train with the configs and the code of the submission, or say why not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typed import APP, TRAIN, Cli
+
+ONE_BY_ONE = ("hydra/launcher=trident_local", "hydra.launcher.array_parallelism=1")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """In a project whose configs have a part that git ignores, one elsewhere, and one that is generated."""
+    project = shutil.copytree(APP, tmp_path / "project")
+    write(
+        project,
+        {
+            "conf/top.yaml": "defaults: [_self_, {optional local: default}]\nword: hello\nsleep: 0\n"
+            "fail_rank: null\nhealed: /nonexistent\nhydra: {searchpath: ['file://../shared']}\n",
+            "conf/local/default.yaml": "# @package _global_\nword: mine\n",
+            "../shared/extra/one.yaml": "# @package _global_\nadded: [1, 2]\n",
+            ".gitignore": "logs\nlocal/\n",
+        },
+    )
+    return Cli(project)
+
+
+def write(project: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+
+
+def commit(project: Path) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=b")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
+        subprocess.run(["git", *words], cwd=project, check=True)
+
+
+def wait(cli: Cli, name: str, *states: str) -> None:
+    cli.until(name, lambda members: [m["state"] for m in members] == [*states], 120)
+
+
+def config(cli: Cli, name: str, index: int, attempt: int = 0) -> dict[str, Any]:
+    (said,) = cli.said(name, index, attempt)
+    return said["cfg"]
+
+
+CHANGED = {
+    "conf/local/default.yaml": "# @package _global_\nword: other\n",
+    "../shared/extra/one.yaml": "# @package _global_\nadded: [3]\n",
+}
+
+
+def test_configs_that_change_after_submission_do_not_reach_members(cli: Cli) -> None:
+    commit(cli.directory)
+    words = ("+extra=one", "sleep=3,0", *ONE_BY_ONE)
+    cli("submit", *TRAIN, "--name", "s", *words)
+    write(cli.directory, CHANGED)
+    wait(cli, "s", "COMPLETED", "COMPLETED")
+    for index in range(2):
+        assert config(cli, "s", index).items() >= {"word": "mine", "added": [1, 2]}.items()
+    again = ("submit", *TRAIN, "--name", "s", *words[:1], "sleep=3,0,1", *ONE_BY_ONE)
+    cli(*again, "--wait")  # what is new is planned with the configs of now
+    assert config(cli, "s", 2).items() >= {"word": "other", "added": [3]}.items()
+
+
+def test_a_member_with_other_configs_than_planned_is_refused(cli: Cli) -> None:
+    """Outside of a repository nothing is copied, so the member composes what is there now."""
+    cli("submit", *TRAIN, "--name", "s", "+extra=one", "sleep=3,0", *ONE_BY_ONE)
+    log = cli.sweep("s") / "members" / "0000" / "attempts" / "0" / "ranks" / "0000.log"
+    cli.until("s", lambda _: log.exists() and "says mine" in log.read_text())
+    write(cli.directory, CHANGED)
+    wait(cli, "s", "COMPLETED", "FAILED")
+    log = cli("logs", "s", "1").stdout
+    assert 'word: planned "mine", found "other" (conf/local/default.yaml:2)' in log
+    assert "added: planned [1, 2], found [3] (" in log
+    assert "sleep" not in log
+    assert not cli.said("s", 1)
+    cli("resume", "s", "--code", "current")
+    wait(cli, "s", "COMPLETED", "COMPLETED")
+    assert config(cli, "s", 1, 1)["word"] == "other"
+
+
+def test_variables_that_differ_are_warned_of_by_name(cli: Cli) -> None:
+    write(
+        cli.directory, {"conf/local/default.yaml": "# @package _global_\nword: ${oc.env:TOKEN}\n"}
+    )
+    kept = ["hydra.launcher.may_differ=[TOKEN]"]
+    for name, words in (("s", []), ("t", kept)):
+        cli("submit", *TRAIN, "--name", name, "fail_rank=0", *ONE_BY_ONE, *words, TOKEN="s3cret")
+        wait(cli, name, "FAILED")
+        cli("resume", name, TOKEN="other")
+        cli.until(name, lambda m: m[0]["attempt"] == 1 and m[0]["state"] == "FAILED", 60)
+        log = cli("logs", name, "0").stdout
+        assert ("environment variable TOKEN, which differs" in log) is (name == "s")
+        planned = (cli.sweep(name) / "planned" / "live.jsonl").read_text()
+        assert "s3cret" not in planned
+
+
+def test_members_are_single_runs_whatever_the_configs_say(cli: Cli) -> None:
+    top = (cli.directory / "conf" / "top.yaml").read_text()
+    multirun = top.replace("hydra: {", "hydra: {mode: MULTIRUN, sweeper: {params: {word: 'a,b'}}, ")
+    write(cli.directory, {"conf/top.yaml": multirun, "conf/local/default.yaml": ""})
+    cli("submit", *TRAIN, "--name", "s", "--wait")
+    assert [config(cli, "s", index)["word"] for index in range(2)] == ["a", "b"]
+    assert not list(cli.sweep("s").glob("members/*/multirun*"))
+
+
+PACKAGE = {
+    "src/pkg/__init__.py": "",
+    "src/pkg/helper.py": "WORD = 'old'\n",
+}
+
+
+@pytest.mark.parametrize("app", ["python -m pkg.train", "python train.py"])
+def test_edited_modules_do_not_reach_members(app: str, cli: Cli) -> None:
+    train = (cli.directory / "train.py").read_text()
+    train = train.replace("import hydra\n", "import hydra\nfrom pkg import helper\n", 1)
+    train = train.replace('record |= {"cwd"', 'record |= {"helper": helper.WORD, "cwd"', 1)
+    module = train.replace('config_path="conf"', 'config_path="../../conf"')
+    files = {"src/pkg/train.py": module, "train.py": train}
+    write(cli.directory, {**PACKAGE, **files})
+    commit(cli.directory)
+    path = {"PYTHONPATH": str(cli.directory / "src")}
+    cli("submit", "--app", app, "--name", "s", "sleep=3,0", *ONE_BY_ONE, **path)
+    write(cli.directory, {"src/pkg/helper.py": "WORD = 'new'\n"})
+    wait(cli, "s", "COMPLETED", "COMPLETED")
+    assert [cli.said("s", index)[0]["helper"] for index in range(2)] == ["old", "old"]
+
+
+def test_a_resume_with_other_code_or_options_is_for_its_members_alone(cli: Cli) -> None:
+    commit(cli.directory)
+    cli("submit", *TRAIN, "--name", "s", "fail_rank=0", "word=a,b", *ONE_BY_ONE)
+    wait(cli, "s", "FAILED", "FAILED")
+    write(cli.directory, {"new.py": "x = 1\n"})
+    cli("resume", "s", "0", "--code", "current", "hydra.launcher.timeout_min=7")
+    cli.until("s", lambda members: members[0]["attempt"] == 1, 60)
+    wait(cli, "s", "FAILED", "FAILED")
+    cli("resume", "s", "1")
+    cli.until("s", lambda members: members[1]["attempt"] == 1, 60)
+    codes = [cli.attempt("s", index, 1)["code"] for index in range(2)]
+    assert codes[0] != codes[1] == cli.attempt("s", 1)["code"]
+    scripts = [(cli.sweep("s") / f"arrays/000{n}/launch.sh").read_text() for n in (1, 2)]
+    assert ["7 min at most" in script for script in scripts] == [True, False]
+
+
+def test_options_of_the_launcher_that_differ_are_refused(cli: Cli) -> None:
+    sizes = {"small": "{timeout_min: 5}", "big": "{timeout_min: 9}"}
+    write(
+        cli.directory,
+        {
+            f"conf/size/{name}.yaml": f"# @package _global_\nhydra: {{launcher: {options}}}\n"
+            for name, options in sizes.items()
+        },
+    )
+    refused = cli("submit", *TRAIN, "--name", "s", "+size=small,big", *ONE_BY_ONE, code=2).stderr
+    assert "hydra.launcher.timeout_min: members have different values, 5.0 and 9.0" in refused
+    cli("submit", *TRAIN, "--name", "s", "+size=small", *ONE_BY_ONE)
+    wait(cli, "s", "COMPLETED")
