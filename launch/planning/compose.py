@@ -98,6 +98,7 @@ def compose(
         shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
         trainers = [_check(config) for config in composed.configs]
+        _check_values(points, composed, is_group)
         return Composed(
             points=points,
             launcher=launcher,
@@ -182,9 +183,7 @@ _MATTERING_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
 def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
-    task = config.copy()
-    with read_write(task), open_dict(task):
-        del task["hydra"]
+    task = _task(config)
     container = json.loads(json.dumps(OmegaConf.to_container(task, resolve=False), default=str))
     differ = OmegaConf.select(config, "hydra.launcher.may_differ") or ()
     key = secrets.token_hex(8)
@@ -377,6 +376,46 @@ def _signature(override: str, is_group: Callable[[str], bool]) -> str:
     return override if matters else key
 
 
+def _check_values(
+    points: Sequence[Point], composed: ComposedMembers, is_group: Callable[[str], bool]
+) -> None:
+    """Raises UsageError for a value that is wrong, of those that no config was composed with.
+
+    Numbers are checked once for each kind of number, all other values.
+    """
+    tasks = dict(zip(composed.signatures, map(_task, composed.configs), strict=True))
+    seen: set[tuple[Point, int, str]] = set()
+    for point in points:
+        signature = tuple(_signature(override, is_group) for override in point)
+        for at, (override, mine) in enumerate(zip(point, signature, strict=True)):
+            key, equals, text = override.partition("=")
+            which = (signature, at, _kind(text))
+            if not equals or mine != key or which in seen:
+                continue
+            seen.add(which)
+            (parsed,) = composed.hydra.parse([override])
+            task = tasks[signature].copy()
+            name = parsed.get_key_element().lstrip("+").partition("@")[0]
+            OmegaConf.update(task, name, parsed.value(), merge=False, force_add=True)
+            if wrong := find_problems(task):
+                where = f"the override {override}"
+                raise UsageError("\n".join(problem.text(where) for problem in wrong))
+
+
+def _kind(text: str) -> str:
+    """The kind of a number; any other text is a kind of its own."""
+    kinds = {"int": r"[-+]?[0-9]+", "float": r"[-+]?[0-9.]+(e[-+]?[0-9]+)?"}
+    return next((kind for kind, form in kinds.items() if re.fullmatch(form, text, re.I)), text)
+
+
+def _task(config: DictConfig) -> DictConfig:
+    """The task's config, without ``hydra``."""
+    task = config.copy()
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    return task
+
+
 def _same_options(configs: Sequence[DictConfig]) -> dict[str, Any]:
     """The launcher's options, which have to be the same for all members: an array has one set of resources."""
     first, *others = map(_options, configs)
@@ -401,9 +440,7 @@ def _check(config: DictConfig) -> dict[str, Any]:
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = "output_dir"
     HydraConfig.instance().set_config(config)
-    task = config.copy()
-    with read_write(task), open_dict(task):
-        del task["hydra"]
+    task = _task(config)
     resolved = _with_task_environment(lambda: _resolved(task))
     trainer = resolved.get("trainer")
     return dict(trainer) if isinstance(trainer, Mapping) else {}

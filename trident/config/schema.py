@@ -6,6 +6,7 @@ in their order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from trident.config.keys import COMPUTE_ON, MODES, SHARDING, SPEC, UNEVEN, below
-from trident.config.signatures import TargetNotFound, parameters
+from trident.config.signatures import Parameters, TargetNotFound, parameters
 from trident.errors import ConfigError
 
 __all__ = ["METRIC_SOURCES", "SPLITS", "Problem", "check", "find_problems", "require_none"]
@@ -117,6 +118,7 @@ def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _near_misses("", cfg, below(""))
     yield from _run(_mapping(cfg.get("run")))
     trainer = _mapping(cfg.get("trainer"))
+    yield from _devices(trainer.get("devices"))
     for section in BUILT:
         if trainer.get(section) is not None:
             what, hint = "is created from another section", f"write it below `{section}`"
@@ -136,6 +138,14 @@ def _run(run: Mapping[str, Any]) -> Iterator[Problem]:
         value = run.get(key)
         if value is not None and not isinstance(value, kind) and not _is_interpolated(value):
             yield Problem(f"run.{key}", f"{value!r} is not {what}")
+
+
+def _devices(value: Any) -> Iterator[Problem]:
+    """Lightning accepts any text here, and fails on it after all data is loaded."""
+    numbers = r"auto|-?\d+(\s*,\s*\d+)*,?"
+    if isinstance(value, str) and not _is_interpolated(value) and not re.fullmatch(numbers, value):
+        expected = "a number, a list of indexes, or auto"
+        yield Problem("trainer.devices", f"{value!r} is not {expected}")
 
 
 def _built(section: str, nodes: Mapping[str, Any]) -> Iterator[Problem]:
@@ -219,6 +229,14 @@ def _target(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         return
     if known is not None:
         yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
+        yield from _mistyped(place, node, known)
+
+
+def _mistyped(place: str, node: Mapping[str, Any], known: Parameters) -> Iterator[Problem]:
+    for key, value in node.items():
+        accepts = known.get(key)
+        if accepts is not None and (expected := accepts.mismatch(value)) is not None:
+            yield Problem(place, f"{key}: {value!r} is not {expected}", key=key)
 
 
 # -- module --------------------------------------------------------------------------------------

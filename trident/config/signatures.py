@@ -8,7 +8,7 @@ files of its package: if its parameters are not visible there (C code, names cre
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,7 +17,9 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["TargetNotFound", "parameters"]
+from trident.config.annotations import Accepted, accepted
+
+__all__ = ["Parameters", "TargetNotFound", "parameters"]
 
 DEPTH = 12
 """How many times a name is followed from file to file or from class to base."""
@@ -53,8 +55,12 @@ _Definition = tuple[_Source, Scope]
 """A function or class, and the file that it is in."""
 
 
-def parameters(target: str) -> frozenset[str] | None:
-    """The names of the parameters of a function or class; None where its source does not show them.
+Parameters = Mapping[str, Accepted | None]
+"""The parameters of a function or class by name, each with the values that its annotation accepts; None for any."""
+
+
+def parameters(target: str) -> Parameters | None:
+    """The parameters of a function or class; None where its source does not show them.
 
     Raises:
         TargetNotFound: there is no such module, or nothing of that name in it.
@@ -65,7 +71,7 @@ def parameters(target: str) -> frozenset[str] | None:
 
 
 @cache
-def _parameters_of(target: str, depth: int, project: str) -> frozenset[str] | None:
+def _parameters_of(target: str, depth: int, project: str) -> Parameters | None:
     source, rest = _module(target)
     if source is None or not rest:
         return None
@@ -193,21 +199,22 @@ def _member(definition: _Definition | None, name: str) -> _Definition | None:
 # -- from a definition to its parameters ---------------------------------------------------------
 
 
-def _signature(source: _Source, scope: Scope, depth: int) -> frozenset[str] | None:
+def _signature(source: _Source, scope: Scope, depth: int) -> Parameters | None:
     if isinstance(scope, ast.ClassDef):
         return _of_class(source, scope, depth)
     return None if _is_wrapped(scope) else _names(scope.args)
 
 
-def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> frozenset[str] | None:
+def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> Parameters | None:
     methods = {node.name: node for node in scope.body if isinstance(node, ast.FunctionDef)}
     if scope.decorator_list or scope.keywords or "__new__" in methods:
         return None  # a dataclass or metaclass generates its own `__init__`
     if (init := methods.get("__init__")) is not None:
-        names = _names(init.args)
-        return None if names is None else names - {init.args.args[0].arg}
+        own = _names(init.args)
+        me = init.args.args[0].arg
+        return None if own is None else {name: own[name] for name in own if name != me}
     if not scope.bases:
-        return frozenset()
+        return {}
     base = _find_base(source, scope.bases, depth)
     return None if base is None else _signature(*base, depth - 1)
 
@@ -228,10 +235,11 @@ def _is_wrapped(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any(not ast.unparse(d).partition("(")[0].endswith(plain) for d in scope.decorator_list)
 
 
-def _names(args: ast.arguments) -> frozenset[str] | None:
+def _names(args: ast.arguments) -> Parameters | None:
     if args.kwarg is not None:
         return None
-    return frozenset(arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs))
+    named = (*args.posonlyargs, *args.args, *args.kwonlyargs)
+    return {arg.arg: accepted(arg.annotation) for arg in named}
 
 
 # -- what a file's statements bind ---------------------------------------------------------------

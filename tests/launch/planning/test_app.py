@@ -125,6 +125,7 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
         "for_launcher": launcher,
         "passed_on": ["hydra.verbose=true"],
         "default": "trident_slurm",
+        "points": None,
     }
 
 

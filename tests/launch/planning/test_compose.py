@@ -172,3 +172,59 @@ def test_a_sweeper_that_waits_for_results_is_refused(composed: Composes) -> None
     told = refused(composed, "hydra/sweeper=optuna")
     assert "hydra/sweeper=optuna chooses points from results" in told
     assert "hint: `python -m trident.run -m hydra/sweeper=optuna" in told
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["+run.seed=1,2,abc"],
+            "run.seed: 'abc' is not a whole number (the override +run.seed=abc)",
+        ),
+        (["trainer.devices=1,two"], "trainer.devices: 'two' is not a number"),
+        (["+callbacks.a={_target_: builtins.list},b"], "callbacks.a: has no `_target_`"),
+        (
+            ["+logger.a._target_=json.loads,json.lods"],
+            "_target_: json.lods: json has no 'lods' (the override",
+        ),
+        (["group=first,second", "+run.seed=1,{a: 1}"], "run.seed: {'a': 1} is not a whole number"),
+    ],
+)
+def test_every_value_is_checked(composed: Composes, overrides: list[str], message: str) -> None:
+    assert message in refused(composed, *overrides)
+
+
+def test_values_that_are_right_are_all_planned(composed: Composes) -> None:
+    assert len(composed("+run.seed=1,2", "x=1,0.5,a,'b c',null,{a: 1},[1]").points) == 14
+
+
+def test_choices_bring_their_own_sweeps_in_any_order(composed: Composes, tmp_path: Path) -> None:
+    swept = "# @package _global_\nhydra: {sweeper: {params: {nested.value: '7,8'}}}\n"
+    (tmp_path / "configs" / "group" / "swept.yaml").write_text(swept)
+    own = [("nested.value=7", "group=swept"), ("nested.value=8", "group=swept")]
+    assert composed("group=first,swept").points == [("group=first",), *own]
+    assert composed("group=swept,first").points == [*own, ("group=first",)]
+    assert composed("nested.value=9", "group=swept").points == [("nested.value=9", "group=swept")]
+
+
+def test_members_share_the_launcher_and_the_search_path(
+    composed: Composes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = tmp_path / "more" / "extra"
+    more.mkdir(parents=True)
+    (more / "one.yaml").write_text("# @package _global_\none: 1\n")
+    plan = composed("+extra=one", "hydra.searchpath=[file://more]", "hydra.launcher.timeout_min=3")
+    assert plan.shared == ("hydra/launcher=trident_local", "hydra.launcher.timeout_min=3")
+    assert plan.searchpath == (f"file://{tmp_path}/more",)
+    assert more / "one.yaml" in plan.files and tmp_path / "configs" / "config.yaml" in plan.files
+    (record,) = plan.planned
+    assert record.config["one"] == 1 and "hydra" not in record.config
+
+
+def test_launchers_that_differ_are_refused(composed: Composes, tmp_path: Path) -> None:
+    chosen = "# @package _global_\ndefaults: [{override /hydra/launcher: trident_slurm}]\n"
+    (tmp_path / "configs" / "group" / "remote.yaml").write_text(chosen)
+    message = refused(composed, "group=first,remote")
+    assert "different launchers: trident_local and trident_slurm\nhint: choose one" in message
+    assert composed("group=first,remote", "hydra/launcher=trident_local").launcher

@@ -179,3 +179,28 @@ def test_all_problems_are_errors_of_one_message():
         "error: run.seed: 'one' is not a whole number (file of run.seed)"
     )
     check({})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"trainer": {"_target_": "lightning.Trainer", "max_epochs": "abc"}},
+            "trainer: max_epochs: 'abc' is not a whole number or null",
+        ),
+        ({"trainer": {"devices": "two"}}, "trainer.devices: 'two' is not a number, a list of"),
+        (
+            {"module": {"optimizer": {"_target_": "torch.optim.AdamW", "lr": "fast"}}},
+            "module.optimizer: lr: 'fast' is not a number",
+        ),
+    ],
+)
+def test_values_of_a_wrong_type_are_named(config: dict[str, Any], message: str) -> None:
+    (text,) = problems(config)
+    assert text.startswith(message)
+
+
+def test_values_that_may_be_right_are_left_alone() -> None:
+    trainer = {"_target_": "lightning.Trainer", "precision": "bf16-mixed", "strategy": "ddp"}
+    for devices in ("auto", "-1", "0, 1", "2", 2, [0, 1], "${run.devices}", None):
+        assert problems({"trainer": {**trainer, "devices": devices}}) == []

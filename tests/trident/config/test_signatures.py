@@ -55,7 +55,7 @@ def test_what_is_seen_is_so(target):
         kinds = {parameter.kind for parameter in signature}
         assert inspect.Parameter.VAR_KEYWORD not in kinds
         named = {p.name for p in signature if p.kind is not inspect.Parameter.VAR_POSITIONAL}
-        assert names == named
+        assert set(names) == named
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_projects_own_code_is_found_from_its_folder(tmp_path, monkeypatch):
     with pytest.raises(TargetNotFound):
         parameters("ownsrc.models.Child")
     monkeypatch.chdir(tmp_path)
-    assert parameters("ownsrc.models.Child") == frozenset({"width", "depth"})
+    assert set(parameters("ownsrc.models.Child") or ()) == {"width", "depth"}
     assert parameters("ownsrc.models.Free") is None
     assert parameters("ownsrc.models.Unseen") is None
     with pytest.raises(TargetNotFound, match=r"ownsrc\.models has no 'Chidl'") as error:
@@ -159,7 +159,8 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("target", CASES)
 def test_a_name_is_followed_to_its_definition_or_not_at_all(target):
-    assert parameters(target) == CASES[target]
+    found = parameters(target)
+    assert (None if found is None else set(found)) == CASES[target]
 
 
 @pytest.mark.usefixtures("own")
