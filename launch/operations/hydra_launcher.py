@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trident.protocol.planned import PlannedConfig
+
 from ..core.members import Member, is_launcher_key, key_of
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
@@ -29,6 +31,7 @@ from .cancel import cancel
 from .submit import check_resources, write_sweep
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
@@ -52,12 +55,14 @@ def launch(
     *,
     first: int,
     launcher: str,
+    loader: ConfigLoader,
 ) -> list[JobReturn]:
     """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them.
 
     Args:
         config: the app's, with its ``hydra`` section.
         conf: the launcher's options.
+        loader: the app's, to compose what the members have to compose.
 
     Returns:
         The value of each point; a `MemberFailed` where it did not complete, which Hydra raises when it is read.
@@ -68,6 +73,7 @@ def launch(
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     new = _members(config, points, first)
     plan = _plan(config, _plain(conf), new, name=sweep.name, launcher=launcher)
+    plan = _with_configs(plan, config, new, loader)
     revision = git(Path(plan.app.directory))
     with sweep.locked():
         if first == 0 and sweep.exists():
@@ -77,6 +83,7 @@ def launch(
             )
         earlier = [member for member in sweep.members() if member.index < first]
         plan = replace(plan, members=(*earlier, *new))
+        sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, " ".join(sys.argv), revision)
     statuses = _run(plan, sweep)
     return [_job_return(sweep, member, statuses[member.index]) for member in new]
@@ -110,6 +117,34 @@ def _plan(
         slots=resolved.slots,
         cut=resolved.cut,
         options=options,
+    )
+
+
+def _with_configs(
+    plan: Plan, config: DictConfig, new: Sequence[Member], loader: ConfigLoader
+) -> Plan:
+    """The plan with the configs that its members have to compose."""
+    from ..planning.compose import plan_of_points
+    from ..planning.hydra_session import LoaderSession
+
+    overrides = map(str, config.hydra.overrides.hydra)
+    for_launcher = [
+        o for o in overrides if key_of(o).startswith(("hydra/launcher", "hydra.launcher"))
+    ]
+    composed = plan_of_points(
+        LoaderSession(loader),
+        config.hydra.job.config_name,
+        [member.overrides for member in new],
+        for_launcher,
+        default=plan.launcher,
+        directory=Path.cwd(),
+    )
+    return replace(
+        plan,
+        app=replace(
+            plan.app, shared=tuple(composed["shared"]), searchpath=tuple(composed["searchpath"])
+        ),
+        planned=tuple(map(PlannedConfig.from_line, composed["planned"])),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +166,17 @@ def test_options_of_the_launcher_that_differ_are_refused(cli: Cli) -> None:
     assert "hydra.launcher.timeout_min: members have different values, 5.0 and 9.0" in refused
     cli("submit", *TRAIN, "--name", "s", "+size=small", *ONE_BY_ONE)
     wait(cli, "s", "COMPLETED")
+
+
+def test_a_blocking_launcher_plans_like_submit(cli: Cli) -> None:
+    """A config that sets an option of the launcher is composed by the members, too."""
+    options = "# @package _global_\nhydra: {launcher: {timeout_min: 5}}\n"
+    write(cli.directory, {"conf/size/small.yaml": options})
+    words = ["-m", "+size=small", "word=a,b", "hydra.sweep.dir=out", *ONE_BY_ONE[:1]]
+    environ = {name: value for name, value in os.environ.items() if name != "RANK"}
+    done = subprocess.run(
+        [sys.executable, "train.py", *words], cwd=cli.directory, env=environ, check=False
+    )
+    assert done.returncode == 0
+    (line,) = (cli.directory / "out" / "planned" / "live.jsonl").read_text().splitlines()
+    assert json.loads(line)["signature"] == ["+size=small", "word"]

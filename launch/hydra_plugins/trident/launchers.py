@@ -138,9 +138,14 @@ class SweepLauncher(_Blocking):
         # Hydra executes this file on every start: keep it light.
         from trident.launch.operations import hydra_launcher
 
-        assert self.config is not None
+        assert self.config is not None and self.context is not None
         return hydra_launcher.launch(
-            self.config, self.conf, job_overrides, first=initial_job_idx, launcher=self.launcher
+            self.config,
+            self.conf,
+            job_overrides,
+            first=initial_job_idx,
+            launcher=self.launcher,
+            loader=self.context.config_loader,
         )
 
 
