@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -75,7 +76,7 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
         tasks_per_node=tasks,
         cpus_per_task=_positive(launcher, "cpus_per_task", 1),
         gpus_per_node=gpus_per_node,
-        mem_gb=launcher.get("mem_gb"),
+        mem_gb=_memory(launcher.get("mem_gb")),
         timeout_min=_timeout(launcher.get("timeout_min")),
     )
 
@@ -107,12 +108,21 @@ def _check_env(env: Mapping[str, Any]) -> None:
             )
 
 
+def _memory(gigabytes: float | None) -> float | None:
+    _finite("mem_gb", gigabytes, "GB")
+    return gigabytes
+
+
 def _timeout(minutes: float | None) -> float | None:
-    if minutes is not None and minutes <= 0:
-        raise UsageError(
-            f"hydra.launcher.timeout_min={minutes}: expected more than 0, or null for no limit"
-        )
+    _finite("timeout_min", minutes, "minutes")
     return minutes
+
+
+def _finite(key: str, value: float | None, unit: str) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise UsageError(
+            f"hydra.launcher.{key}={value}: expected a number of {unit} above 0, or null for no limit"
+        )
 
 
 def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:

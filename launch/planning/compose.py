@@ -23,6 +23,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from trident.config.locate import locate
 from trident.config.schema import find_problems
+from trident.config.yaml_numbers import base_60
 from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
 from trident.protocol.ranks import VARIABLES
 
@@ -99,6 +100,8 @@ def compose(
         composed = compose_members(hydra, name, points, shared, is_group)
         trainers = [_check(config) for config in composed.configs]
         _check_values(points, composed, is_group)
+        files = composed.files(directory)
+        _refuse_base_60(files)
         return Composed(
             points=points,
             launcher=launcher,
@@ -107,7 +110,7 @@ def compose(
             shared=shared,
             searchpath=searchpath_of(composed.configs[0], directory),
             planned=composed.planned(),
-            files=composed.files(directory),
+            files=files,
         )
 
 
@@ -168,6 +171,11 @@ def compose_members(
     )
 
 
+def _refuse_base_60(files: Sequence[Path]) -> None:
+    if messages := list(base_60(files)):
+        raise UsageError("\n".join(messages))
+
+
 def searchpath_of(config: DictConfig, directory: Path) -> tuple[str, ...]:
     """``hydra.searchpath`` with absolute paths, relative to `directory`; empty where no directory is on it."""
     entries = [str(entry) for entry in config.hydra.searchpath or ()]
@@ -226,6 +234,8 @@ def plan_of_points(
     launcher = _launcher(hydra.compose(name, [*points[0], *choices]), default)
     shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
     composed = compose_members(hydra, name, [tuple(p) for p in points], shared, is_group)
+    files = composed.files(directory)
+    _refuse_base_60(files)
     return {
         "points": [*points],
         "launcher": launcher,
@@ -233,7 +243,7 @@ def plan_of_points(
         "shared": shared,
         "searchpath": searchpath_of(composed.configs[0], directory),
         "planned": [record.line() for record in composed.planned()],
-        "files": [*map(str, composed.files(directory))],
+        "files": [*map(str, files)],
     }
 
 

@@ -41,6 +41,10 @@ def test_a_rank_gets_a_gpu_where_the_trainer_may_use_one() -> None:
         ({}, {"nodes": 0}),
         ({}, {"cpus_per_task": 0}),
         ({}, {"timeout_min": 0}),
+        ({}, {"timeout_min": float("inf")}),
+        ({}, {"timeout_min": float("nan")}),
+        ({}, {"mem_gb": float("inf")}),
+        ({}, {"mem_gb": -1}),
         ({}, {"gpus_per_node": -1}),
     ],
 )

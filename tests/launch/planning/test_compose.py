@@ -228,3 +228,9 @@ def test_launchers_that_differ_are_refused(composed: Composes, tmp_path: Path) -
     message = refused(composed, "group=first,remote")
     assert "different launchers: trident_local and trident_slurm\nhint: choose one" in message
     assert composed("group=first,remote", "hydra/launcher=trident_local").launcher
+
+
+def test_numbers_to_base_60_are_refused(composed: Composes, tmp_path: Path) -> None:
+    (tmp_path / "configs" / "group" / "long.yaml").write_text("limit: 12:00:00\n")
+    message = refused(composed, "group=long")
+    assert "long.yaml:1: YAML reads 12:00:00 to base 60, as 43200\nhint: " in message
