@@ -27,6 +27,8 @@ from trident.protocol.records import read_json, write_exclusive
 __all__ = [
     "ATTEMPT",
     "CODE",
+    "EXCEPTIONS",
+    "HOOK",
     "MARK",
     "MEETING",
     "NAMES",
@@ -53,7 +55,13 @@ MARK = "TRIDENT_RANKS_OF"
 PLAN_FILE = "TRIDENT_PLAN_FILE"
 """The file to which an app writes the points of a sweep when it is asked for them."""
 
-NAMES = (*CONTEXT, CODE, MEETING, MARK)
+HOOK = Path(__file__).with_name("hook")
+"""The directory that a worker puts first on PYTHONPATH, so that Python programs record the exception that ends them."""
+
+EXCEPTIONS = "TRIDENT_EXCEPTIONS"
+"""What the programs of a rank need for that: the worker's process id, a space, and how the paths of records begin."""
+
+NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, MARK)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
@@ -110,7 +118,7 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
     """
     disown(environ)
     context = MemberContext.read(environ)
-    for name in CONTEXT:
+    for name in (*CONTEXT, EXCEPTIONS):
         environ.pop(name, None)
     if context is not None and not _is_ours(context, environ):
         context = None
