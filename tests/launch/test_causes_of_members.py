@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from typed import Cli
 from written import written
 
+from trident.launch.agents.silent_ranks import said_by_silent_ranks
 from trident.protocol.processes import GONE, this_host
 
 FAULTY = Path(__file__).with_name("faulty")
@@ -79,3 +81,39 @@ def test_a_launcher_that_could_not_start_is_said(tmp_path: Path) -> None:
     details = [m["detail"] for m in cli.members("s")]
     assert details[0] == "its launcher ended before it started"
     assert details[1].endswith(": cannot start: disk is full")
+
+
+RANK_1_FAILS = """
+from lightning import Callback
+
+class Fails(Callback):
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_rank == 1:
+            raise KeyError("label")
+"""
+
+
+def test_of_several_ranks_the_one_that_failed_first_has_the_cause(project: Path) -> None:
+    (project / "src" / "fails.py").write_text(RANK_1_FAILS)
+    cli = Cli(project)
+    words = ("experiment=digits", "+callbacks.fails={_target_: src.fails.Fails}")
+    cli("submit", "--name", "s", *words, "hydra.launcher.tasks_per_node=2", "--wait", code=1)
+    (member,) = cli.members("s")
+    assert member["cause"] == "exception"
+    assert member["detail"] == "rank 1: KeyError: 'label' (src/fails.py:7)"
+    ranks = sorted(cli.sweep("s").glob("members/0000/attempts/0/ranks/[0-9]*.json"))
+    records = [json.loads(path.read_text()) for path in ranks]
+    assert [record.get("of_a_peer", False) for record in records] == [True, False]
+
+
+def test_what_a_rank_printed_that_could_not_record_its_end(tmp_path: Path) -> None:
+    sweep = written(tmp_path / "s", [("x=1",)])
+    sweep.attempts.lease(0, world_size=3)
+    sweep.attempts.write_rank(0, 0, {"rank": 0, "exit": 1, "ended": 1.0})
+    assert said_by_silent_ranks(sweep, 0, 0) is None
+    late = "1 of 3 ranks did not connect within 2 s: rank 2 on n2"
+    sweep.attempts.rank_log(0, 0, 1).write_text(f"error: {late}\n")
+    sweep.attempts.rank_log(0, 0, 2).write_text("error: the head node n1 cannot be reached\n")
+    assert said_by_silent_ranks(sweep, 0, 0) == f"rank 1: error: {late}"
+    said = "rank 2: error: the head node n1 cannot be reached"
+    assert said_by_silent_ranks(sweep, 0, 0, known=late) == said

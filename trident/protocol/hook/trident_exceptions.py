@@ -6,6 +6,7 @@ It prints nothing, and changes neither what the program prints nor its exit code
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import sys
 import time
@@ -21,6 +22,9 @@ __all__ = ["VARIABLE", "Recorder", "describe", "install"]
 
 VARIABLE = "TRIDENT_EXCEPTIONS"
 """The process id of the worker, a space, and how the paths of the records begin."""
+
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+"""Pythons before 3.11 have none, and an `--app` may run in one."""
 
 MAX_CHAIN = 20
 MAX_MESSAGE = 20_000
@@ -66,7 +70,7 @@ def describe(error: BaseException | None) -> list[Record]:
 
 def _inner(error: BaseException) -> tuple[str | None, BaseException | None, int]:
     """The link to the next exception, that exception, and how many others a group holds."""
-    if isinstance(error, BaseExceptionGroup):
+    if isinstance(error, _GROUP):
         return "member", error.exceptions[0], len(error.exceptions) - 1
     if error.__cause__ is not None:
         return "cause", error.__cause__, 0
@@ -182,7 +186,7 @@ class Recorder:
             if record["chain"] or os.getppid() == self.worker:
                 self._write(record)
 
-    def _write_exception(self, error: BaseException) -> None:
+    def _write_exception(self, error: BaseException | None) -> None:
         try:
             self._write({"chain": describe(error)})
             self._written = error
