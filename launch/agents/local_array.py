@@ -35,6 +35,7 @@ from ..schedulers.machine import machine
 from ..sweepdir.sweep import SweepDir
 from .gpus import Gpus
 from .log import say
+from .silent_ranks import said_by_silent_ranks
 
 __all__ = ["main", "run_array"]
 
@@ -264,8 +265,11 @@ class Runner:
         self.running.remove(member)
         member.port.close()
         self.gpus.give_back(member.gpus)
-        end = {"cause": member.cause, "detail": member.detail} if member.cause else {}
         try:
+            if member.cause:
+                end = {"cause": member.cause, "detail": member.detail}
+            else:
+                end = {"said": said_by_silent_ranks(self.sweep, member.index, member.attempt)}
             self.sweep.attempts.write_end(member.index, member.attempt, **end)
         except OSError as error:
             say(f"member {member.index}: cannot record its end: {error}")

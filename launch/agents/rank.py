@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.member import ATTEMPT, CODE, MEETING, NAMES, WANDB
+from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, HOOK, MEETING, NAMES, WANDB
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
-from ..core.causes import cause_of, detail_of
-from ..core.states import SIGNALLED
+from ..core.causes import Failure, explain
+from ..core.states import SIGNALLED, Cause
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
 from ..lib.parent import die_with_parent
@@ -40,6 +40,11 @@ POLL_S = 0.1
 KILL_AFTER_S = 10.0
 ENDING = (signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+CANNOT_START = 127
+"""The exit code of a rank whose program could not be started, as a shell's."""
+LIBRARY = (str(HOOK.parents[1]), str(Path(__file__).parents[1]))
+"""The directories of trident's own code, of which users see no file and line."""
 
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
@@ -63,29 +68,76 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         compares=bool(planned),
     )
     environment = {**_environment(environ, app, sweep, index, attempt, ranks), **planned}
-    child = Child(command, cwd=app.directory, env=environment)
-    record = {
-        "rank": ranks.rank,
-        "local_rank": ranks.local_rank,
-        "node_rank": ranks.node_rank,
-        "process": identity(child.process.pid),
-        "started": time.time(),
-    }
-    if ranks.rank == 0 and (differences := difference(sweep.record.versions, versions())):
-        record["packages"] = differences
-        sys.stderr.write(f"warning: member {index} runs under {differences}\n")
-    sweep.attempts.write_rank(index, attempt, record)
-    kills_before = oom_kills()
-    code = child.wait()
+    rank = Rank(sweep, index, attempt, ranks, app)
+    code = rank.run(command, environment)
     if port is not None:
         port.close()
-    tail = read_tail(sweep.attempts.rank_log(index, attempt, ranks.rank))
-    sweep.attempts.write_rank(
-        index,
-        attempt,
-        {**record, **_end(code, tail, child, out_of_memory=oom_kills() > kills_before)},
-    )
     return code if code >= 0 else 128 - code
+
+
+class Rank:
+    """A rank while its process runs, and the only writer of its record."""
+
+    def __init__(self, sweep: SweepDir, index: int, attempt: int, ranks: Ranks, app: App) -> None:
+        self.sweep, self.index, self.attempt, self.app = sweep, index, attempt, app
+        self.rank = ranks.rank
+        self.record: dict[str, Any] = {
+            "rank": ranks.rank,
+            "local_rank": ranks.local_rank,
+            "node_rank": ranks.node_rank,
+        }
+
+    def run(self, command: tuple[str, ...], environment: Mapping[str, str]) -> int:
+        """Run the rank's process, and record how it ended. Returns its exit code; negative for a signal."""
+        self.record["started"] = time.time()
+        try:
+            child = Child(command, cwd=self.app.directory, env=environment)
+        except OSError as error:
+            detail = f"cannot start {error.filename or command[0]}: {error.strerror}"
+            sys.stderr.write(f"error: {detail}\n")
+            self._write(exit=CANNOT_START, ended=time.time(), cause=Cause.LOST, detail=detail)
+            return CANNOT_START
+        self.record["process"] = identity(child.process.pid)
+        if self.rank == 0 and (differences := difference(self.sweep.record.versions, versions())):
+            self.record["packages"] = differences
+            sys.stderr.write(f"warning: member {self.index} runs under {differences}\n")
+        self._write()
+        kills_before = oom_kills()
+        code = child.wait()
+        ended = time.time()
+        failure = self._failure(code, child.process.pid, ended, oom_kills() > kills_before)
+        self._write(exit=code, ended=ended, **_end(code, failure, child))
+        return code
+
+    def _failure(
+        self, code: int, process: int, ended: float, out_of_memory: bool
+    ) -> Failure | None:
+        """Why the process failed; None if it did not."""
+        attempts = self.sweep.attempts
+        records = attempts.take_exceptions(
+            self.index, self.attempt, self.rank, process, failed=code != 0
+        )
+        if not code:
+            return None
+        return explain(
+            code,
+            read_tail(attempts.rank_log(self.index, self.attempt, self.rank)),
+            records,
+            process=process,
+            ended=ended,
+            roots=_roots(self.app),
+            library=LIBRARY,
+            out_of_memory=out_of_memory,
+        )
+
+    def _write(self, **end: Any) -> None:
+        self.sweep.attempts.write_rank(self.index, self.attempt, {**self.record, **end})
+
+
+def _roots(app: App) -> list[str]:
+    """The directories of the project's code, the frozen copy first; each also with its links resolved."""
+    folders = [*app.source.split(os.pathsep), app.directory]
+    return [path for folder in folders for path in (folder, os.path.realpath(folder))]
 
 
 def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
@@ -129,31 +181,32 @@ def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.s
 def _environment(
     environ: Mapping[str, str], app: App, sweep: SweepDir, index: int, attempt: int, ranks: Ranks
 ) -> dict[str, str]:
-    path = [app.source, *filter(None, [environ.get("PYTHONPATH")])]
+    path = [str(HOOK), app.source, *filter(None, [environ.get("PYTHONPATH")])]
     run_id = f"{sweep.record.id}-{index}"
     return {
         **{name: value for name, value in environ.items() if name not in NAMES},
         **ranks.environment(),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
-        "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback, from which the cause is read
+        "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback
+        EXCEPTIONS: f"{os.getpid()} {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
     }
 
 
-def _end(code: int, tail: str, child: Child, *, out_of_memory: bool) -> dict[str, Any]:
-    """What the rank's record says about its end."""
-    end: dict[str, Any] = {"exit": code, "ended": time.time()}
+def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:
+    """What the rank's record says about its end, besides the exit code."""
     number = child.signalled
+    raised = None if failure is None else failure.raised
+    if failure is not None and raised is not None and raised < child.signalled_at:
+        return failure.record()  # the signal came when it was ending already
+    end: dict[str, Any] = {}
     if number is not None and number in ENDING:
         end[SIGNALLED] = number.name  # it did not run to its end, whatever its exit code
     if code and number is not None and (number in ENDING or code == -number):
-        end["detail"] = f"ended by {number.name}"
-    elif code:
-        end["cause"] = cause_of(code, tail, out_of_memory=out_of_memory)
-        end["detail"] = detail_of(code, tail)
-    return end
+        return {**end, "detail": f"ended by {number.name}"}
+    return {**end, **(failure.record() if failure is not None else {})}
 
 
 class Child:
@@ -161,6 +214,8 @@ class Child:
 
     def __init__(self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str]) -> None:
         self.signalled: signal.Signals | None = None
+        self.signalled_at = 0.0
+        """When it was signalled first, in seconds since the epoch."""
         self._signalled_at = 0.0
         self._parent = os.getppid()
         for number in FORWARDED:
@@ -195,6 +250,8 @@ class Child:
         self._forward_signal(signal.Signals(number))
 
     def _forward_signal(self, number: signal.Signals) -> None:
+        if self.signalled is None:
+            self.signalled_at = time.time()
         if self.signalled is not number:
             self.signalled, self._signalled_at = number, time.monotonic()
             kill_group(self.process.pid, number)

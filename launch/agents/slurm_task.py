@@ -23,7 +23,7 @@ from trident.protocol.processes import this_host
 from trident.protocol.records import read_tail
 
 from ..core.arrays import Array
-from ..core.causes import memory_killed
+from ..core.causes import last_words, memory_killed
 from ..core.resources import Resources
 from ..core.states import Attempt, Cause
 from ..errors import LaunchError
@@ -36,6 +36,7 @@ from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
 from .log import say
 from .rendezvous import Rendezvous, RendezvousError
+from .silent_ranks import said_by_silent_ranks
 
 __all__ = ["main"]
 
@@ -249,7 +250,9 @@ class ArrayTask:
         if lost := self._lost_nodes(attempt):
             return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
         if failure is not None:
-            return {"cause": Cause.LOST, "detail": failure}
+            said = said_by_silent_ranks(self.sweep, self.index, attempt.number, known=failure)
+            detail = failure if said is None else f"{failure}; {said}"
+            return {"cause": Cause.LOST, "detail": detail}
         if self._was_signalled(attempt) and not self._still_running():
             return self._ended_by_slurm()
         first = attempt.first_failure
@@ -263,7 +266,14 @@ class ArrayTask:
             return {"cause": Cause.TIMEOUT, "detail": detail}
         if self._was_signalled(attempt):
             return {"cause": Cause.PREEMPTED, "detail": "stopped by the scheduler"}
-        return {}
+        return self._said(attempt)
+
+    def _said(self, attempt: Attempt) -> dict[str, Any]:
+        """What ranks printed that recorded nothing, or srun, where it could not start them."""
+        said = said_by_silent_ranks(self.sweep, self.index, attempt.number)
+        if said is None and not attempt.ranks:
+            said = last_words(read_tail(self.sweep.arrays.task_log(self.array, self.index)))
+        return {"said": said} if said else {}
 
     def _memory_killed(self, attempt: Attempt) -> str | None:
         """The first rank that SLURM killed for memory, with SLURM's message; None if it killed none."""

@@ -98,9 +98,10 @@ class Attempt:
         return min(failed, key=_order_of_failure, default=None)
 
 
-def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, float]:
-    # A rank that was asked to stop because another one failed is never the first failure.
-    return rank.get("cause") is None, rank["ended"]
+def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    # A rank that was asked to stop because another one failed is never the first failure. One that lost its connection
+    # to another rank is the first only if all did. A process may take long to end after its exception.
+    return rank.get("cause") is None, bool(rank.get("of_a_peer")), rank.get("raised", rank["ended"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +118,17 @@ class Status:
 
 
 def derive(
-    *, attempt: Attempt | None, job: str | None, cancelled: bool, reported: SchedulerState | None
+    *,
+    attempt: Attempt | None,
+    job: str | None,
+    cancelled: bool,
+    reported: SchedulerState | None,
+    said: str | None = None,
 ) -> Status:
     """A member's state from its last attempt, the job that owns it now, the cancel mark and the scheduler's report.
 
     `job` is the job of the newest array that holds the member; `reported` is None when the scheduler no longer
-    knows it.
+    knows it. `said` is what that job's script printed last, for a member that it did not start.
     """
     number = None if attempt is None else attempt.number
     if attempt is not None and attempt.completed:
@@ -130,7 +136,7 @@ def derive(
     if reported is not None and reported.state is State.UNKNOWN:
         return Status(state=State.UNKNOWN, attempt=number, reason=reported.reason)
     if attempt is None or attempt.lease.get("job") != job:
-        return _not_started(number, job, cancelled, reported)
+        return _not_started(number, job, cancelled, reported, said)
     if reported is not None and not reported.state.ended:
         if reported.state is State.PENDING and not cancelled:  # it was requeued, and waits
             return Status(state=State.PENDING, attempt=number, reason=reported.reason)
@@ -142,7 +148,11 @@ def derive(
 
 
 def _not_started(
-    number: int | None, job: str | None, cancelled: bool, reported: SchedulerState | None
+    number: int | None,
+    job: str | None,
+    cancelled: bool,
+    reported: SchedulerState | None,
+    said: str | None,
 ) -> Status:
     """The state of a member whose newest job has started no attempt of it."""
     if cancelled or (reported is not None and reported.state is State.CANCELLED):
@@ -157,7 +167,14 @@ def _not_started(
         cause, detail = reported.cause, reported.reason or detail
     elif reported is not None:
         what = reported.reason or f"{reported.state} by the scheduler"
-        detail = f"{what}, and it wrote nothing: check that compute nodes see the sweep's directory"
+        if said:
+            detail = f"{what}, before it started"
+        else:
+            detail = (
+                f"{what}, and it wrote nothing: check that compute nodes see the sweep's directory"
+            )
+    if said and job is not None:
+        detail = f"{detail}: {said}"
     return Status(state=State.FAILED, cause=cause, detail=detail, attempt=number)
 
 
@@ -189,7 +206,8 @@ def _failure(attempt: Attempt, end: Mapping[str, Any]) -> tuple[Cause, str | Non
         return Cause(end["cause"]), end.get("detail")
     first = attempt.first_failure
     if first is None:
-        return Cause.LOST, _missing(attempt)
+        said = end.get("said")  # by a rank that could not write a record
+        return Cause.LOST, _missing(attempt) + (f": {said}" if said else "")
     detail = first.get("detail")
     if attempt.lease.get("world_size") != 1:
         detail = f"rank {first['rank']}: {detail}"

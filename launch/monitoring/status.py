@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trident.protocol.records import read_tail
+
 from ..core.arrays import Array
 from ..core.members import Member
 from ..core.states import Attempt, Cause, SchedulerState, State, Status, derive
@@ -199,6 +201,7 @@ def _report(
         job=None if array is None else array.job,
         cancelled=sweep.attempts.is_cancelled(member.index),
         reported=reported,
+        said=_said(sweep, member.index, array, attempt, reported),
     )
     return Report(
         member=member,
@@ -211,6 +214,23 @@ def _report(
         packages=None if attempt is None else attempt.packages,
         past=earlier(sweep, member.index, attempt) if progress else (),
     )
+
+
+def _said(
+    sweep: SweepDir,
+    index: int,
+    array: Array | None,
+    attempt: Attempt | None,
+    reported: SchedulerState | None,
+) -> str | None:
+    """What the script printed last whose job has ended and has not started the member; None for other members."""
+    if array is None or array.job is None or (reported is not None and not reported.state.ended):
+        return None
+    if attempt is not None and attempt.lease.get("job") == array.job:
+        return None
+    from ..core.causes import last_words  # here: `list` starts without it
+
+    return last_words(read_tail(sweep.arrays.task_log(array, index), 4000), about=index)
 
 
 def _elapsed(attempt: Attempt | None, status: Status) -> float | None:

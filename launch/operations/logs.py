@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from ..core.causes import traceback_of
+from trident.protocol.records import read_tail
+
+from ..core.causes import last_words, traceback_of
 from ..core.states import Status
 from ..errors import UsageError
 from ..monitoring.status import Watch
@@ -25,11 +27,15 @@ STATUS_S = 1.0
 def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -> Path:
     """The log of a member's rank, of its last attempt or of another one.
 
+    For a member that has not started, this is what the script printed that should have started it.
+
     Raises:
         UsageError: there is no such member, attempt or rank, or it has not started.
     """
     sweep.member(index)
     number = sweep.attempts.last_number(index) if attempt is None else attempt
+    if number is None and (script := _script_log(sweep, index)) is not None:
+        return script
     if number is None:
         raise UsageError(
             f"member {index} has not started\nhint: `trident-sweep status {sweep.name}` says why"
@@ -41,6 +47,13 @@ def log_of(sweep: SweepDir, index: int, rank: int, attempt: int | None = None) -
             f"attempt {number} of member {index} has no log of rank {rank}; there are {known}"
         )
     return log
+
+
+def _script_log(sweep: SweepDir, index: int) -> Path | None:
+    """What the script of the member's newest array has printed; None if it has printed nothing about it."""
+    arrays = [array for array in sweep.arrays.all() if index in array.members]
+    log = sweep.arrays.task_log(arrays[-1], index) if arrays else None
+    return log if log is not None and last_words(read_tail(log), about=index) else None
 
 
 def failure(sweep: SweepDir, index: int) -> str | None:

@@ -104,6 +104,11 @@ class Arrays:
         """The file for what its launcher prints."""
         return array.directory / _LOG
 
+    def task_log(self, array: Array, index: int) -> Path:
+        """The file for what the script of a member's array task prints, or the launcher of the whole array."""
+        of_task = array.directory / f"{index - array.offset}.log"
+        return of_task if of_task.exists() else self.log(array)
+
     def record_submission(self, array: Array, job: str) -> None:
         """Record the scheduler's id of an array that was submitted now."""
         write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})

@@ -119,6 +119,28 @@ class Attempts:
         """Write why the attempt ended; the agent that took the attempt alone does this."""
         write_json(self.directory(index, number) / _END, {"ended": time.time(), **record})
 
+    def exceptions_path(self, index: int, number: int, rank: int) -> Path:
+        """How the paths begin of the records that the processes of a rank write about their ends."""
+        return self.directory(index, number) / "ranks" / f"exception-{rank:04d}"
+
+    def take_exceptions(
+        self, index: int, number: int, rank: int, process: int, *, failed: bool
+    ) -> dict[int, dict[str, Any]]:
+        """Read and remove these records, by process id. After a success, only that of `process` is looked for."""
+        prefix = self.exceptions_path(index, number, rank)
+        one = prefix.with_name(f"{prefix.name}-{process}.json")
+        paths = sorted(prefix.parent.glob(f"{prefix.name}-*.json")) if failed else [one]
+        records = {}
+        for path in paths:
+            try:
+                record = read_json(path)
+            except ValueError:  # the process was killed while it wrote
+                record = None
+            if record is not None:
+                records[int(path.stem.rpartition("-")[2])] = record
+            path.unlink(missing_ok=True)
+        return records
+
     def rank_log(self, index: int, number: int, rank: int) -> Path:
         """The file for what a rank prints."""
         return self.directory(index, number) / "ranks" / f"{rank:04d}.log"

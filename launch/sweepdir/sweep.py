@@ -10,6 +10,7 @@
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
                             ranks/worker-0003.json: the one worker that runs this rank
+                            ranks/exception-0003-PID.json: how a Python process of the rank ended; the worker removes it
 
 State is in none of these files: `states.derive` derives it from them. Whole files are written atomically, no file has
 two writers, and before members start, only members.jsonl grows with their number.

@@ -69,7 +69,7 @@ def test_a_failure_is_the_first_ranks_and_is_resumed_alone(cli, shared):
     assert [m["state"] for m in members] == ["COMPLETED", "FAILED"]
     assert (members[1]["cause"], members[1]["detail"]) == (
         "exception",
-        "rank 3: ValueError: told to fail: hello",
+        "rank 3: ValueError: told to fail: hello (train.py:23)",
     )
     assert cli("logs", "s", "1").stdout.startswith("rank 3 failed first: ValueError")
     (shared / "healed").touch()
@@ -177,6 +177,24 @@ def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
     hosts = cli.attempt("s", 0)["hosts"]
     assert member["detail"] == f"1 of 4 ranks did not connect within 2 s: rank 3 on {hosts[1]}"
     assert time.monotonic() - started < 30
+
+
+def test_what_kept_a_member_from_starting_is_said(cli):
+    setup = "hydra.launcher.setup=['module load cuda/99 || exit 7']"
+    cli("submit", *SLURM, "--name", "setup", "--wait", setup, code=1)
+    (member,) = cli.members("setup")
+    assert (member["state"], member["cause"]) == ("FAILED", "lost")
+    assert "before it started" in member["detail"]
+    assert member["detail"].endswith("module: command not found")
+    assert "module: command not found" in cli("logs", "setup", "0").stdout
+
+    own = "#!/bin/bash\n@@directives\n@@element -- @@srun /gone/python @@worker\n"
+    (cli.directory / "gone.sbatch").write_text(own)
+    gone = ("hydra.launcher.template=./gone.sbatch", "hydra.launcher.tasks_per_node=2")
+    cli("submit", *SLURM, "--name", "gone", "--wait", *gone, code=1)
+    (member,) = cli.members("gone")
+    assert (member["state"], member["cause"]) == ("FAILED", "lost")
+    assert "/gone/python: No such file or directory" in member["detail"]
 
 
 def test_what_slurm_calls_completed_is_not(cli):

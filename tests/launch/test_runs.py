@@ -42,10 +42,10 @@ def test_a_failing_member_disturbs_no_other_and_is_resumed_alone(cli: Cli, tmp_p
     good, bad = cli.members("s")
     assert (good["state"], good["cause"], good["attempt"]) == ("COMPLETED", None, 0)
     assert (bad["state"], bad["cause"]) == ("FAILED", "exception")
-    assert bad["detail"] == "rank 1: ValueError: told to fail: hello"
+    assert bad["detail"] == "rank 1: ValueError: told to fail: hello (train.py:23)"
 
     logs = cli("logs", "s", "1").stdout
-    assert logs.startswith("rank 1 failed first: ValueError: told to fail: hello\nTraceback")
+    assert logs.startswith(f"{bad['detail'].replace(':', ' failed first:', 1)}\nTraceback")
     assert "rank 0 says hello" in logs
     assert "rank 1 says hello" in cli("logs", "1", "--rank", "1").stdout
 

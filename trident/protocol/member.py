@@ -28,6 +28,8 @@ from trident.protocol.records import read_json, write_exclusive
 __all__ = [
     "ATTEMPT",
     "CODE",
+    "EXCEPTIONS",
+    "HOOK",
     "MARK",
     "MEETING",
     "NAMES",
@@ -62,7 +64,13 @@ PLAN_FILE = "TRIDENT_PLAN_FILE"
 PLAN_REQUEST = "TRIDENT_PLAN_REQUEST"
 """What else it is asked, as JSON."""
 
-NAMES = (*CONTEXT, CODE, MEETING, MARK, PLANNED)
+HOOK = Path(__file__).with_name("hook")
+"""The directory that a worker puts first on PYTHONPATH, so that Python programs record the exception that ends them."""
+
+EXCEPTIONS = "TRIDENT_EXCEPTIONS"
+"""What the programs of a rank need for that: the worker's process id, a space, and how the paths of records begin."""
+
+NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, MARK, PLANNED)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
@@ -122,7 +130,7 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
     disown(environ)
     context = MemberContext.read(environ)
     planned = read_planned(environ.get(PLANNED, ""))
-    for name in (*CONTEXT, PLANNED):
+    for name in (*CONTEXT, EXCEPTIONS, PLANNED):
         environ.pop(name, None)
     if context is not None and not _is_ours(context, environ):
         context = None

@@ -127,3 +127,25 @@ def test_a_rank_that_was_told_to_end_has_not_completed_whatever_its_exit_code() 
     assert state(told, cancelled=True).state is State.CANCELLED
     timeout = attempt(ranks(0, 0, told="SIGTERM"), end={"cause": "timeout", "ended": 20.0})
     assert (state(timeout).state, state(timeout).cause) == (State.FAILED, Cause.TIMEOUT)
+
+
+def test_a_ranks_own_error_goes_before_those_of_its_peers() -> None:
+    peer, own = ranks(1, 1, cause="exception")
+    peer |= {"detail": "Connection closed by peer", "of_a_peer": True, "raised": 4.0, "ended": 5.0}
+    own |= {"detail": "ValueError: bad", "raised": 4.5, "ended": 9.0}
+    assert state(attempt([peer, own], end={})).detail == "rank 1: ValueError: bad"
+    # Of two of the same kind, it is the first exception, not the first exit.
+    other = {**own, "rank": 2, "raised": 3.0, "ended": 20.0, "detail": "KeyError: 'x'"}
+    found = attempt([peer, own, other], world_size=3, end={})
+    assert state(found).detail == "rank 2: KeyError: 'x'"
+    assert state(attempt([peer], end={})).detail == "rank 0: Connection closed by peer"
+
+
+def test_the_words_of_what_could_not_start() -> None:
+    found = attempt([], world_size=1, end={"said": "python3: not found"})
+    assert state(found).detail == "rank 0 exited without writing an end record: python3: not found"
+    failed = SchedulerState(state=State.FAILED, reason="NonZeroExitCode")
+    told = derive(attempt=None, job=JOB, cancelled=False, reported=failed, said="no such module")
+    assert told.detail == "NonZeroExitCode, before it started: no such module"
+    told = derive(attempt=None, job=JOB, cancelled=False, reported=None, said="no such module")
+    assert told.detail == "its launcher ended before it started: no such module"

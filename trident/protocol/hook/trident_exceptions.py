@@ -1,0 +1,205 @@
+"""Records the exception that ends a Python program, for the worker of the rank that the program is a part of.
+
+It prints nothing, and changes neither what the program prints nor its exit code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Record = dict[str, Any]
+
+__all__ = ["VARIABLE", "Recorder", "describe", "install"]
+
+VARIABLE = "TRIDENT_EXCEPTIONS"
+"""The process id of the worker, a space, and how the paths of the records begin."""
+
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
+"""Pythons before 3.11 have none, and an `--app` may run in one."""
+
+MAX_CHAIN = 20
+MAX_MESSAGE = 20_000
+MAX_FRAMES = 500
+
+
+def install(environ: Mapping[str, str]) -> None:
+    """Record the end of this process, if a worker has asked for it."""
+    worker, _, path = environ.get(VARIABLE, "").partition(" ")
+    if path:
+        Recorder(int(worker), path).install()
+
+
+def describe(error: BaseException | None) -> list[Record]:
+    """An exception and those that led to it, as JSON values: first the one that was raised last.
+
+    Each has its `type`, the names of its base classes in `bases`, its `message`, and in `frames` the file and line of
+    each call, outermost first. `link` says what the next one is to it:
+
+    - ``cause``: it was raised ``from`` the next one.
+    - ``translated``: a ``raise`` statement in the function that handled the next one has raised it.
+    - ``context``: it occurred in another way while the next one was handled.
+    - ``member``: it is a group, and the next one is its first exception; `more` counts the others.
+    """
+    chain: list[Record] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen and len(chain) < MAX_CHAIN:
+        seen.add(id(error))
+        link, inner, more = _inner(error)
+        chain.append(
+            {
+                "type": _name(type(error)),
+                "bases": [base.__name__ for base in type(error).__mro__[1:-1]],
+                "message": _message(error),
+                "frames": _frames(error),
+                "link": link,
+                "more": more,
+            }
+        )
+        error = inner
+    return chain
+
+
+def _inner(error: BaseException) -> tuple[str | None, BaseException | None, int]:
+    """The link to the next exception, that exception, and how many others a group holds."""
+    if isinstance(error, _GROUP):
+        return "member", error.exceptions[0], len(error.exceptions) - 1
+    if error.__cause__ is not None:
+        return "cause", error.__cause__, 0
+    if error.__context__ is not None and not error.__suppress_context__:
+        translated = _is_translation(error, error.__context__)
+        return "translated" if translated else "context", error.__context__, 0
+    return None, None, 0
+
+
+def _is_translation(error: BaseException, handled: BaseException) -> bool:
+    """Whether a `raise` statement in the function that handled an exception has raised the other one."""
+    import opcode
+
+    last, first = error.__traceback__, handled.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or first is None or last.tb_frame is not first.tb_frame:
+        return False
+    return last.tb_frame.f_code.co_code[last.tb_lasti] == opcode.opmap["RAISE_VARARGS"]
+
+
+def _name(kind: type) -> str:
+    """A class's name as tracebacks have it."""
+    module, name = kind.__module__, kind.__qualname__
+    return name if module in ("builtins", "__main__") else f"{module}.{name}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:MAX_MESSAGE]
+    except Exception:
+        return ""
+
+
+def _frames(error: BaseException) -> list[tuple[str, int]]:
+    frames = []
+    entry = error.__traceback__
+    while entry is not None:
+        frames.append((entry.tb_frame.f_code.co_filename, entry.tb_lineno or 0))
+        entry = entry.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 0))
+    frames = frames[-MAX_FRAMES:]
+    return [(name if name.startswith("<") else os.path.abspath(name), n) for name, n in frames]
+
+
+class Recorder:
+    """Writes how this process ends: at once when an uncaught exception ends it, otherwise at its exit.
+
+    Args:
+        worker: the process id of the rank's worker.
+        path: how the paths of the records begin. Each process writes one of its own.
+    """
+
+    def __init__(self, worker: int, path: str) -> None:
+        self.worker, self.path = worker, path
+        self._exit: Record | None = None
+        self._written: BaseException | None = None
+
+    def install(self) -> None:
+        """Record the end of this process. Call this once, before the program begins."""
+        self._wrap_excepthook()
+        self._wrap_exit()
+        atexit.register(self._at_exit)
+
+    def _wrap_excepthook(self) -> None:
+        original = sys.excepthook
+
+        def excepthook(kind: Any, error: Any, traceback: Any) -> None:
+            # A program may call the hook to print an exception that it has handled; only Python sets `last_value`.
+            if getattr(sys, "last_value", None) is error:
+                self._write_exception(error)
+            original(kind, error, traceback)
+
+        sys.excepthook = excepthook
+
+    def _wrap_exit(self) -> None:
+        """Note what is being handled when the program exits: some print an error themselves, and exit with 1."""
+        original = sys.exit
+
+        def exit(status: Any = None, /) -> Any:
+            self._note_exit(status)
+            original(status)
+
+        exit.__doc__, exit.__module__, exit.__qualname__ = original.__doc__, "sys", "exit"
+        sys.exit = exit
+
+    def _note_exit(self, status: Any) -> None:
+        try:
+            import threading
+
+            if threading.current_thread() is not threading.main_thread():
+                return  # this ends a thread, not the process
+            error = sys.exc_info()[1]
+            while isinstance(error, SystemExit):
+                error = error.__cause__ or error.__context__
+            with_number = status is None or isinstance(status, int)
+            code = int(status or 0) if with_number else 1
+            chain = describe(error) if code and with_number else []
+            message = None if with_number else str(status)[:MAX_MESSAGE]
+            self._exit = {"exit": code, "message": message, "chain": chain}
+        except Exception:
+            self._exit = None
+
+    def _at_exit(self) -> None:
+        error: Any = getattr(sys, "last_value", None)
+        if error is not None:
+            if error is not self._written:  # the program has set another hook in place of ours
+                self._write_exception(error)
+        else:
+            record = self._exit or {"chain": []}
+            # Of other processes that the rank has started, only exceptions are of interest.
+            if record["chain"] or os.getppid() == self.worker:
+                self._write(record)
+
+    def _write_exception(self, error: BaseException | None) -> None:
+        try:
+            self._write({"chain": describe(error)})
+            self._written = error
+        except Exception:
+            return  # out of memory, for example: the worker then reads the log
+
+    def _write(self, record: Record) -> None:
+        try:
+            import json
+
+            # ASCII, since a file name in a message need not be valid Unicode.
+            text = json.dumps({"raised": time.time(), **record})
+            with open(f"{self.path}-{os.getpid()}.json", "w", encoding="ascii") as file:
+                file.write(text)
+        except Exception:
+            return
