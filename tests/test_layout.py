@@ -26,7 +26,7 @@ STDLIB_ONLY = tuple(
     f"trident.protocol.{path.stem}"
     for path in sorted((ROOT / "trident/protocol").glob("[a-z]*.py"))
 )
-SHARED = {*STDLIB_ONLY, "trident.config.schema", "trident.config.locate"}
+SHARED = {*STDLIB_ONLY, "trident.config.hints", "trident.config.locate", "trident.config.schema"}
 """What the launcher imports of the engine."""
 
 THIRD_PARTIES_OF_LAUNCH = {"click", "hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}

@@ -421,11 +421,12 @@ def plan_text(plan: Plan, sweep: SweepDir, screen: Screen = PIPE) -> str:
     submitted = set(plan.submit)
     members = [m for m in plan.members if m.index in submitted]
     shown = members if screen.height is None else members[: max(5, screen.height // 2)]
+    indexes = (ranges if screen.height is None else brief_ranges)(plan.submit) or "none"
     more = f"        {len(members) - len(shown)} more; `… --dry-run | less` shows all"
     lines = [
         f"sweep      {sweep.path}",
         f"launcher   {plan.launcher}",
-        f"members    {len(plan.submit)} of {len(plan.members)} ({ranges(plan.submit) or 'none'})",
+        f"members    {len(plan.submit)} of {len(plan.members)} ({indexes})",
         f"each       {plan.describe_resources()}",
         *(f"order      {line}" for line in plan.describe_order()),
         *(f"  {m.index:>4}  {' '.join(m.overrides)}" for m in shown),

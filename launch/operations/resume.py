@@ -77,9 +77,12 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
     wanted = tuple(index for index, status in known.items() if status.state in named)
     cancelled = [index for index, status in known.items() if status.state is State.CANCELLED]
     if cancelled and not wanted:
+        which = ranges(cancelled)
+        if len(which) > 60:
+            which = "--state cancelled"
         raise UsageError(
             f"nothing failed; members {brief_ranges(cancelled)} are cancelled, and are resumed only when they are "
-            f"named\nhint: `trident-sweep resume {shlex.quote(sweep.name)} {ranges(cancelled)}`"
+            f"named\nhint: `trident-sweep resume {shlex.quote(sweep.name)} {which}`"
         )
     return wanted
 

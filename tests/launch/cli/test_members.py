@@ -147,6 +147,25 @@ def test_messages_name_members_as_ranges(
         "error: nothing failed; members 2-199 are cancelled, and are resumed only when they are named\n"
         "hint: `trident-sweep resume s 2-199`\n"
     )
+    for index in range(3, 200, 2):
+        sweep.attempts.unmark_cancelled(index)
+        ended(sweep, index)
+    assert main(["resume"]) == 2
+    assert capsys.readouterr().err == (
+        "error: nothing failed; members 2,4,6,8,10,12,14,16,18,20,22,…,198 are cancelled, and are resumed only "
+        "when they are named\nhint: `trident-sweep resume s --state cancelled`\n"
+    )
+
+
+def test_messages_name_many_members_by_their_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = written(tmp_path / "logs" / "sweeps" / "s", [(f"x={n}",) for n in range(200)])
+    for index in range(2, 200):
+        sweep.attempts.mark_cancelled(index)
+    for index in (0, 1):
+        ended(sweep, index)
+    monkeypatch.chdir(tmp_path)
     assert main(["results"]) == 0
     assert capsys.readouterr().err == "excluded: 198 cancelled (2-199)\n"
     assert main(["cancel"]) == 0
