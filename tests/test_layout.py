@@ -28,8 +28,9 @@ STDLIB_ONLY = tuple(
 )
 SHARED = {
     *STDLIB_ONLY,
-    "trident.config.schema",
+    "trident.config.hints",
     "trident.config.locate",
+    "trident.config.schema",
     "trident.config.yaml_numbers",
 }
 """What the launcher imports of the engine."""

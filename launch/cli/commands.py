@@ -15,12 +15,14 @@ from trident.protocol.text import counted
 from ..core.clean_rules import RULES
 from ..errors import UsageError
 from .group import Attach, Verbs
-from .text import counts_by_state, counts_text, say, to_json
-from .words import find, members_of, one_member, root
+from .text import counts_by_state, counts_text, say, screen, to_json
+from .words import find, members_of, one_member, root, selection_of, whole_sweep
 
 if TYPE_CHECKING:
+    from ..core.selection import Selection
     from ..monitoring.status import Report
     from ..planning.plan import Plan
+    from ..results import Group, Row
     from ..sweepdir.sweep import SweepDir
 
 __all__ = ["PROGRAM", "trident_sweep"]
@@ -52,6 +54,12 @@ def _choices(context: click.Context, _: click.Parameter, incomplete: str) -> lis
     return group_choices(context.params, Path.cwd(), incomplete)
 
 
+def _states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from ..core.states import State
+
+    return [state.lower() for state in State if state.startswith(incomplete.upper())]
+
+
 def _directories(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
@@ -62,11 +70,39 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 wait = click.option("--wait", is_flag=True, help="Show progress until all members have ended.")
 
 
+everything = click.option(
+    "--all", "everything", is_flag=True, help="Print every member, not only what fits the screen."
+)
+
+
 def one_sweep(function: _Function) -> _Function:
     """The argument of commands for a whole sweep."""
-    return click.argument("sweep", required=False, metavar="[SWEEP]", shell_complete=_sweeps)(
-        function
+    return click.argument(
+        "sweep", nargs=-1, metavar="[SWEEP]", shell_complete=_sweeps, callback=_whole_sweep
+    )(function)
+
+
+def _whole_sweep(context: click.Context, _: click.Parameter, typed: Sequence[str]) -> str | None:
+    return whole_sweep(typed, context.info_name or "")
+
+
+def selecting(function: _Function) -> _Function:
+    """The options that select members by what they are."""
+    where = click.option(
+        "--where",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Only members with this value, or one of KEY=VALUE,VALUE. Repeatable.",
     )
+    state = click.option(
+        "--state",
+        "states",
+        multiple=True,
+        metavar="STATE",
+        shell_complete=_states,
+        help="Only members in this state, such as failed. Repeatable.",
+    )
+    return state(where(function))
 
 
 def words(metavar: str, *, required: bool = False) -> Callable[[_Function], _Function]:
@@ -175,7 +211,7 @@ def _print_plan(plan: Plan, sweep: SweepDir) -> int:
     from ..operations.submit import script_text
     from .tables import plan_text
 
-    print(plan_text(plan, sweep))
+    print(plan_text(plan, sweep, screen()))
     if plan.submit:
         print(f"\n# the script\n{script_text(plan, sweep)}", end="")
     return 0
@@ -194,7 +230,8 @@ def _describe(plan: Plan) -> None:
 
 def _wait(sweep: SweepDir) -> int:
     from ..core.states import State
-    from .tables import live, show, status_table
+    from .live import live
+    from .tables import show, status_table
 
     try:
         reports = live(sweep)
@@ -202,7 +239,7 @@ def _wait(sweep: SweepDir) -> int:
         say(f"\nthe sweep continues; `trident-sweep cancel {shlex.quote(sweep.name)}` ends it")
         return 130
     if not sys.stdout.isatty():
-        show(status_table(sweep, reports))
+        show(status_table(sweep, reports, screen=screen()))
     return 0 if all(r.status.state is State.COMPLETED for r in reports) else 1
 
 
@@ -210,18 +247,33 @@ def _wait(sweep: SweepDir) -> int:
 @as_json
 def list_(as_json: bool) -> int:
     """List the sweeps under logs/sweeps, newest first."""
+    import time
+
     from ..sweepdir.find import sweeps
+    from .layout import Column, fitted
 
     listed = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
     if as_json:
         records = [
-            {**_identity(sweep), "members": len(reports), "counts": counts_by_state(reports)}
+            {
+                **_identity(sweep),
+                "created": sweep.record.created,
+                "members": len(reports),
+                "counts": counts_by_state(reports),
+            }
             for sweep, reports in listed
         ]
         print(to_json(records))
         return 0
-    for sweep, reports in listed:
-        print(f"{sweep.name}  {sweep.record.id}  {counts_text(reports)}")
+    when = [time.localtime(sweep.record.created) for sweep, _ in listed]
+    columns = [
+        Column(name="", cells=[sweep.name for sweep, _ in listed]),
+        Column(name="", cells=[sweep.record.id for sweep, _ in listed], spare=True),
+        Column(name="", cells=[time.strftime("%Y-%m-%d %H:%M", day) for day in when]),
+        Column(name="", cells=[counts_text(reports) for _, reports in listed], least=12),
+    ]
+    for line in fitted(columns, screen()).rows:
+        print(line)
     if not listed:
         say(f"no sweep under {root()}")
     return 0
@@ -239,54 +291,80 @@ def _identity(sweep: SweepDir) -> dict[str, str]:
 
 @trident_sweep.command()
 @one_sweep
+@selecting
+@everything
 @click.option("--watch", is_flag=True, help="Keep the table up to date until all members end.")
 @click.option("--verbose", is_flag=True, help="Also print how often the scheduler was queried.")
 @as_json
-def status(sweep: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
-    """Show the state of each member, and why it failed or is waiting."""
+def status(
+    sweep: str | None,
+    states: Sequence[str],
+    where: Sequence[str],
+    everything: bool,
+    watch: bool,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """Show the state of each member, and why it failed or is waiting.
+
+    On a terminal, the table fits the screen: running and failed members come first.
+    A pipe gets every member.
+    """
     from ..lib.command import calls
     from ..monitoring.status import report
     from .tables import show, status_table
 
     target = find(sweep)
+    selection = selection_of(target, states, where)
     if watch and not as_json:
-        return _watch(target)
+        return _watch(target, selection, everything)
     reports = report(target)
     if verbose:
         say(f"asked the scheduler {len(calls)} times: {', '.join(calls) or 'no commands'}")
     if as_json:
-        members = [r.record() for r in reports]
+        members = [r.record() for r in reports if selection.has(r.member, r.status.state)]
         print(
             to_json({**_identity(target), "counts": counts_by_state(reports), "members": members})
         )
     else:
-        show(status_table(target, reports))
+        show(status_table(target, reports, selection, screen(), everything=everything))
     return 0
 
 
-def _watch(sweep: SweepDir) -> int:
-    from .tables import live, show, status_table
+def _watch(sweep: SweepDir, selection: Selection, everything: bool) -> int:
+    from .live import live
+    from .tables import show, status_table
 
+    if everything and sys.stdout.isatty():
+        raise UsageError("--watch fills the screen: it cannot show --all\nhint: leave out --all")
     try:
-        reports = live(sweep)
+        reports = live(sweep, selection)
     except KeyboardInterrupt:
         return 0
     if not sys.stdout.isatty():
-        show(status_table(sweep, reports))
+        show(status_table(sweep, reports, selection, screen()))
     return 0
 
 
 @trident_sweep.command()
-@words("[SWEEP] INDEX", required=True)
+@words("[SWEEP] INDEX")
+@selecting
 @click.option("--rank", type=int, default=0, help="The rank whose log is printed, instead of 0.")
 @click.option("--attempt", type=int, help="The number of an earlier attempt, instead of the last.")
 @click.option("--follow", "-f", is_flag=True, help="Keep printing until the member has ended.")
-def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> int:
+def logs(
+    words: Sequence[str],
+    states: Sequence[str],
+    where: Sequence[str],
+    rank: int,
+    attempt: int | None,
+    follow: bool,
+) -> int:
     """Print a member's log, and before it the traceback if it failed."""
     from ..operations.logs import failure, log_of
     from ..operations.logs import follow as lines_of
 
-    sweep, index = one_member(words)
+    sweep, index = one_member(words, states, where)
     if follow:
         try:
             for line in lines_of(sweep, index, rank):
@@ -303,21 +381,35 @@ def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> 
 
 @trident_sweep.command()
 @words("[SWEEP] [INDEX]...")
-def cancel(words: Sequence[str]) -> int:
-    """End a sweep, or some of its members."""
+@selecting
+def cancel(words: Sequence[str], states: Sequence[str], where: Sequence[str]) -> int:
+    """End a sweep, or some of its members.
+
+    INDEX is a number or a range, such as 2-5.
+    """
+    from ..core.arrays import brief_ranges
     from ..operations.cancel import cancel
 
+    sweep, indexes = _members(words, "cancel")
+    cancelled, had_ended = cancel(sweep, indexes, selection_of(sweep, states, where))
+    named = f" ({brief_ranges(cancelled)})" if cancelled else ""
+    what = f"{counted(len(cancelled), 'member')} cancelled{named}, {len(had_ended)} had ended"
+    say(f"sweep {sweep.name}: {what}")
+    return 0
+
+
+def _members(words: Sequence[str], verb: str) -> tuple[SweepDir, list[int]]:
+    """``[SWEEP] [INDEX]...`` of a verb that takes no overrides."""
     sweep, indexes, rest = members_of(words)
     if rest:
-        raise UsageError(f"cancel takes no overrides: {rest[0]}")
-    ended = cancel(sweep, indexes)
-    had_ended = len(indexes or sweep.members()) - len(ended)
-    say(f"sweep {sweep.name}: {counted(len(ended), 'member')} cancelled, {had_ended} had ended")
-    return 0
+        hint = f"hint: `--where {rest[0]}` selects members with this value"
+        raise UsageError(f"{verb} takes no overrides: {rest[0]}\n{hint}")
+    return sweep, indexes
 
 
 @trident_sweep.command()
 @words("[SWEEP] [INDEX]... [hydra.launcher.KEY=VALUE]...")
+@selecting
 @click.option(
     "--code",
     type=click.Choice(["frozen", "current"]),
@@ -328,32 +420,55 @@ def cancel(words: Sequence[str]) -> int:
     "--fresh", is_flag=True, help="Start from the beginning, not from the last checkpoint."
 )
 @wait
-def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
+def resume(
+    words: Sequence[str],
+    states: Sequence[str],
+    where: Sequence[str],
+    code: str,
+    fresh: bool,
+    wait: bool,
+) -> int:
     """Run members again that failed or were lost.
 
-    Without INDEX, these are all that failed or were lost. A cancelled member is resumed
-    only if its INDEX is given. hydra.launcher.KEY=VALUE changes the members' resources.
+    Without INDEX, these are all that failed or were lost. INDEX is a number or a range,
+    such as 2-5. A cancelled member is resumed only if its INDEX, or `--state cancelled`,
+    is given. hydra.launcher.KEY=VALUE changes the members' resources.
     """
+    from ..core.arrays import brief_ranges
     from ..operations.resume import resume
 
     sweep, indexes, overrides = members_of(words)
-    submitted = resume(sweep, indexes, overrides, current_code=code == "current", fresh=fresh)
+    submitted = resume(
+        sweep,
+        indexes,
+        overrides,
+        selection=selection_of(sweep, states, where),
+        current_code=code == "current",
+        fresh=fresh,
+    )
     if not submitted:
         say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
         return _wait(sweep) if wait else 0
     resumed = counted(len(submitted), "member") + " resumed"
-    say(f"sweep {sweep.name}: {resumed}: {', '.join(map(str, submitted))}")
+    say(f"sweep {sweep.name}: {resumed}: {brief_ranges(submitted)}")
     return _wait(sweep) if wait else 0
 
 
 @trident_sweep.command(cls=Attach)
-@words("[SWEEP] INDEX [-- COMMAND...]", required=True)
+@words("[SWEEP] INDEX [-- COMMAND...]")
+@selecting
 @click.option("--rank", type=int, default=0, help="Use the node of this rank, instead of rank 0.")
-def attach(words: Sequence[str], rank: int, command: Sequence[str]) -> int:
+def attach(
+    words: Sequence[str],
+    states: Sequence[str],
+    where: Sequence[str],
+    rank: int,
+    command: Sequence[str],
+) -> int:
     """Open a shell, or run a command, next to a running member."""
     from ..operations.attach import attach
 
-    sweep, index = one_member(words)
+    sweep, index = one_member(words, states, where)
     return attach(sweep, index, command, rank=rank, terminal=sys.stdin.isatty())
 
 
@@ -376,7 +491,7 @@ def clean(sweep: str | None, yes: bool, as_json: bool, **chosen: bool) -> int:
     if as_json:
         print(to_json([f.record() for f in freed]))
     else:
-        show(freed_table(target, freed))
+        show(freed_table(target, freed, screen()))
     for line in left_lines(freed):
         say(line)
     if not rules:
@@ -400,6 +515,8 @@ def _agrees(question: str) -> bool:
 
 @trident_sweep.command()
 @one_sweep
+@selecting
+@everything
 @click.option(
     "--grouped", is_flag=True, help="Group over seeds: mean, 95% interval, std, n and best member."
 )
@@ -428,6 +545,9 @@ def _agrees(question: str) -> bool:
 @as_json
 def results(
     sweep: str | None,
+    states: Sequence[str],
+    where: Sequence[str],
+    everything: bool,
     grouped: bool,
     over: Sequence[str],
     metric: Sequence[str],
@@ -435,28 +555,56 @@ def results(
     form: str,
     as_json: bool,
 ) -> int:
-    """Print the metrics of each member, or means over seeds."""
-    from .. import results as r
-    from .tables import groups_table, rows_table, show
+    """Print the metrics of each member, or means over seeds.
 
-    rows = r.rows(find(sweep))
+    On a terminal, the table fits the screen: the best members come first.
+    Pipes and other formats get every member.
+    """
+    from .. import results as r
+
+    target = find(sweep)
+    selection = selection_of(target, states, where)
+    rows = r.rows(target, selection)
     metrics = r.select_metrics(rows, metric)
     keys = list(over) or ["run.seed"]
-    groups = r.group(rows, keys, mode=mode) if grouped or over else None
+    groups = r.group(rows, keys, mode=mode) if (grouped or over) and rows else None
+    notes = []
+    if selection.typed:
+        members = len(target.members())
+        notes.append(f"selected: {len(rows)} of {members} members match {selection.typed}")
+    if excluded := r.describe_excluded(rows):
+        notes.append(f"excluded: {excluded}")
+    notes += [f"warning: {line}" for line in r.mixtures(rows)]
+    if groups is None and form == "table" and not as_json and _have_seeds(rows):
+        notes.append("hint: `--grouped` gives mean and interval over run.seed")
     if as_json or form == "json":
         print(to_json(r.as_records(rows if groups is None else groups)))
     elif form == "csv":
         text = r.rows_csv(rows, metrics) if groups is None else r.groups_csv(groups, metrics)
         print(text, end="")
     else:
-        show(rows_table(rows, metrics) if groups is None else groups_table(groups, metrics, keys))
-    if excluded := r.describe_excluded(rows):
-        say(f"excluded: {excluded}")
-    for line in r.mixtures(rows):
-        say(f"warning: {line}")
-    if groups is None and form == "table" and not as_json and _have_seeds(rows):
-        say("hint: `--grouped` gives mean and interval over run.seed")
+        _show_results(rows, groups, metrics, keys, notes, everything)
+    for line in notes:
+        say(line)
     return 0
+
+
+def _show_results(
+    rows: Sequence[Row],
+    groups: Sequence[Group] | None,
+    metrics: Sequence[str],
+    keys: Sequence[str],
+    notes: Sequence[str],
+    everything: bool,
+) -> None:
+    """Print a table that leaves room on the screen for the notes below it."""
+    from .tables import groups_table, rows_table, show
+
+    room = screen().less(notes)
+    if groups is None:
+        show(rows_table(rows, metrics, room, everything=everything))
+    else:
+        show(groups_table(groups, metrics, keys, room, everything=everything))
 
 
 def _have_seeds(rows: Sequence[Any]) -> bool:
@@ -464,9 +612,10 @@ def _have_seeds(rows: Sequence[Any]) -> bool:
 
 
 @trident_sweep.command()
-@words("[SWEEP] INDEX", required=True)
+@words("[SWEEP] INDEX")
+@selecting
 @click.option("--in-place", is_flag=True, help="Keep the member's own run directory.")
-def show(words: Sequence[str], in_place: bool) -> int:
+def show(words: Sequence[str], states: Sequence[str], where: Sequence[str], in_place: bool) -> int:
     """Print a member's exact command line, to paste into a shell.
 
     The command line has a run directory outside the sweep, so that it does not
@@ -474,8 +623,29 @@ def show(words: Sequence[str], in_place: bool) -> int:
     """
     from ..operations.resume import pasteable
 
-    sweep, index = one_member(words)
+    sweep, index = one_member(words, states, where)
     print(pasteable(sweep, index, in_place=in_place))
+    return 0
+
+
+@trident_sweep.command()
+@words("[SWEEP] [INDEX]...")
+@selecting
+def path(words: Sequence[str], states: Sequence[str], where: Sequence[str]) -> int:
+    """Print the directory of a sweep, or those of its members.
+
+    The members are those of each INDEX, or those that the options select. A directory
+    exists once its member has started.
+    """
+    sweep, indexes = _members(words, "path")
+    if states or where:
+        from ..monitoring.selected import selected
+
+        indexes = list(selected(sweep, indexes, selection_of(sweep, states, where)))
+    elif not indexes:
+        print(sweep.path)
+    for index in indexes:
+        print(sweep.member_dir(index))
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from trident.protocol.encoding import print_everything
 from trident.protocol.pipes import discard_stdout
 
 from ..errors import LaunchError
@@ -23,6 +24,7 @@ COMPLETE = "_TRIDENT_SWEEP_COMPLETE"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line. Returns 0, 1 for a failure, or 2 for wrong usage."""
+    print_everything(sys.stdout, sys.stderr)
     try:
         code = _answer(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

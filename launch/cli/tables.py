@@ -1,37 +1,40 @@
-"""Tables and progress bars for people. States are words; colour only repeats them."""
+"""Tables for people, as lines that fit the terminal. States are words; colour only repeats them."""
 
 from __future__ import annotations
 
+import re
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.arrays import ranges
+from ..core.arrays import brief_ranges, ranges
 from ..core.clean_rules import RULES
 from ..core.members import key_of, swept_keys
+from ..core.selection import Selection, short_names
 from ..core.states import State
 from ..monitoring.attempts import summary
-from ..monitoring.status import Report, Watch
+from ..monitoring.status import Report
 from ..operations.clean import Freed
 from ..planning.plan import Plan
-from ..results import Group, Row
+from ..results import Group, Row, best_first
 from ..sweepdir.sweep import SweepDir
+from .layout import PIPE, Column, Screen, Table, fitted, wrapped
 from .text import counts_text
+from .text import screen as terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
 __all__ = [
     "freed_table",
     "groups_table",
     "left_lines",
-    "live",
     "plan_text",
     "rows_table",
     "show",
     "status_lines",
     "status_table",
+    "styled",
 ]
 
 _COLOUR = {
@@ -41,61 +44,207 @@ _COLOUR = {
     State.CANCELLED: "yellow",
     State.UNKNOWN: "magenta",
 }
-POLL_S = 1.0
-"""How often a live view is drawn again."""
-LIVE_ROWS = 30
-"""The most members that a live table shows."""
+_FEWEST = 5
+"""How many rows are shown at least, even on a screen with no room for notes."""
+_LEAST = 6
+"""The width to which a column of values may be cut."""
 
 
-def show(item: RenderableType) -> None:
-    """Print to stdout: in colour on a terminal, and with uncut lines elsewhere."""
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(item)
+def show(lines: Sequence[str]) -> None:
+    """Print lines to stdout, in colour on a terminal."""
+    if not sys.stdout.isatty():
+        print("\n".join(lines))
         return
-    console = Console(width=200, soft_wrap=True)  # a pipe has no width: do not cut lines
-    with console.capture() as capture:
-        console.print(item)
-    print(capture.get(), end="")  # rich would end the process when the reader has closed the pipe
+    from rich.console import Console
+    from rich.text import Text
+
+    size = terminal()  # not what rich makes of COLUMNS=0
+    console = Console(width=size.width, height=size.height)
+    console.print(Text("\n").join(map(styled, lines)), soft_wrap=True)
 
 
-def status_table(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
-    """A line for each member: its state, progress and overrides, and why it failed or is waiting."""
-    from rich.markup import escape
-    from rich.table import Table
+def styled(line: str) -> Text:
+    """A line of a table, with the header in bold and the state of a member in its colour."""
+    from rich.text import Text
 
-    keys = swept_keys(r.member for r in reports)
-    table = Table(
-        title=escape(f"{sweep.name}: {counts_text(reports)}"),
-        title_justify="left",
-        box=None,
-        header_style="bold",
-    )
-    for column in ("#", "state", "attempt", "elapsed", "progress", "metric"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("overrides", overflow="fold")
-    table.add_column("cause", overflow="fold")
+    text = Text(line, style="bold" if line.startswith("# ") else "")
+    if row := re.match(rf"[0-9]+ +({'|'.join(State)})\b", line):
+        text.stylize(_COLOUR.get(State(row[1]), ""), *row.span(1))
+    return text
+
+
+def status_table(
+    sweep: SweepDir,
+    reports: Sequence[Report],
+    selection: Selection | None = None,
+    screen: Screen = PIPE,
+    *,
+    everything: bool = False,
+) -> list[str]:
+    """A line for each member that is selected: its state, progress and values, and why it failed or is waiting.
+
+    Where they do not fit the screen, running and failed members come first, and the rest is counted by state.
+    """
+    selection = selection or Selection()
+    chosen = [r for r in reports if selection.has(r.member, r.status.state)]
+    head = [screen.cut(screen.text(f"{sweep.name}: {counts_text(reports)}"))]
+    if selection.typed:
+        head += wrapped(f"{len(chosen)} of {len(reports)} members match {selection.typed}", screen)
+    swept = swept_keys(r.member for r in reports)
+    names = _names((key_of(o) for r in reports for o in r.member.overrides), screen)
+    common = _common([r.member.overrides for r in reports], swept, screen)
+
+    keys = {key: names[key] for key in swept}
+
+    def lines(room: int, notes: int | None) -> list[str]:
+        top = head if notes == 0 else [*head, *common]
+        return [*top, *_members(_foremost(chosen, room), chosen, keys, screen, notes)]
+
+    return _within(len(chosen), lines, screen, everything=everything)
+
+
+def _within(
+    count: int, lines: Callable[[int, int | None], list[str]], screen: Screen, *, everything: bool
+) -> list[str]:
+    """The lines with as many of `count` rows as fit the screen, whose last line is for the prompt.
+
+    Args:
+        lines: makes them of a number of rows, with at most so many lines of notes below; without any notes for 0.
+    """
+    if everything or screen.height is None:
+        return lines(count, None)
+    most = screen.height - 1
+    if count < most and len(made := lines(count, None)) <= most:
+        return made
+    for notes in (screen.height // 4, 0):
+        room = min(count, most)
+        while len(made := lines(room, notes)) > most and room:
+            room = max(0, room - len(made) + most)
+        if room >= min(count, _FEWEST):
+            break
+    return made[:most]
+
+
+def _foremost(reports: Sequence[Report], room: int) -> list[Report]:
+    """All of them, or those that a person looks for first: running and failed ones, each at least half of the room."""
+    if len(reports) <= room:
+        return list(reports)
+    running = [r for r in reports if r.status.state is State.RUNNING]
+    failed = [r for r in reports if r.status.state is State.FAILED]
+    most = max(room // 2, room - len(running))
+    first = [*running[: room - min(most, len(failed))], *failed[:most]]
+    rest = [r for r in reports if r.status.state not in (State.RUNNING, State.FAILED)]
+    rest.sort(key=lambda r: r.status.state is not State.UNKNOWN)
+    return [*first, *rest[: room - len(first)]]
+
+
+def _members(
+    shown: Sequence[Report],
+    chosen: Sequence[Report],
+    names: Mapping[str, str],
+    screen: Screen,
+    notes: int | None,
+) -> list[str]:
+    """The table of these members, why all chosen ones failed or wait, and how many of them are not shown.
+
+    Causes are below the table, in at most `notes` lines, if a column of them does not fit.
+    """
+    metrics = _names((pair[0] for r in shown if (pair := metric(r))), screen)
+    for bar, with_cause in ((True, True), (False, True), (True, False), (False, False)):
+        columns = _status_columns(shown, names, metrics, bar=bar)
+        if with_cause:
+            columns.append(Column(name="cause", cells=[why(r) for r in shown]))
+        table = fitted([c for at, c in enumerate(columns) if at < 2 or any(c.cells)], screen)
+        if table.whole:
+            break
+    legend = [*_legend({**names, **metrics}, screen), *_no_room(table, screen)]
+    lines = legend if shown and notes != 0 else []
+    lines += [table.header, *table.rows] if shown else []
+    lines += [] if with_cause or notes == 0 else _causes(chosen, screen, notes)
+    if len(shown) < len(chosen):
+        indexes = {r.member.index for r in shown}
+        more = [r for r in chosen if r.member.index not in indexes]
+        lines += [f"{len(more)} more: {counts_text(more)}", _MORE]
+    return [screen.cut(line) for line in lines]
+
+
+_MORE = "hint: `--all` shows all, `--state STATE` and `--where KEY=VALUE` select"
+
+
+def _status_columns(
+    shown: Sequence[Report], names: Mapping[str, str], metrics: Mapping[str, str], *, bar: bool
+) -> list[Column]:
+    """The columns before the cause."""
+    values = [_values(r.member.overrides) for r in shown]
+    one = next(iter(metrics.values())) if len(metrics) == 1 else None
+    cells = [
+        "" if pair is None else f"{'' if one else metrics[pair[0]] + '='}{number(pair[1])}"
+        for pair in map(metric, shown)
+    ]
+    attempts = ["" if r.status.attempt is None else str(r.status.attempt) for r in shown]
+    again = any(r.status.attempt for r in shown)
+    return [
+        Column(name="#", cells=[str(r.member.index) for r in shown]),
+        Column(name="state", cells=[r.status.state for r in shown]),
+        Column(name="attempt", cells=attempts, spare=not again),
+        Column(name="elapsed", cells=[duration(r.elapsed) for r in shown], spare=True),
+        Column(name="progress", cells=[progress(r, bar=bar) for r in shown]),
+        Column(name=one or "metric", cells=cells, least=_LEAST),
+        *(
+            Column(name=name, cells=[own.get(key, "") for own in values], least=_LEAST)
+            for key, name in names.items()
+        ),
+    ]
+
+
+def _values(overrides: Iterable[str]) -> dict[str, str]:
+    """The values of overrides as they were typed, by key; ``~`` for a key that is deleted."""
+    return {key_of(o): o.partition("=")[2] if "=" in o else "~" for o in overrides}
+
+
+def _names(keys: Iterable[str], screen: Screen) -> dict[str, str]:
+    """What keys are called: the short names of `short_names`, but the keys themselves in a pipe."""
+    keys = dict.fromkeys(keys)
+    return short_names(keys) if screen.width is not None else {key: key for key in keys}
+
+
+def _legend(names: Mapping[str, str], screen: Screen) -> list[str]:
+    """The full names of what is shortened."""
+    short = [f"{name} = {key}" for key, name in names.items() if name != key]
+    return wrapped(", ".join(short), screen) if short and screen.width is not None else []
+
+
+def _no_room(table: Table, screen: Screen) -> list[str]:
+    return wrapped(f"no room for {', '.join(table.left_out)}", screen) if table.left_out else []
+
+
+def _common(members: Sequence[Sequence[str]], swept: Iterable[str], screen: Screen) -> list[str]:
+    """The overrides that are equal for all members."""
+    swept = set(swept)
+    equal = [o for o in (members[0] if members else ()) if key_of(o) not in swept]
+    return wrapped(f"all: {' '.join(equal)}", screen) if equal else []
+
+
+def _causes(reports: Sequence[Report], screen: Screen, limit: int | None) -> list[str]:
+    """Why members failed or are waiting, each reason once; failed ones first, at most `limit` lines."""
+    members: dict[str, list[Report]] = {}
     for r in reports:
-        state = r.status.state
-        table.add_row(
-            str(r.member.index),
-            f"[{_COLOUR.get(state, 'white')}]{state}[/]",
-            "" if r.status.attempt is None else str(r.status.attempt),
-            duration(r.elapsed),
-            progress(r),
-            escape(metric(r)),
-            escape(_swept(r, keys)),
-            escape(why(r)),
-        )
-    return table
-
-
-def _swept(r: Report, keys: Sequence[str]) -> str:
-    return " ".join(o for o in r.member.overrides if key_of(o) in keys) or " ".join(
-        r.member.overrides
+        if text := why(r):
+            members.setdefault(text, []).append(r)
+    order = [State.FAILED, State.UNKNOWN, State.CANCELLED, State.PENDING]
+    place = {state: at for at, state in enumerate(order)}
+    ordered = sorted(
+        members.items(), key=lambda item: (place.get(item[1][0].status.state, 9), -len(item[1]))
     )
+    lines: list[str] = []
+    for at, (text, several) in enumerate(ordered):
+        indexes = brief_ranges([r.member.index for r in several], most=6)
+        count = f" ({len(several)})" if len(several) > 1 else ""
+        found = wrapped(f"#{indexes}{count}: {text}", screen)
+        if limit is not None and len(lines) + len(found) > limit and at:
+            return [*lines, f"{len(ordered) - at} more causes"]
+        lines += found
+    return lines
 
 
 def why(r: Report) -> str:
@@ -105,26 +254,28 @@ def why(r: Report) -> str:
     return "; ".join(part for part in (now, r.packages or "", summary(r.past)) if part)
 
 
-def progress(r: Report) -> str:
+def progress(r: Report, *, bar: bool = True) -> str:
     """``█████░░░░░ 50/100``, or the step where the number of steps is not known; empty before the first."""
     if r.progress is None:
         return ""
     step, steps = r.progress.get("step"), r.progress.get("steps")
     if not steps:
         return f"step {step}"
+    if not bar:
+        return f"{step}/{steps}"
     filled = round(10 * min(1.0, step / steps)) if step else 0
     return f"{'█' * filled}{'░' * (10 - filled)} {step}/{steps}"
 
 
-def metric(r: Report) -> str:
-    """``accuracy=0.93``: the first test metric of the last line, else a validation metric, else any."""
+def metric(r: Report) -> tuple[str, Any] | None:
+    """The first test metric of the last line with its value, else a validation metric, else any."""
     values = (r.progress or {}).get("metrics") or {}
     if not values:
-        return ""
+        return None
     tests = [name for name in values if "/test/" in name]
     validations = [name for name in values if "/val/" in name]
     name = [*tests, *validations, *values][0]
-    return f"{name}={number(values[name])}"
+    return name, values[name]
 
 
 def number(value: Any) -> str:
@@ -140,70 +291,122 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def rows_table(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
-    """A line for each member, a column for each swept key and each of these metrics."""
-    from rich.markup import escape
-    from rich.table import Table
+def rows_table(
+    rows: Sequence[Row], metrics: Sequence[str], screen: Screen = PIPE, *, everything: bool = False
+) -> list[str]:
+    """A line for each member, a column for each swept key and each of these metrics.
 
+    Where they do not fit the screen, the best members are shown, by the metric that the runs optimize.
+    """
     keys = list(rows[0].params) if rows else []
+    names = _names((key_of(o) for row in rows for o in row.overrides or row.params), screen)
+    names = {key: names.get(key, key) for key in keys}
+    measured = _names(metrics, screen)
     mixed = len({row.code for row in rows if row.state is State.COMPLETED}) > 1
-    table = Table(box=None, header_style="bold")
-    for column in ("#", "state", *(["code"] if mixed else []), *keys, *metrics):
-        table.add_column(escape(column), overflow="fold")
-    for row in rows:
-        cells = [number(row.metrics[m]) if m in row.metrics else "" for m in metrics]
-        params = (escape(row.params[k] or "") for k in keys)
-        code = [row.code] if mixed else []
-        table.add_row(str(row.index), str(row.state), *code, *params, *cells)
-    return table
+    head = _legend({**names, **measured}, screen)
+    if screen.width is not None:
+        head = [*_common([row.overrides for row in rows], keys, screen), *head]
+
+    def lines(room: int, notes: int | None) -> list[str]:
+        shown, order = (rows, None) if len(rows) <= room else best_first(rows)
+        shown = shown[:room]
+        columns = [
+            Column(name="#", cells=[str(row.index) for row in shown]),
+            Column(name="state", cells=[row.state for row in shown]),
+            *([Column(name="code", cells=[row.code for row in shown])] if mixed else []),
+            *(
+                Column(name=name, cells=[row.params[key] or "" for row in shown], least=_LEAST)
+                for key, name in names.items()
+            ),
+            *(
+                Column(name=name, cells=[_measured(row, key) for row in shown], least=_LEAST)
+                for key, name in measured.items()
+            ),
+        ]
+        table = fitted(columns, screen)
+        top = [] if notes == 0 else [*head, *_no_room(table, screen)]
+        made = [*top, table.header, *table.rows]
+        if more := len(rows) - len(shown):
+            first = f"the best first, by {order}; " if order else ""
+            made += [f"{first}{more} more members", _MORE]
+        return [screen.cut(line) for line in made]
+
+    return _within(len(rows), lines, screen, everything=everything)
+
+
+def _measured(row: Row, name: str) -> str:
+    return number(row.metrics[name]) if name in row.metrics else ""
+
+
+_OF_A_GROUP = ("metric", "n", "mean", "95% interval", "std", "best")
 
 
 def groups_table(
-    groups: Sequence[Group], metrics: Sequence[str], over: Sequence[str]
-) -> RenderableType:
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    over: Sequence[str],
+    screen: Screen = PIPE,
+    *,
+    everything: bool = False,
+) -> list[str]:
     """A line for each metric of each group. `over` are the keys that were grouped over."""
-    from rich.markup import escape
-    from rich.table import Table
-
     keys = list(groups[0].params) if groups else []
-    title = f"mean over {', '.join(over) or 'nothing'}, with 95% interval and std; best member as value (#index)"
-    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold")
-    for column in (*keys, "metric", "n", "mean", "95% interval", "std", "best"):
-        table.add_column(escape(column), overflow="fold")
-    for group in groups:
-        for position, name in enumerate(m for m in metrics if m in group.metrics):
-            s = group.metrics[name]
-            best = f"{s.best:.4f} (#{s.best_index}{', lowest' if s.lowest else ''})"
-            interval = "{:.4f} to {:.4f}".format(*s.interval95) if s.interval95 else ""
-            std = "" if s.std is None else f"{s.std:.4f}"
-            params = [escape(group.params[k] or "") if position == 0 else "" for k in keys]
-            n = f"{s.n}/{len(group.members)}" if s.n < len(group.members) else str(s.n)
-            table.add_row(
-                *params,
-                escape(name),
-                n,
-                f"{s.mean:.4f}",
-                interval,
-                std,
-                best,
+    names, measured = _names(keys, screen), _names(metrics, screen)
+    over_names = ", ".join(over) or "nothing"
+    title = f"mean over {over_names}, with 95% interval and std; best member as value (#index)"
+    head = [*wrapped(title, screen), *_legend({**names, **measured}, screen)]
+    rows = [
+        (group, name, position == 0)
+        for group in groups
+        for position, name in enumerate(m for m in metrics if m in group.metrics)
+    ]
+
+    def lines(room: int, notes: int | None) -> list[str]:
+        cells = [_group_cells(*row, keys, measured) for row in rows[:room]]
+        columns = [
+            Column(
+                name=name,
+                cells=[row[at] for row in cells],
+                least=_LEAST if at <= len(names) or name == "best" else None,
+                spare=name == "std" and at > len(names),
             )
-    return table
+            for at, name in enumerate([*names.values(), *_OF_A_GROUP])
+        ]
+        table = fitted(columns, screen)
+        top = [] if notes == 0 else [*head, *_no_room(table, screen)]
+        made = [*top, table.header, *table.rows]
+        if more := sum(first for _, _, first in rows[room:]):
+            made += [f"{more} more groups", "hint: `--all` shows all, `--where KEY=VALUE` selects"]
+        return [screen.cut(line) for line in made]
+
+    return _within(len(rows), lines, screen, everything=everything)
 
 
-def freed_table(sweep: SweepDir, freed: Sequence[Freed]) -> RenderableType:
+def _group_cells(
+    group: Group, metric: str, first: bool, keys: Sequence[str], names: Mapping[str, str]
+) -> list[str]:
+    s = group.metrics[metric]
+    return [
+        *((group.params[key] or "") if first else "" for key in keys),
+        names[metric],
+        f"{s.n}/{len(group.members)}" if s.n < len(group.members) else str(s.n),
+        f"{s.mean:.4f}",
+        "{:.4f} to {:.4f}".format(*s.interval95) if s.interval95 else "",
+        "" if s.std is None else f"{s.std:.4f}",
+        f"{s.best:.4f} (#{s.best_index}{', lowest' if s.lowest else ''})",
+    ]
+
+
+def freed_table(sweep: SweepDir, freed: Sequence[Freed], screen: Screen = PIPE) -> list[str]:
     """A line for each rule: how much it frees, and what that is."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=escape(str(sweep.path)), title_justify="left", box=None, header_style="bold"
-    )
-    for column in ("rule", "files", "MB", "what"):
-        table.add_column(column, overflow="fold")
-    for item in freed:
-        what = RULES[item.rule]
-        table.add_row(f"--{item.rule}", str(item.files), f"{item.bytes / 2**20:.1f}", what)
-    return table
+    columns = [
+        Column(name="rule", cells=[f"--{item.rule}" for item in freed]),
+        Column(name="files", cells=[str(item.files) for item in freed]),
+        Column(name="MB", cells=[f"{item.bytes / 2**20:.1f}" for item in freed]),
+        Column(name="what", cells=[RULES[item.rule] for item in freed], least=_LEAST),
+    ]
+    table = fitted(columns, screen)
+    return [screen.text(str(sweep.path)), table.header, *table.rows]
 
 
 def left_lines(freed: Sequence[Freed], most: int = 10) -> list[str]:
@@ -213,19 +416,21 @@ def left_lines(freed: Sequence[Freed], most: int = 10) -> list[str]:
     return lines[:most] + more
 
 
-def plan_text(plan: Plan, sweep: SweepDir) -> str:
-    """A plan as `--dry-run` prints it."""
+def plan_text(plan: Plan, sweep: SweepDir, screen: Screen = PIPE) -> str:
+    """A plan as `--dry-run` prints it; on a terminal with as many members as fill half of it."""
+    submitted = set(plan.submit)
+    members = [m for m in plan.members if m.index in submitted]
+    shown = members if screen.height is None else members[: max(5, screen.height // 2)]
+    indexes = (ranges if screen.height is None else brief_ranges)(plan.submit) or "none"
+    more = f"        {len(members) - len(shown)} more; `… --dry-run | less` shows all"
     lines = [
         f"sweep      {sweep.path}",
         f"launcher   {plan.launcher}",
-        f"members    {len(plan.submit)} of {len(plan.members)} ({ranges(plan.submit) or 'none'})",
+        f"members    {len(plan.submit)} of {len(plan.members)} ({indexes})",
         f"each       {plan.describe_resources()}",
         *(f"order      {line}" for line in plan.describe_order()),
-        *(
-            f"  {m.index:>4}  {' '.join(m.overrides)}"
-            for m in plan.members
-            if m.index in set(plan.submit)
-        ),
+        *(f"  {m.index:>4}  {' '.join(m.overrides)}" for m in shown),
+        *([more] if len(shown) < len(members) else []),
     ]
     return "\n".join(lines)
 
@@ -238,57 +443,3 @@ def status_lines(reports: Sequence[Report]) -> dict[int, str]:
         )
         for r in reports
     }
-
-
-def live(sweep: SweepDir) -> list[Report]:
-    """Show the sweep until all its members have ended, or the reader interrupts; returns the last reports."""
-    return _live_table(sweep) if sys.stdout.isatty() else _live_lines(sweep)
-
-
-def _ended(reports: Sequence[Report]) -> bool:
-    return all(r.status.state.ended for r in reports)
-
-
-def _live_lines(sweep: SweepDir) -> list[Report]:
-    printed: dict[int, str] = {}
-    watch = Watch(sweep)
-    while True:
-        reports = watch.look()
-        for index, line in status_lines(reports).items():
-            if printed.get(index) != line:
-                printed[index] = line
-                print(line, flush=True)
-        if _ended(reports):
-            return reports
-        time.sleep(POLL_S)
-
-
-def _live_table(sweep: SweepDir) -> list[Report]:
-    from rich.live import Live
-
-    watch = Watch(sweep)
-    reports = watch.look()
-    with Live(_picture(sweep, reports), refresh_per_second=4) as view:
-        while not _ended(reports):
-            time.sleep(POLL_S)
-            reports = watch.look()
-            view.update(_picture(sweep, reports))
-    return reports
-
-
-def _picture(sweep: SweepDir, reports: Sequence[Report]) -> RenderableType:
-    from rich.console import Group as Rows
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-
-    ended = sum(r.status.state.ended for r in reports)
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        "members",
-        ProgressBar(total=len(reports), completed=ended, width=40),
-        f"{ended}/{len(reports)}",
-    )
-    # A long sweep does not fit the screen: what runs and what failed comes first.
-    order = {State.RUNNING: 0, State.FAILED: 1}
-    shown = sorted(reports, key=lambda r: order.get(r.status.state, 2))[:LIVE_ROWS]
-    return Rows(bar, status_table(sweep, sorted(shown, key=lambda r: r.member.index)))

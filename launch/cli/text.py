@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..monitoring.status import Report
+    from .layout import Screen
 
-__all__ = ["counts_by_state", "counts_text", "say", "to_json"]
+__all__ = ["counts_by_state", "counts_text", "say", "screen", "to_json"]
 
 
 def say(line: str) -> None:
@@ -17,11 +18,27 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def screen() -> Screen:
+    """Where stdout goes: a terminal of some size, or a pipe."""
+    from .layout import Screen
+
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if not sys.stdout.isatty():
+        return Screen(encoding=encoding)
+    import shutil
+
+    size = shutil.get_terminal_size()
+    return Screen(width=max(size.columns, 20), height=max(size.lines, 5), encoding=encoding)
+
+
 def counts_by_state(reports: Sequence[Report]) -> dict[str, int]:
     """How many members are in each state, zeros included."""
     from ..core.states import State
 
-    return {str(state): sum(r.status.state is state for r in reports) for state in State}
+    counts = {str(state): 0 for state in State}
+    for r in reports:
+        counts[r.status.state] += 1
+    return counts
 
 
 def counts_text(reports: Sequence[Report]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Array", "chunks", "ranges"]
+__all__ = ["Array", "brief_ranges", "chunks", "ranges", "read_ranges"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,30 @@ def chunks(
     ]
 
 
-def ranges(indexes: Sequence[int]) -> str:
+def ranges(indexes: Collection[int]) -> str:
     """``0-3,7`` for 0, 1, 2, 3, 7: sbatch's way of writing a sparse array."""
+    return ",".join(_runs(indexes))
+
+
+def brief_ranges(indexes: Collection[int], most: int = 12) -> str:
+    """The ranges of a message: only the first ones and the last, ``0,2,4,…,98``, if there are more than `most`."""
+    runs = _runs(indexes)
+    return ",".join(runs if len(runs) <= most else [*runs[: most - 1], "…", runs[-1]])
+
+
+def read_ranges(text: str) -> list[range] | None:
+    """The ranges of ``0-3,7``, as `ranges` writes them; None for other text. A range like ``3-0`` is empty."""
+    if not re.fullmatch(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*", text):
+        return None
+    ends = (part.partition("-") for part in text.split(","))
+    return [range(int(first), int(last or first) + 1) for first, _, last in ends]
+
+
+def _runs(indexes: Collection[int]) -> list[str]:
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][-1] + 1:
-            runs[-1].append(index)
+            runs[-1][1:] = [index]
         else:
             runs.append([index])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]

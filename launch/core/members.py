@@ -28,6 +28,8 @@ __all__ = [
     "quote",
     "refuse_sweep_key",
     "swept_keys",
+    "value_of",
+    "values_of",
 ]
 
 
@@ -168,6 +170,50 @@ def _parsed(override: str) -> str:
     value = parsed.value()
     text = value.text if isinstance(value, QuotedString) else value
     return f"{override.partition('=')[0]}={_in_grammar(text)}"
+
+
+@cache
+def value_of(text: str) -> Any:
+    """The value that Hydra reads in the text behind `=`: the number 0.001 in `1e-3`, the word a in `'a'`.
+
+    What is not in Hydra's grammar stays text: an external app may use another grammar.
+    """
+    values = values_of(text)
+    return values[0] if len(values) == 1 else text
+
+
+@cache
+def values_of(text: str) -> tuple[Any, ...]:
+    """The same for a list of values, as in a sweep: 1 and 2 in `1,2`."""
+    if re.fullmatch("0|-?[1-9][0-9]{0,17}", text):  # quicker, and most values are integers or words
+        return (int(text),)
+    if _is_word(text):
+        return (text,)
+    from hydra.errors import HydraException
+
+    try:
+        parsed = _parser().parse_override(f"key={text}")
+    except HydraException:
+        return (text,)
+    if not parsed.is_sweep_override():
+        return (_without_quotes(parsed.value()),)
+    return (
+        tuple(map(_without_quotes, parsed.sweep_iterator()))
+        if parsed.is_discrete_sweep()
+        else (text,)
+    )
+
+
+def _without_quotes(value: Any) -> Any:
+    from hydra.core.override_parser.types import QuotedString
+
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_without_quotes(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_quotes(key): _without_quotes(item) for key, item in value.items()}
+    return value
 
 
 def key_of(override: str) -> str:

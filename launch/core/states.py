@@ -63,6 +63,15 @@ class Attempt:
     stopped: bool = False
 
     @property
+    def seconds(self) -> float | None:
+        """How long it ran; None if its start or its end is not recorded, as of one that still runs."""
+        ends = [self.end] if self.end is not None else self.ranks
+        ended = max((record["ended"] for record in ends if "ended" in record), default=None)
+        if ended is None or "started" not in self.lease:
+            return None
+        return float(ended - self.lease["started"])
+
+    @property
     def completed(self) -> bool:
         """All ranks recorded a clean end, none was asked to stop by a signal, and the ranks did not agree to stop.
 

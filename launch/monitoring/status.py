@@ -236,8 +236,6 @@ def _said(
 def _elapsed(attempt: Attempt | None, status: Status) -> float | None:
     if attempt is None or "started" not in attempt.lease:
         return None
-    ends = [rank["ended"] for rank in attempt.ranks if "ended" in rank]
-    end = time.time() if status.state is State.RUNNING else max(ends, default=None)
-    if attempt.end is not None:
-        end = attempt.end["ended"]
-    return None if end is None else float(end - attempt.lease["started"])
+    if attempt.end is None and status.state is State.RUNNING:
+        return float(time.time() - attempt.lease["started"])
+    return attempt.seconds

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..monitoring.status import owners, statuses, tasks_by_launcher
+from ..core.selection import Selection
+from ..monitoring.selected import selected
+from ..monitoring.status import owners, tasks_by_launcher
 from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 
 __all__ = ["cancel"]
 
 
-def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
-    """End these members, or all. Returns those that had not ended."""
-    known = statuses(sweep)
-    open_ = tuple(index for index in (indexes or known) if not known[index].state.ended)
+def cancel(
+    sweep: SweepDir, indexes: Sequence[int] = (), selection: Selection | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """End these members, or all, as far as they are in the selection.
+
+    Returns those that it ended, and those that had ended before.
+    """
+    known = selected(sweep, indexes, selection or Selection())
+    open_ = tuple(index for index, status in known.items() if not status.state.ended)
+    had_ended = tuple(index for index, status in known.items() if status.state.ended)
     for index in open_:
         sweep.attempts.mark_cancelled(index)
     for launcher, tasks in tasks_by_launcher(owners(sweep), open_).items():
         select(launcher).cancel(tasks, sweep.job_name)
-    return open_
+    return open_, had_ended

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core.arrays import brief_ranges
 from ..core.states import State, Status
 from ..errors import UsageError
 from ..monitoring.status import statuses
@@ -90,7 +91,7 @@ def clean(sweep: SweepDir, rules: Sequence[str]) -> list[Freed]:
 def _refuse_live(sweep: SweepDir, known: Mapping[int, Status]) -> None:
     if live := [index for index, status in known.items() if not status.state.ended]:
         raise UsageError(
-            f"members {', '.join(map(str, live))} of {sweep.name} run, wait, or are not known to have ended\n"
+            f"members {brief_ranges(live)} of {sweep.name} run, wait, or are not known to have ended\n"
             "hint: `trident-sweep cancel` ends them"
         )
 

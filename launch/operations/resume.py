@@ -12,10 +12,12 @@ from typing import Any
 from trident.protocol.planned import PlannedConfig
 from trident.protocol.project import CONFIG_NAME
 
+from ..core.arrays import brief_ranges, ranges
 from ..core.members import key_of
-from ..core.states import State, Status
+from ..core.selection import Selection
+from ..core.states import State
 from ..errors import UsageError
-from ..monitoring.status import statuses
+from ..monitoring.selected import selected
 from ..planning.app import App, plan_again
 from ..planning.plan import Plan, refuse_unknown
 from ..sweepdir.sweep import SweepDir
@@ -29,6 +31,7 @@ def resume(
     indexes: Sequence[int],
     overrides: Sequence[str],
     *,
+    selection: Selection | None = None,
     current_code: bool = False,
     fresh: bool = False,
 ) -> tuple[int, ...]:
@@ -39,6 +42,7 @@ def resume(
 
     Args:
         overrides: ``hydra.launcher.KEY=VALUE``, for this and later submissions.
+        selection: only these members. One that asks for the state CANCELLED names the cancelled members.
         current_code: run the code as it is now, not the code that the sweep was submitted with.
         fresh: start from the beginning, not from the last checkpoint.
 
@@ -47,7 +51,7 @@ def resume(
         SchedulerError: the scheduler refuses the members.
     """
     with sweep.locked():
-        wanted = _wanted(sweep, indexes)
+        wanted = _wanted(sweep, indexes, selection or Selection())
         if wanted:
             plan = _plan(sweep, wanted, overrides)
             if current_code:
@@ -59,42 +63,33 @@ def resume(
         return wanted
 
 
-def _wanted(sweep: SweepDir, indexes: Sequence[int]) -> tuple[int, ...]:
+def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tuple[int, ...]:
     """The members to submit.
 
     Raises:
         UsageError: only cancelled members are left, or without `indexes`, the state of a member is unknown.
     """
-    known = statuses(sweep)
-    candidates = indexes or sorted(known)
+    known = selected(sweep, indexes, selection)
     if not indexes:
         refuse_unknown(sweep.name, known)
-    wanted = tuple(i for i in candidates if _may_resume(known[i], named=bool(indexes)))
-    cancelled = [index for index in candidates if known[index].state is State.CANCELLED]
+    named = {State.FAILED, *selection.states & {State.CANCELLED}}
+    if indexes:
+        named |= {State.CANCELLED, State.UNKNOWN}
+    wanted = tuple(index for index, status in known.items() if status.state in named)
+    cancelled = [index for index, status in known.items() if status.state is State.CANCELLED]
     if cancelled and not wanted:
-        named = " ".join(map(str, cancelled))
+        which = ranges(cancelled)
+        if len(which) > 60:
+            which = "--state cancelled"
         raise UsageError(
-            f"nothing failed; members {named} are cancelled, and are resumed only when they are named\n"
-            f"hint: `trident-sweep resume {shlex.quote(sweep.name)} {named}`"
+            f"nothing failed; members {brief_ranges(cancelled)} are cancelled, and are resumed only when they are "
+            f"named\nhint: `trident-sweep resume {shlex.quote(sweep.name)} {which}`"
         )
     return wanted
 
 
-def _may_resume(status: Status, *, named: bool) -> bool:
-    return status.state is State.FAILED or (
-        named and status.state in (State.CANCELLED, State.UNKNOWN)
-    )
-
-
-def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
-    """The plan with the code and the configs as they are now, which its members then have to compose."""
-    points = [sweep.member(index).overrides for index in plan.submit]
-    again = plan_again(plan.app, points, plan.launcher)
-    planned = tuple(map(PlannedConfig.from_line, again["planned"]))
-    plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
-    plan = replace(plan, code=code_of(plan, sweep))
-    sweep.plans.add(plan.code, plan.planned)
-    return plan
+from ..monitoring.selected import selected
+from ..planning.app import App, plan_again
 
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:

@@ -14,7 +14,7 @@ from typing import Any
 from trident.protocol.planned import PlannedConfig
 from trident.protocol.text import counted
 
-from ..core.arrays import chunks
+from ..core.arrays import brief_ranges, chunks, ranges
 from ..core.members import Member, key_of, members, merge
 from ..core.resources import Resources
 from ..core.scheduling import Cut, ResolvedResources
@@ -221,11 +221,10 @@ def refuse_unknown(name: str, statuses: Mapping[int, Status]) -> None:
     """Raises UsageError for members whose state is unknown: one that still runs must not be started again."""
     unknown = [index for index, status in statuses.items() if status.state is State.UNKNOWN]
     if unknown:
-        indexes = " ".join(map(str, unknown))
         raise UsageError(
-            f"members {indexes}: state unknown: {statuses[unknown[0]].reason}\n"
+            f"members {brief_ranges(unknown)}: state unknown: {statuses[unknown[0]].reason}\n"
             "hint: if that machine is gone for good, name them: "
-            f"`trident-sweep resume {shlex.quote(name)} {indexes}`"
+            f"`trident-sweep resume {shlex.quote(name)} {ranges(unknown)}`"
         )
 
 

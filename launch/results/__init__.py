@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .export import as_records, groups_csv, rows_csv
 from .rows import Row, describe_excluded, mixtures, rows, select_metrics
-from .statistics import Group, Summary, group, interval95, is_lower_better
+from .statistics import Group, Summary, best_first, group, interval95, is_lower_better
 
 __all__ = [
     "Group",
     "Row",
     "Summary",
     "as_records",
+    "best_first",
     "describe_excluded",
     "group",
     "groups_csv",

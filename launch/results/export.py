@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..core.members import value_of
 from .rows import Row
 from .statistics import Group, Summary
 
@@ -78,5 +80,15 @@ def _csv(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
 
 
 def as_records(items: Sequence[Row] | Sequence[Group]) -> list[Mapping[str, Any]]:
-    """Rows or groups as JSON takes them."""
-    return [item.record() for item in items]
+    """Rows or groups as JSON takes them: values of overrides are numbers, words and lists, not text."""
+    return [{**item.record(), "params": _typed(item.params)} for item in items]
+
+
+def _typed(params: Mapping[str, str | None]) -> dict[str, Any]:
+    values = {key: None if text is None else value_of(text) for key, text in params.items()}
+    # JSON has no infinity and no NaN.
+    return {key: params[key] if _is_infinite(value) else value for key, value in values.items()}
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

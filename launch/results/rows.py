@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..core.arrays import ranges
+from ..core.arrays import brief_ranges
 from ..core.members import key_of, swept_keys
+from ..core.selection import Selection
 from ..core.states import State
 from ..errors import UsageError, nearest
 from ..monitoring.attempts import codes
@@ -31,6 +32,7 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     optimized_metric: str | None = None
     seconds: float | None = None
+    """How long all of its attempts have run together."""
     overrides: tuple[str, ...] = ()
     directory: str = ""
     code: str = ""
@@ -43,10 +45,13 @@ class Row:
         return asdict(self)
 
 
-def rows(sweep: SweepDir) -> list[Row]:
-    """The rows of a sweep now, in the order of its members."""
-    keys = swept_keys(sweep.members())
-    return [_row(sweep, item, keys) for item in report(sweep, progress=False)]
+def rows(sweep: SweepDir, selection: Selection | None = None) -> list[Row]:
+    """The rows of a sweep now, or of the selected members, in the order of its members."""
+    selection, keys = selection or Selection(), swept_keys(sweep.members())
+    reports = report(sweep, progress=False)
+    return [
+        _row(sweep, item, keys) for item in reports if selection.has(item.member, item.status.state)
+    ]
 
 
 def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
@@ -65,7 +70,7 @@ def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
         params={key: values.get(key) for key in keys},
         metrics=dict(result.get("metrics") or {}),
         optimized_metric=result.get("optimized_metric"),
-        seconds=item.elapsed,
+        seconds=_seconds(sweep, item),
         overrides=item.member.overrides,
         directory=item.directory,
         code=code,
@@ -73,11 +78,19 @@ def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
     )
 
 
+def _seconds(sweep: SweepDir, item: Report) -> float | None:
+    """How long all attempts have run, as far as that is recorded."""
+    earlier = range(item.status.attempt or 0)
+    spent = [sweep.attempts.get(item.member.index, number).seconds for number in earlier]
+    known = [seconds for seconds in (*spent, item.elapsed) if seconds is not None]
+    return sum(known) if known else None
+
+
 def describe_excluded(table: Sequence[Row]) -> str:
     """``2 failed, 1 running (0, 4-5)``: the members that are not COMPLETED; empty where all are."""
     excluded = [row for row in table if row.state is not State.COMPLETED]
     counts = Counter(row.state.lower() for row in excluded)
-    indexes = ranges([row.index for row in excluded]).replace(",", ", ")
+    indexes = brief_ranges([row.index for row in excluded]).replace(",", ", ")
     named = ", ".join(f"{n} {state}" for state, n in counts.most_common())
     return f"{named} ({indexes})" if excluded else ""
 
@@ -90,10 +103,12 @@ def mixtures(table: Sequence[Row]) -> list[str]:
         by_code.setdefault(row.code, []).append(row.index)
     lines = []
     if len(by_code) > 1 or any("+" in code for code in by_code):
-        named = (f"{code or 'not frozen'}: {ranges(indexes)}" for code, indexes in by_code.items())
+        named = (
+            f"{code or 'not frozen'}: {brief_ranges(indexes)}" for code, indexes in by_code.items()
+        )
         lines.append(f"members ran different code: {'; '.join(named)}")
     if changed := [row for row in done if row.packages]:
-        indexes = ranges([row.index for row in changed])
+        indexes = brief_ranges([row.index for row in changed])
         lines.append(f"members {indexes} ran under {changed[0].packages}")
     return lines
 

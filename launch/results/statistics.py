@@ -14,7 +14,7 @@ from ..core.states import State
 from ..errors import UsageError, nearest
 from .rows import Row
 
-__all__ = ["Group", "Summary", "group", "interval95", "is_lower_better"]
+__all__ = ["Group", "Summary", "best_first", "group", "interval95", "is_lower_better"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> l
         params = tuple((key, value) for key, value in row.params.items() if key not in over)
         rows_of.setdefault(params, []).append(row)
     groups = [_group(dict(params), members, mode) for params, members in rows_of.items()]
-    metric = next((row.optimized_metric for row in table if row.optimized_metric), None)
+    metric = _optimized(table)
     if metric is None:
         return groups
     sign = 1 if is_lower_better(metric, mode) else -1
@@ -71,6 +71,25 @@ def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> l
         groups,
         key=lambda g: _rank(sign * g.metrics[metric].mean if metric in g.metrics else math.nan),
     )
+
+
+def best_first(table: Sequence[Row]) -> tuple[list[Row], str | None]:
+    """The rows with the best ones first, and the metric by which they are ordered: the one that the runs optimize.
+
+    Without such a metric, those that are COMPLETED come first. Rows that are equally good stay in order.
+    """
+    metric = _optimized(table)
+    sign = 1 if metric is not None and is_lower_better(metric, "auto") else -1
+
+    def order(row: Row) -> tuple[bool, tuple[bool, float]]:
+        value = math.nan if metric is None else row.metrics.get(metric, math.nan)
+        return row.state is not State.COMPLETED, _rank(sign * value)
+
+    return sorted(table, key=order), metric
+
+
+def _optimized(table: Sequence[Row]) -> str | None:
+    return next((row.optimized_metric for row in table if row.optimized_metric), None)
 
 
 def _group(params: dict[str, str | None], members: Sequence[Row], mode: str) -> Group:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from trident.launch.cli import main
-from trident.launch.cli.tables import groups_table, rows_table, show
+from trident.launch.cli.layout import Screen
+from trident.launch.cli.tables import groups_table, plan_text, rows_table, show
 from trident.launch.core.members import check_name, expand, members, name_of, quote
 from trident.launch.core.states import State
 from trident.launch.errors import UsageError
@@ -169,6 +170,14 @@ def test_a_dry_run_prints_plan_and_script_and_writes_nothing(
     out = capsys.readouterr().out
     assert f"0  {DIGITS} run.seed=1\n" in out and "trident.launch.agents.local_array" in out
     assert not (here / "logs").exists()
+
+
+def test_a_plan_of_many_members_leaves_room_for_the_script(here: Path) -> None:
+    request = SubmitRequest([DIGITS, "run.seed=range(200)"], directory=here, name="x")
+    plan, sweep = prepare(request)
+    lines = plan_text(plan, sweep, Screen(width=80, height=24)).splitlines()
+    assert len(lines) == 17 and lines[-1].strip() == "188 more; `… --dry-run | less` shows all"
+    assert len(plan_text(plan, sweep).splitlines()) == 204
 
 
 def dry(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:

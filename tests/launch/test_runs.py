@@ -190,10 +190,25 @@ def test_two_who_resume_at_once_start_everything_once(cli: Cli) -> None:
         for _ in range(2)
     ]
     told = sorted(process.communicate()[1].strip() for process in both)
-    assert told[0] == "sweep s: 3 members resumed: 0, 1, 2"
+    assert told[0] == "sweep s: 3 members resumed: 0-2"
     assert len(told) == 2 and told[1].startswith("sweep s: nothing to resume: ")
     assert not {"COMPLETED", "FAILED", "CANCELLED"} & set(told[1].replace(",", "").split())
     cli("cancel", "s")
+
+
+def test_members_are_cancelled_and_resumed_by_state_and_by_value(cli: Cli) -> None:
+    words = ("word=a,b,c", "sleep=60")
+    cli("submit", *TRAIN, "--name", "s", *words, "hydra.launcher.array_parallelism=3")
+    cli.until("s", lambda members: {member["state"] for member in members} == {"RUNNING"})
+    said = cli("cancel", "--where", "word=b,c").stderr
+    assert said == "sweep s: 2 members cancelled (1-2), 0 had ended\n"
+    ends = ["RUNNING", "CANCELLED", "CANCELLED"]
+    cli.until("s", lambda members: [member["state"] for member in members] == ends)
+    assert "members 1-2 are cancelled" in cli("resume", "--where", "word=b,c", code=2).stderr
+    said = cli("resume", "--state", "cancelled", "--where", "word=c").stderr
+    assert said == "sweep s: 1 member resumed: 2\n"
+    cli.until("s", lambda members: members[2]["state"] == "RUNNING")
+    assert "2 members cancelled (0,2), 1 had ended" in cli("cancel", "s").stderr
 
 
 def test_a_script_that_is_started_twice_runs_once(cli: Cli) -> None:
@@ -281,7 +296,8 @@ def test_killed_ranks_and_a_killed_launcher_cost_time_and_nothing_else(project: 
         "trainer.max_epochs=2",
         "hydra.launcher.tasks_per_node=2",
     )
-    cli("submit", "--name", "calm", "--wait", "run.seed=2", *words)
+    ascii_ = {"PYTHONIOENCODING": "ascii"}  # which has no character for the member's progress bar
+    cli("submit", "--name", "calm", "--wait", "run.seed=2", *words, **ascii_)
     began = time.monotonic()
     cli("submit", "--name", "rough", "run.seed=1,2", *words, "hydra.launcher.array_parallelism=1")
     assert time.monotonic() - began < 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,3 +26,17 @@ def written(path: Path, points: Sequence[tuple[str, ...]], **changes: Any) -> Sw
     sweep = SweepDir(path)
     sweep.create(record(name=sweep.name, **changes), members(points))
     return sweep
+
+
+def ended(sweep: SweepDir, index: int, error: str | None = None, **metrics: float) -> None:
+    """Let a member have run: COMPLETED with these metrics, or FAILED with an error."""
+    exit_code = 0 if error is None else 1
+    number = sweep.attempts.lease(index, world_size=1, host="n1", started=1000.0)
+    failure = {} if error is None else {"cause": "exception", "detail": error}
+    rank = {"rank": 0, "exit": exit_code, "ended": 1012.0, **failure}
+    sweep.attempts.write_rank(index, number, rank)
+    directory = sweep.attempts.directory(index, number)
+    result = {"metrics": metrics, "optimized_metric": next(iter(metrics), None)}
+    (directory / "result.json").write_text(json.dumps(result))
+    line = {"attempt": number, "step": 50, "steps": 100, "metrics": metrics}
+    (sweep.member_dir(index) / "metrics.jsonl").write_text(json.dumps(line) + "\n")

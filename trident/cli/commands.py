@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trident.protocol.encoding import print_everything
 from trident.protocol.pipes import discard_stdout
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def _main() -> MemberContext | None:
     from trident.protocol.ranks import RanksError
 
     member = None
+    print_everything(sys.stdout, sys.stderr)
     try:
         member = enter(os.environ)
         code = _invoke(sys.argv[1:], member)

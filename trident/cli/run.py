@@ -73,15 +73,19 @@ def start(
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     configs = config_path(Path.cwd())
     compose_and_call = hydra.main(version_base="1.3", config_path=configs, config_name=CONFIG_NAME)
-    if inspect is None:
-        # Importable by name if possible: some launchers of Hydra pickle the function to run it elsewhere.
-        compose_and_call(task if member is None else lambda cfg: task(cfg, member))()
-        return 0
     code: list[int | None] = []
     try:
-        compose_and_call(lambda cfg: code.append(_exit_code(inspect, cfg)))()
-    except SystemExit as end:  # raised by Hydra for what it could not compose
-        sys.exit(2 if end.code == 1 else end.code)
+        if inspect is not None:
+            compose_and_call(lambda cfg: code.append(_exit_code(inspect, cfg)))()
+        else:
+            # Importable by name if possible: some launchers of Hydra pickle the function to run it elsewhere.
+            compose_and_call(task if member is None else lambda cfg: task(cfg, member))()
+    except SystemExit as end:
+        from trident.cli.suggestions import suggestion
+
+        sys.stderr.write(suggestion(end, sys.argv[1:], configs))
+        # Hydra exits with 1 for what it could not compose.
+        sys.exit(2 if inspect is not None and end.code == 1 else end.code)
     return (code and code[0]) or 0
 
 

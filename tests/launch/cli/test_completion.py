@@ -46,7 +46,7 @@ def completions(shell: str, line: str, directory: Path) -> list[str]:
 SHELLS = ("bash", "zsh", "fish")
 CASES = [
     ("sta", ["status"]),
-    ("status --w", ["--watch"]),
+    ("status --wa", ["--watch"]),
     ("status o", ["one"]),
     ("logs one o", ["one"]),
     ("submit --after o", ["one"]),

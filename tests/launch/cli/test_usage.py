@@ -46,13 +46,40 @@ MISTYPED = [
     (["status", "--wacth"], "error: no such option: --wacth\nhint: did you mean `--watch`?\n"),
     (["--jsn", "list"], "error: no such option: --jsn\nhint: `trident-sweep --help`\n"),
     (["logs"], "error: missing argument '[SWEEP] INDEX'\nhint: `trident-sweep logs --help`\n"),
-    (["status", "one", "two"], "error: got unexpected extra argument (two)\nhint: "),
+    (["status", "one", "two"], "error: one sweep at a time, got one, two\n"),
+    (
+        ["status", "two", "1"],
+        "error: status is about a whole sweep, and 1 is the index of a member\n",
+    ),
+    (
+        ["results", "0-1"],
+        "error: results is about a whole sweep, and 0-1 is the index of a member\n",
+    ),
+    (
+        ["clean", "one", "0"],
+        "error: clean is about a whole sweep, and 0 is the index of a member\n",
+    ),
     (["logs", "0", "--rank", "x"], "error: invalid value for '--rank': 'x' is not a valid "),
     (["resume", "--code", "old"], "error: invalid value for '--code': 'old' is not one of "),
     (["logs", "2"], "error: index 2 is out of range: the sweep has members 0-1\n"),
     (["cancel", "one", "0", "17"], "error: index 17 is out of range: the sweep has members 0-1\n"),
     (["show", "one", "1x"], "error: '1x' is not an index: the sweep has members 0-1\n"),
     (["logs", "one"], "error: expected one member's index, got 'one': the sweep has members 0-1\n"),
+    (["cancel", "one", "0-7"], "error: indexes 0-7 are out of range: the sweep has members 0-1\n"),
+    (["resume", "5-2"], "error: 5-2: a range begins with its lowest index, such as 2-5\n"),
+    (["cancel", "lr=1"], "error: cancel takes no overrides: lr=1\nhint: `--where lr=1` selects "),
+    (
+        ["status", "--state", "faild"],
+        "error: --state faild: no such state\nhint: did you mean `failed`",
+    ),
+    (
+        ["status", "--where", "lrr=1"],
+        "error: --where lrr: no member sets this key\nhint: did you mean `lr`",
+    ),
+    (
+        ["show", "--where", "lr=7"],
+        "error: --where lr=7: no member has this value\nhint: module.optimizer.lr is 0.1, 0.5\n",
+    ),
     (["logs", "-1"], "error: no such option: -1\nhint: members are counted from 0\n"),
     (["attach", "one", "one"], "error: one sweep at a time, got one, one\n"),
     (["status", "onne"], "error: no sweep 'onne' under "),
@@ -71,8 +98,11 @@ def test_what_is_mistyped_is_an_error_in_one_line_with_a_hint(
 def test_a_mistyped_index_alone_says_what_an_index_is(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["logs", "0-1"]) == 2
-    assert "hint: an index is a whole number; the sweep has members 0-1" in capsys.readouterr().err
+    assert main(["logs", "0:1"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "hint: an index is a whole number or a range such as 2-5; the sweep has members 0-1" in said
+    )
 
 
 def test_words_and_options_come_in_any_order(

@@ -6,10 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.launch.core.arrays import Array, chunks, ranges
+from trident.launch.core.arrays import Array, brief_ranges, chunks, ranges, read_ranges
 
 
 def array(**fields: Any) -> Array:
@@ -44,3 +45,21 @@ def test_ranges_name_every_index_once(indexes: set[int]) -> None:
     read = [n for part in parts for n in range(int(part[0]), int(part[-1]) + 1)]
     assert read == sorted(indexes)
     assert all(int(b[0]) > int(a[-1]) + 1 for a, b in pairwise(parts))
+
+
+@given(st.sets(st.integers(0, 50), min_size=1))
+def test_ranges_are_read_as_they_are_written(indexes: set[int]) -> None:
+    spans = read_ranges(ranges(indexes))
+    assert spans is not None and [n for span in spans for n in span] == sorted(indexes)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1-", "1--2", "1,,2", "a", "1-2-3", "٣", "1 2", "1x"])
+def test_other_text_is_no_range(text: str) -> None:
+    assert read_ranges(text) is None
+
+
+def test_a_message_has_the_first_ranges_and_the_last() -> None:
+    assert brief_ranges(range(2, 200)) == "2-199"
+    assert brief_ranges([0, 2, 4]) == "0,2,4"
+    assert brief_ranges(range(0, 10_000, 2), most=4) == "0,2,4,…,9998"
+    assert brief_ranges([]) == ""

@@ -18,6 +18,8 @@ from trident.launch.core.members import (
     name_of,
     refuse_sweep_key,
     swept_keys,
+    value_of,
+    values_of,
 )
 from trident.launch.errors import UsageError
 
@@ -113,3 +115,37 @@ def test_what_a_sweep_itself_sets_is_refused() -> None:
     refuse_sweep_key("run.seed", "run.seed=1")
     with pytest.raises(UsageError, match=r"hydra\.run\.dir=x: cannot be set in a sweep\nhint: "):
         refuse_sweep_key("hydra.run.dir", "hydra.run.dir=x")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("-7", -7),
+        ("007", "007"),
+        ("1e-3", 0.001),
+        ("1.0", 1.0),
+        ("true", True),
+        ("null", None),
+        ("word", "word"),
+        ("'1'", "1"),
+        ("'it\\'s'", "it's"),
+        ("a b", "a b"),
+        ("", ""),
+        ("[1,'2',a]", [1, "2", "a"]),
+        ("{a:1,b:[2]}", {"a": 1, "b": [2]}),
+        ("${a.b}", "${a.b}"),
+        ("1,2", "1,2"),
+        ("not (in the grammar", "not (in the grammar"),
+    ],
+)
+def test_a_value_is_what_hydra_reads(text: str, value: object) -> None:
+    found = value_of(text)
+    assert found == value and type(found) is type(value)
+
+
+def test_a_list_of_values_is_what_a_sweep_is_over() -> None:
+    assert values_of("1,1e-3,'a'") == (1, 0.001, "a")
+    assert values_of("range(1,4)") == (1, 2, 3)
+    assert values_of("choice(a,b)") == ("a", "b")
+    assert values_of("interval(0,1)") == ("interval(0,1)",)

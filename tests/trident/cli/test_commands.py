@@ -83,6 +83,31 @@ def test_what_is_mistyped_is_refused(words, said):
 
 
 @pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["module.optimzer.lr=1"], "`module.optimizer.lr`"),
+        (["run", "+trainer=cpuu"], "`cpu`"),
+        (["check", "run.sed=1"], "`run.seed`"),
+        (["--cfg", "job", "run.sed=1"], "`run.seed`"),
+        (["-m", "run.sed=1,2"], "`run.seed`"),
+        (["-cn", "confg"], "`config`"),
+        (["--multirn", "run.seed=1,2"], "`--multirun`"),
+    ],
+    ids=str,
+)
+def test_a_mistyped_key_option_or_flag_gets_a_hint(words, hint):
+    done = trident(*words)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"hint: did you mean {hint}")
+
+
+def test_what_is_not_mistyped_gets_no_hint():
+    for words in (["run.seed=[1"], ["zzz=1"], ["trainer=cpu"]):
+        done = trident(*words)
+        assert done.returncode == 1 and "hint:" not in done.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--cfg", "job", "run.seed=7"],
