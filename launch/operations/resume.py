@@ -41,9 +41,9 @@ def resume(
     whose state is unknown since another machine runs it: naming it asserts that none of its processes is left there.
 
     Args:
-        overrides: ``hydra.launcher.KEY=VALUE``, for this and later submissions.
+        overrides: ``hydra.launcher.KEY=VALUE``, for this submission only.
         selection: only these members. One that asks for the state CANCELLED names the cancelled members.
-        current_code: run the code as it is now, not the code that the sweep was submitted with.
+        current_code: run the code and the configs as they are now, not those that the sweep was submitted with.
         fresh: start from the beginning, not from the last checkpoint.
 
     Raises:
@@ -88,8 +88,15 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
     return wanted
 
 
-from ..monitoring.selected import selected
-from ..planning.app import App, plan_again
+def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
+    """The plan with the code and the configs as they are now, which its members then have to compose."""
+    points = [sweep.member(index).overrides for index in plan.submit]
+    again = plan_again(plan.app, points, plan.launcher)
+    planned = tuple(map(PlannedConfig.from_line, again["planned"]))
+    plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
+    plan = replace(plan, code=code_of(plan, sweep))
+    sweep.plans.add(plan.code, plan.planned)
+    return plan
 
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
