@@ -283,21 +283,24 @@ def _watch(sweep: SweepDir) -> int:
 @click.option("--follow", "-f", is_flag=True, help="Keep printing until the member has ended.")
 def logs(words: Sequence[str], rank: int, attempt: int | None, follow: bool) -> int:
     """Print a member's log, and before it the traceback if it failed."""
-    from ..operations.logs import failure, log_of
+    from ..operations.logs import end_of, failure, log_of
     from ..operations.logs import follow as lines_of
 
     sweep, index = one_member(words)
     if follow:
         try:
-            for line in lines_of(sweep, index, rank):
-                print(line, end="", flush=True)
+            for text in lines_of(sweep, index, rank, raw=sys.stdout.isatty()):
+                print(text, end="", flush=True)
         except KeyboardInterrupt:
             say("")
         return 0
     log = log_of(sweep, index, rank, attempt)
     if attempt is None and (first := failure(sweep, index)):
         print(f"{first}\n--- log of rank {rank}: {log}")
-    print(log.read_text(encoding="utf-8", errors="replace"), end="")
+    text, left_out = end_of(log)
+    if left_out:
+        say(f"{left_out / 2**20:.1f} MB before this are not printed; the whole log is {log}")
+    print(text, end="")
     return 0
 
 
