@@ -27,6 +27,7 @@ from ..core.causes import memory_killed
 from ..core.resources import Resources
 from ..core.states import Attempt, Cause
 from ..errors import LaunchError
+from ..lib.environment import LOG_ENCODING
 from ..lib.processes import identity
 from ..monitoring.attempts import attempts_without_progress
 from ..planning.app import App
@@ -170,6 +171,7 @@ class ArrayTask:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # only this process signals it
             env={
+                **LOG_ENCODING,
                 **environ,
                 "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
                 ATTEMPT: str(attempt),

@@ -13,7 +13,7 @@ from trident.protocol.pipes import discard_stdout
 from ..errors import LaunchError
 from .commands import PROGRAM, trident_sweep
 from .group import wrong_usage
-from .text import say
+from .text import any_encoding, say
 
 __all__ = ["main"]
 
@@ -23,6 +23,7 @@ COMPLETE = "_TRIDENT_SWEEP_COMPLETE"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line. Returns 0, 1 for a failure, or 2 for wrong usage."""
+    any_encoding()
     try:
         code = _answer(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

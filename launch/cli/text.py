@@ -9,7 +9,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..monitoring.status import Report
 
-__all__ = ["counts_by_state", "counts_text", "say", "to_json"]
+__all__ = ["any_encoding", "counts_by_state", "counts_text", "say", "to_json"]
+
+_PLAIN = {"█": "#", "░": ".", "…": "...", "≥": ">="}
+"""What is printed in place of characters that the terminal's encoding lacks."""
+
+
+def any_encoding() -> None:
+    """Let stdout and stderr print every text: a character that their encoding lacks is written in another way."""
+    import codecs
+
+    codecs.register_error("trident", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="trident")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    escaped = (char.encode("ascii", "backslashreplace").decode() for char in text)
+    return "".join(_PLAIN.get(c, e) for c, e in zip(text, escaped, strict=True)), error.end
 
 
 def say(line: str) -> None:
