@@ -64,7 +64,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             "this is not an array task of a batch job\nhint: `sbatch` the script that holds this line"
         )
     array = sweep.arrays.get(number)
-    if not sweep.arrays.claim(array, task.array_job):
+    if not sweep.arrays.claim(array, task.array_job, environ.get("SLURM_CLUSTER_NAME")):
         say(
             f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
         )

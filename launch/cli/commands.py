@@ -212,7 +212,8 @@ def list_(as_json: bool) -> int:
     """List the sweeps under logs/sweeps, newest first."""
     from ..sweepdir.find import sweeps
 
-    listed = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
+    known = sweeps(root(), say)
+    listed = list(zip(known, _reports(*known), strict=True)) if known else []
     if as_json:
         records = [
             {**_identity(sweep), "members": len(reports), "counts": counts_by_state(reports)}
@@ -227,10 +228,11 @@ def list_(as_json: bool) -> int:
     return 0
 
 
-def _reports(sweep: SweepDir) -> Sequence[Report]:
-    from ..monitoring.status import report
+def _reports(*sweeps: SweepDir) -> list[list[Report]]:
+    """A report of every member, for each of these sweeps."""
+    from ..monitoring.status import reports_of
 
-    return report(sweep, progress=False)
+    return reports_of(sweeps, progress=False)
 
 
 def _identity(sweep: SweepDir) -> dict[str, str]:
@@ -342,7 +344,7 @@ def resume(words: Sequence[str], code: str, fresh: bool, wait: bool) -> int:
     sweep, indexes, overrides = members_of(words)
     submitted = resume(sweep, indexes, overrides, current_code=code == "current", fresh=fresh)
     if not submitted:
-        say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
+        say(f"sweep {sweep.name}: nothing to resume: {counts_text(*_reports(sweep))}")
         return _wait(sweep) if wait else 0
     resumed = counted(len(submitted), "member") + " resumed"
     say(f"sweep {sweep.name}: {resumed}: {', '.join(map(str, submitted))}")

@@ -17,6 +17,6 @@ def cancel(sweep: SweepDir, indexes: Sequence[int] = ()) -> tuple[int, ...]:
     open_ = tuple(index for index in (indexes or known) if not known[index].state.ended)
     for index in open_:
         sweep.attempts.mark_cancelled(index)
-    for launcher, tasks in tasks_by_launcher(owners(sweep), open_).items():
-        select(launcher).cancel(tasks, sweep.job_name)
+    for launcher, jobs in tasks_by_launcher(sweep, owners(sweep), open_).items():
+        select(launcher).cancel_all(jobs)
     return open_
