@@ -3,13 +3,14 @@
 LaunchError             the requested operation failed; exit code 1
 ├── UsageError          the request is wrong, nothing was written; exit code 2
 └── SchedulerError      the scheduler refused, or could not be reached; exit code 1
+    └── NoRoomError     the scheduler takes no more jobs of this user now
 """
 
 from __future__ import annotations
 
 from trident.protocol.text import nearest
 
-__all__ = ["LaunchError", "SchedulerError", "UsageError", "nearest"]
+__all__ = ["LaunchError", "NoRoomError", "SchedulerError", "UsageError", "nearest"]
 
 
 class LaunchError(Exception):
@@ -33,3 +34,7 @@ class SchedulerError(LaunchError):
     def __init__(self, message: str, words: str = "", code: int | None = None) -> None:
         super().__init__(message)
         self.words, self.code = words, code
+
+
+class NoRoomError(SchedulerError):
+    """The scheduler takes no more jobs of this user until others have ended. Nothing was submitted."""

@@ -27,7 +27,7 @@ from trident.protocol.text import counted
 from ..core.arrays import Array
 from ..core.resources import Resources, parallelism
 from ..core.states import Attempt, Cause
-from ..lib.environment import clean
+from ..lib.environment import LOG_ENCODING, clean
 from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
 from ..lib.processes import identity, runs_here
@@ -219,6 +219,7 @@ class Runner:
     def _spawn(self, member: _Running, ranks: Ranks) -> subprocess.Popen[bytes]:
         environment = {
             **clean(os.environ),
+            **LOG_ENCODING,
             **self.environment,
             **ranks.environment(),
             **self._visible_gpus(member, ranks),

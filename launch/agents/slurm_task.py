@@ -27,6 +27,7 @@ from ..core.causes import last_words, memory_killed
 from ..core.resources import Resources
 from ..core.states import Attempt, Cause
 from ..errors import LaunchError
+from ..lib.environment import LOG_ENCODING
 from ..lib.processes import identity
 from ..monitoring.attempts import attempts_without_progress
 from ..planning.app import App
@@ -64,7 +65,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             "this is not an array task of a batch job\nhint: `sbatch` the script that holds this line"
         )
     array = sweep.arrays.get(number)
-    if not sweep.arrays.claim(array, task.array_job):
+    if not sweep.arrays.claim(array, task.array_job, environ.get("SLURM_CLUSTER_NAME")):
         say(
             f"array {number} of {sweep.name} was submitted before, as job {array.job}: nothing to do"
         )
@@ -171,6 +172,7 @@ class ArrayTask:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # only this process signals it
             env={
+                **LOG_ENCODING,
                 **environ,
                 "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
                 ATTEMPT: str(attempt),

@@ -252,7 +252,8 @@ def list_(as_json: bool) -> int:
     from ..sweepdir.find import sweeps
     from .layout import Column, fitted
 
-    listed = [(sweep, _reports(sweep)) for sweep in sweeps(root(), say)]
+    known = sweeps(root(), say)
+    listed = list(zip(known, _reports(*known), strict=True)) if known else []
     if as_json:
         records = [
             {
@@ -279,10 +280,11 @@ def list_(as_json: bool) -> int:
     return 0
 
 
-def _reports(sweep: SweepDir) -> Sequence[Report]:
-    from ..monitoring.status import report
+def _reports(*sweeps: SweepDir) -> list[list[Report]]:
+    """A report of every member, for each of these sweeps."""
+    from ..monitoring.status import reports_of
 
-    return report(sweep, progress=False)
+    return reports_of(sweeps, progress=False)
 
 
 def _identity(sweep: SweepDir) -> dict[str, str]:
@@ -361,21 +363,24 @@ def logs(
     follow: bool,
 ) -> int:
     """Print a member's log, and before it the traceback if it failed."""
-    from ..operations.logs import failure, log_of
+    from ..operations.logs import end_of, failure, log_of
     from ..operations.logs import follow as lines_of
 
     sweep, index = one_member(words, states, where)
     if follow:
         try:
-            for line in lines_of(sweep, index, rank):
-                print(line, end="", flush=True)
+            for text in lines_of(sweep, index, rank, raw=sys.stdout.isatty()):
+                print(text, end="", flush=True)
         except KeyboardInterrupt:
             say("")
         return 0
     log = log_of(sweep, index, rank, attempt)
     if attempt is None and (first := failure(sweep, index)):
         print(f"{first}\n--- log of rank {rank}: {log}")
-    print(log.read_text(encoding="utf-8", errors="replace"), end="")
+    text, left_out = end_of(log)
+    if left_out:
+        say(f"{left_out / 2**20:.1f} MB before this are not printed; the whole log is {log}")
+    print(text, end="")
     return 0
 
 
@@ -447,7 +452,7 @@ def resume(
         fresh=fresh,
     )
     if not submitted:
-        say(f"sweep {sweep.name}: nothing to resume: {counts_text(_reports(sweep))}")
+        say(f"sweep {sweep.name}: nothing to resume: {counts_text(*_reports(sweep))}")
         return _wait(sweep) if wait else 0
     resumed = counted(len(submitted), "member") + " resumed"
     say(f"sweep {sweep.name}: {resumed}: {brief_ranges(submitted)}")

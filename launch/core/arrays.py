@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Array", "brief_ranges", "chunks", "ranges", "read_ranges"]
+__all__ = ["Array", "SubmittedTasks", "brief_ranges", "chunks", "ranges", "read_ranges"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,10 @@ class Array:
     """Whether it is submitted later, by the tasks of the array that it follows, since there was no room for it."""
     after: tuple[str, ...] = ()
     """Jobs of other sweeps that have to end before it begins."""
+    cluster: str | None = None
+    """The cluster that it was submitted to, where schedulers have several."""
+    owner: int | None = None
+    """The number of the user who submitted it."""
 
     def task(self, index: int) -> str | None:
         """The scheduler's name of a member's array task."""
@@ -42,6 +46,20 @@ class Array:
     def waits(self) -> bool:
         """Whether something has to end before it begins."""
         return bool(self.after) or self.follows is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedTasks:
+    """Array tasks of one sweep that were submitted from one place."""
+
+    name: str
+    """The name of their jobs."""
+    tasks: tuple[str, ...]
+    """As the scheduler names them, ``JOB_NUMBER``."""
+    cluster: str | None = None
+    """The cluster that they were submitted to; None where that is not known, or there is only one."""
+    owner: int | None = None
+    """The number of the user who submitted them; None where that is not known."""
 
 
 def chunks(

@@ -80,6 +80,11 @@ class Attempt:
         return not self.stopped and len(self.clean_ranks) == self.lease.get("world_size")
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its end is recorded, and not to be followed by another attempt of the same job."""
+        return self.end is not None and not self.end.get("requeued")
+
+    @property
     def clean_ranks(self) -> list[int]:
         """The ranks that exited with 0 without being asked to stop."""
         exited = (rank for rank in self.ranks if rank.get("exit") == 0)
@@ -142,9 +147,13 @@ def derive(
     number = None if attempt is None else attempt.number
     if attempt is not None and attempt.completed:
         return Status(state=State.COMPLETED, attempt=number)
+    started = attempt is not None and attempt.lease.get("job") == job
     if reported is not None and reported.state is State.UNKNOWN:
-        return Status(state=State.UNKNOWN, attempt=number, reason=reported.reason)
-    if attempt is None or attempt.lease.get("job") != job:
+        if attempt is not None and started and attempt.has_ended:
+            return _ended(attempt, cancelled, reported)
+        if started or not cancelled:  # a cancelled member does not start, whatever its job does
+            return Status(state=State.UNKNOWN, attempt=number, reason=reported.reason)
+    if attempt is None or not started:
         return _not_started(number, job, cancelled, reported, said)
     if reported is not None and not reported.state.ended:
         if reported.state is State.PENDING and not cancelled:  # it was requeued, and waits

@@ -9,7 +9,7 @@ from trident.protocol.member import NAMES
 from trident.protocol.processes import this_host
 from trident.protocol.ranks import VARIABLES
 
-__all__ = ["clean", "for_sbatch", "node_name"]
+__all__ = ["LOG_ENCODING", "clean", "for_sbatch", "node_name"]
 
 _OF_A_JOB = ("SLURM_", "PMI_", "PMIX_", "PMI2_", "SRUN_")
 """How variables begin that describe the surrounding job."""
@@ -27,12 +27,17 @@ _OTHER_NAMES = {
 """sbatch's environment variables whose names are not their flag's."""
 
 
+LOG_ENCODING = {"PYTHONIOENCODING": "utf-8"}
+"""What ranks write to is a log, which is read as UTF-8. The user's setting is for a terminal."""
+
+
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without the variables of a surrounding run: its rank, its attempt, its elastic agent."""
+    """`environ` without the variables of a surrounding run and of a terminal: its rank, its attempt, its encoding."""
+    dropped = (*VARIABLES, *NAMES, *LOG_ENCODING)
     return {
         name: value
         for name, value in environ.items()
-        if name not in (*VARIABLES, *NAMES) and not name.startswith("TORCHELASTIC_")
+        if name not in dropped and not name.startswith("TORCHELASTIC_")
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trident.protocol.records import read_tail
 
-from ..core.arrays import Array
+from ..core.arrays import Array, SubmittedTasks
 from ..core.members import Member
 from ..core.states import Attempt, Cause, SchedulerState, State, Status, derive
 from ..errors import SchedulerError
@@ -17,7 +17,15 @@ from ..schedulers.base import select
 from ..sweepdir.sweep import SweepDir
 from .attempts import Past, earlier
 
-__all__ = ["Report", "Watch", "owners", "report", "statuses", "tasks_by_launcher"]
+__all__ = [
+    "Report",
+    "Watch",
+    "owners",
+    "report",
+    "reports_of",
+    "statuses",
+    "tasks_by_launcher",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,52 +75,81 @@ class Watch:
 
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
-        self._known: dict[str, SchedulerState] | None = None
+        self._known: Mapping[str, SchedulerState] | None = None
         self._queried_at = 0.0
 
     def look(self) -> list[Report]:
         """A report of every member now."""
         poll_s = max(map(_poll_s, self.sweep.arrays.all()), default=0.0)
+        records = _Records.read(self.sweep)
         if self._known is None or time.monotonic() - self._queried_at >= poll_s:
-            self._known, self._queried_at = _query(self.sweep), time.monotonic()
-        return report(self.sweep, reported=self._known)
+            (self._known,) = _query([records])
+            self._queried_at = time.monotonic()
+            records = _Records.read(self.sweep)
+        return _reports(records, self._known, progress=True)
 
 
 def _poll_s(array: Array) -> float:
     return select(array.launcher["name"]).poll_s
 
 
-def _query(sweep: SweepDir) -> dict[str, SchedulerState]:
-    """Ask the schedulers now about the members whose records do not show that they are done."""
-    return _query_schedulers(sweep, owners(sweep), _last_attempts(sweep))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Records:
+    """What the files of a sweep say about its members."""
+
+    sweep: SweepDir
+    arrays: Sequence[Array]
+    unsure: Mapping[int, SchedulerState]
+    """What to report of arrays whose jobs could not be looked up, by their index."""
+    attempts: dict[int, Attempt | None]
+    """The last attempt of each member."""
+
+    @classmethod
+    def read(cls, sweep: SweepDir) -> _Records:
+        arrays, unsure = _found(sweep)
+        attempts = {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
+        return cls(sweep=sweep, arrays=arrays, unsure=unsure, attempts=attempts)
+
+    @property
+    def owners(self) -> dict[int, Array]:
+        """The newest array of each member."""
+        return {index: array for array in self.arrays for index in array.members}
 
 
-def _last_attempts(sweep: SweepDir) -> dict[int, Attempt | None]:
-    return {member.index: sweep.attempts.last(member.index) for member in sweep.members()}
+def report(sweep: SweepDir, *, progress: bool = True) -> list[Report]:
+    """A report of every member; the schedulers are asked now."""
+    (reports,) = reports_of([sweep], progress=progress)
+    return reports
 
 
-def report(
-    sweep: SweepDir, *, progress: bool = True, reported: Mapping[str, SchedulerState] | None = None
-) -> list[Report]:
-    """A report of every member.
-
-    `reported` is what the schedulers reported of the array tasks; where it is left out, they are asked now.
-    """
-    owning, attempts = owners(sweep), _last_attempts(sweep)
-    if reported is None:
-        reported = _query_schedulers(sweep, owning, attempts)
-        for index, array in owning.items():
+def reports_of(sweeps: Sequence[SweepDir], *, progress: bool = True) -> list[list[Report]]:
+    """A report of every member of several sweeps, in order; each scheduler is asked once."""
+    all_records = [_Records.read(sweep) for sweep in sweeps]
+    answers = _query(all_records)
+    for records, reported in zip(all_records, answers, strict=True):
+        for index, array in records.owners.items():
             known = reported.get(array.task(index) or "")
             if known is None or known.state.ended:
                 # It has ended, maybe after its records were read: read again, they are final.
-                attempts[index] = sweep.attempts.last(index)
-    deferred = _not_submitted(sweep.arrays.all(), reported)
+                records.attempts[index] = records.sweep.attempts.last(index)
+    return [
+        _reports(records, reported, progress=progress)
+        for records, reported in zip(all_records, answers, strict=True)
+    ]
+
+
+def _reports(
+    records: _Records, reported: Mapping[str, SchedulerState], *, progress: bool
+) -> list[Report]:
+    sweep, owning = records.sweep, records.owners
+    unsubmitted = {**_not_submitted(records.arrays, reported), **records.unsure}
     reports = []
     for member in sweep.members():
         owner, known = owning.get(member.index), None
         if owner is not None:
-            known = reported.get(owner.task(member.index) or "") or deferred.get(owner.index)
-        reports.append(_report(sweep, member, owner, attempts[member.index], known, progress))
+            known = reported.get(owner.task(member.index) or "") or unsubmitted.get(owner.index)
+        attempt = records.attempts.get(member.index)
+        reports.append(_report(sweep, member, owner, attempt, known, progress))
     return [_blocked_by_canary(sweep, item, owning, reports) for item in reports]
 
 
@@ -148,44 +185,74 @@ def owners(sweep: SweepDir) -> dict[int, Array]:
 
     Where a submission was not recorded, its job is looked up and recorded now.
     """
-    arrays = (array if array.job else _recovered(sweep, array) for array in sweep.arrays.all())
+    arrays, _ = _found(sweep)
     return {index: array for array in arrays for index in array.members}
 
 
+def _found(sweep: SweepDir) -> tuple[list[Array], dict[int, SchedulerState]]:
+    """The sweep's arrays, and UNKNOWN for those that may have been submitted, by index.
+
+    Where a submission was not recorded, because the process that made it died, its job is looked up and recorded now.
+    """
+    arrays: list[Array] = []
+    unsure: dict[int, SchedulerState] = {}
+    for array in sweep.arrays.all():
+        if array.job is None and not _is_deferred(sweep, array):
+            try:
+                array = _recovered(sweep, array)
+            except SchedulerError as error:
+                reason = f"its submission was not recorded: {str(error).splitlines()[0]}"
+                unsure[array.index] = SchedulerState(state=State.UNKNOWN, reason=reason)
+        arrays.append(array)
+    return arrays, unsure
+
+
+def _is_deferred(sweep: SweepDir, array: Array) -> bool:
+    """Whether nobody has tried to submit it yet."""
+    return array.deferred and sweep.arrays.deferred_since(array) is None
+
+
 def _recovered(sweep: SweepDir, array: Array) -> Array:
-    """An array whose submission was not recorded: the process that submitted it died in between."""
-    if array.deferred and sweep.arrays.deferred_since(array) is None:
-        return array  # nobody has tried to submit it
-    try:
-        job = select(array.launcher["name"]).find(array.script, sweep.job_name)
-    except SchedulerError:
+    scheduler = select(array.launcher["name"])
+    job = scheduler.find(array.script, sweep.job_name)
+    if job is None:
         return array
-    if job is not None:
-        sweep.arrays.record_submission(array, job)
+    sweep.arrays.record_submission(array, job, scheduler.cluster())
     return sweep.arrays.get(array.index)
 
 
-def tasks_by_launcher(owning: Mapping[int, Array], indexes: Iterable[int]) -> dict[str, list[str]]:
+def tasks_by_launcher(
+    sweep: SweepDir, owning: Mapping[int, Array], indexes: Iterable[int]
+) -> dict[str, list[SubmittedTasks]]:
     """The array tasks of these members, as far as they are submitted, by the name of their launcher."""
-    tasks: dict[str, list[str]] = {}
+    tasks: dict[tuple[str, str | None, int | None], list[str]] = {}
     for index in indexes:
         array = owning.get(index)
         if array is not None and (task := array.task(index)) is not None:
-            tasks.setdefault(array.launcher["name"], []).append(task)
-    return tasks
+            place = (array.launcher["name"], array.cluster, array.owner)
+            tasks.setdefault(place, []).append(task)
+    by_launcher: dict[str, list[SubmittedTasks]] = {}
+    for (launcher, cluster, owner), named in tasks.items():
+        of = SubmittedTasks(name=sweep.job_name, tasks=tuple(named), cluster=cluster, owner=owner)
+        by_launcher.setdefault(launcher, []).append(of)
+    return by_launcher
 
 
-def _query_schedulers(
-    sweep: SweepDir, owning: Mapping[int, Array], attempts: Mapping[int, Attempt | None]
-) -> dict[str, SchedulerState]:
-    """What the schedulers report of the members whose records do not say that they are done."""
-    open_ = [
-        index for index, attempt in attempts.items() if attempt is None or not attempt.completed
-    ]
-    states: dict[str, SchedulerState] = {}
-    for launcher, tasks in tasks_by_launcher(owning, open_).items():
-        states.update(select(launcher).states(tasks, sweep.job_name))
-    return states
+def _query(all_records: Sequence[_Records]) -> list[dict[str, SchedulerState]]:
+    """What the schedulers report of the members whose records do not say that they are done, for each sweep."""
+    jobs: dict[str, list[tuple[int, SubmittedTasks]]] = {}
+    for position, records in enumerate(all_records):
+        open_ = [
+            i for i, attempt in records.attempts.items() if not (attempt and attempt.completed)
+        ]
+        for launcher, submitted in tasks_by_launcher(records.sweep, records.owners, open_).items():
+            jobs.setdefault(launcher, []).extend((position, item) for item in submitted)
+    answers: list[dict[str, SchedulerState]] = [{} for _ in all_records]
+    for launcher, asked in jobs.items():
+        states = select(launcher).states_of([item for _, item in asked])
+        for (position, _), known in zip(asked, states, strict=True):
+            answers[position] |= known
+    return answers
 
 
 def _report(
@@ -199,7 +266,7 @@ def _report(
     status = derive(
         attempt=attempt,
         job=None if array is None else array.job,
-        cancelled=sweep.attempts.is_cancelled(member.index),
+        cancelled=_is_cancelled(sweep, member.index, attempt, array),
         reported=reported,
         said=_said(sweep, member.index, array, attempt, reported),
     )
@@ -231,6 +298,17 @@ def _said(
     from ..core.causes import last_words  # here: `list` starts without it
 
     return last_words(read_tail(sweep.arrays.task_log(array, index), 4000), about=index)
+
+
+def _is_cancelled(
+    sweep: SweepDir, index: int, attempt: Attempt | None, array: Array | None
+) -> bool:
+    """Whether the member was cancelled; a mark that came after its recorded end has changed nothing."""
+    marked = sweep.attempts.cancelled_at(index)
+    if marked is None or attempt is None or attempt.end is None or attempt.end.get("requeued"):
+        return marked is not None
+    is_last = array is not None and attempt.lease.get("job") == array.job
+    return not (is_last and float(attempt.end.get("ended", marked)) < marked)
 
 
 def _elapsed(attempt: Attempt | None, status: Status) -> float | None:

@@ -25,6 +25,6 @@ def cancel(
     had_ended = tuple(index for index, status in known.items() if status.state.ended)
     for index in open_:
         sweep.attempts.mark_cancelled(index)
-    for launcher, tasks in tasks_by_launcher(owners(sweep), open_).items():
-        select(launcher).cancel(tasks, sweep.job_name)
+    for launcher, jobs in tasks_by_launcher(sweep, owners(sweep), open_).items():
+        select(launcher).cancel_all(jobs)
     return open_, had_ended

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..core.arrays import SubmittedTasks
     from ..core.checks import Check
     from ..core.resources import Resources
     from ..core.scheduling import (
@@ -112,9 +113,26 @@ class Scheduler(Protocol):
         """
         ...
 
+    def states_of(self, jobs: Sequence[SubmittedTasks]) -> Sequence[Mapping[str, SchedulerState]]:
+        """The same for several sweeps at once, in this order; a scheduler may be able to answer all in one query."""
+        return [self.states(job.tasks, job.name) for job in jobs]
+
+    def cluster(self) -> str | None:
+        """The name of the cluster that `submit` submits to, recorded with each submission; None where there is one."""
+        return None
+
     def cancel(self, tasks: Collection[str], name: str) -> None:
         """End these array tasks of jobs of this name, and all their processes. Their cancel marks are on disk."""
         ...
+
+    def cancel_all(self, jobs: Sequence[SubmittedTasks]) -> None:
+        """The same for tasks that were submitted from several places.
+
+        Raises:
+            SchedulerError: some may be alive that it cannot end from here.
+        """
+        for job in jobs:
+            self.cancel(job.tasks, job.name)
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
         """How to start a command next to a running rank; with `terminal`, in a new terminal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
     if not Path("/dev/nvidiactl").exists():
         return ()
     try:
-        lines = run("nvidia-smi", "--query-gpu=index", "--format=csv,noheader", timeout=20).split()
+        printed = run("nvidia-smi", "--query-gpu=index", "--format=csv,noheader", timeout=20)
     except SchedulerError:
         return ()
-    return tuple(lines)
+    return tuple(re.findall(r"^\d+$", printed, re.MULTILINE))  # a site's wrapper may print more

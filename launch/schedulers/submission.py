@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.arrays import Array
 from ..core.scheduling import ArrayScript, Dependency
 from ..core.states import SchedulerState, State
-from ..errors import LaunchError
+from ..errors import LaunchError, NoRoomError
 from ..planning.plan import Plan
 from ..sweepdir.provenance import own_version
 from ..sweepdir.sweep import SweepDir
@@ -59,9 +59,20 @@ def submit_all(plan: Plan, sweep: SweepDir, *, attached: bool = False) -> None:
     `attached` arrays end with this process, where the scheduler can see to it.
     """
     arrays = _written(plan, sweep)
+    cluster = select(plan.launcher).cluster()
     for array in arrays:
-        if not array.deferred:
-            _submit(sweep, array, _waits_for(sweep, array), attached=attached)
+        if array.deferred:
+            continue
+        try:
+            _submit(sweep, array, _waits_for(sweep, array), cluster, attached=attached)
+        except NoRoomError:
+            if array.follows in (None, array.canary):
+                raise
+            for later in arrays[
+                arrays.index(array) :
+            ]:  # the tasks of the array before it submit it
+                sweep.arrays.defer(later)
+            return
 
 
 def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
@@ -103,11 +114,16 @@ def _job(sweep: SweepDir, index: int) -> str:
 
 
 def _submit(
-    sweep: SweepDir, array: Array, waits: Sequence[Dependency], *, attached: bool = False
+    sweep: SweepDir,
+    array: Array,
+    waits: Sequence[Dependency],
+    cluster: str | None,
+    *,
+    attached: bool = False,
 ) -> None:
     scheduler = select(array.launcher["name"])
     job = scheduler.submit(array.script, sweep.arrays.log(array), waits, attached=attached)
-    sweep.arrays.record_submission(array, job)
+    sweep.arrays.record_submission(array, job, cluster)
 
 
 def submit_next(sweep: SweepDir, array: Array, say: Callable[[str], None]) -> None:
@@ -129,7 +145,7 @@ def _submit_claimed(sweep: SweepDir, array: Array, job: str) -> None:
     try:
         scheduler = select(array.launcher["name"])
         scheduler.check_script(array.script.read_text(encoding="utf-8"))
-        _submit(sweep, array, [Dependency(job=job)])
+        _submit(sweep, array, [Dependency(job=job)], scheduler.cluster())
     except BaseException:
         sweep.arrays.release_deferred(array)  # there is no room yet: another task will try again
         raise
@@ -163,8 +179,9 @@ def _claim(sweep: SweepDir, array: Array) -> bool:
     claimed = sweep.arrays.deferred_since(array)
     if claimed is None or time.time() - claimed < STALE_S:
         return False
-    if (job := select(array.launcher["name"]).find(array.script, sweep.job_name)) is not None:
-        sweep.arrays.record_submission(array, job)
+    scheduler = select(array.launcher["name"])
+    if (job := scheduler.find(array.script, sweep.job_name)) is not None:
+        sweep.arrays.record_submission(array, job, scheduler.cluster())
         return False
     sweep.arrays.release_deferred(array)
     return sweep.arrays.claim_deferred(array)

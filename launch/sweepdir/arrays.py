@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,16 @@ class Arrays:
         if record is None:
             raise LaunchError(f"{directory} holds no array")
         # The job that started it owns it, even if a person started the script by hand after it was submitted.
-        owner = read_json(directory / _STARTED) or read_json(directory / _SUBMISSION) or {}
+        started, submission = read_json(directory / _STARTED), read_json(directory / _SUBMISSION)
+        owner = started or submission or {}
         return self._array(
             index,
             record["members"],
             record["launcher"],
             script=record.get("script") or _script_of_0_1(directory),
             job=owner.get("job"),
+            cluster=owner.get("cluster") or (submission or {}).get("cluster"),
+            owner=_owner(directory / (_STARTED if started else _SUBMISSION)),
             offset=record["offset"],
             follows=record["follows"],
             canary=record["canary"],
@@ -109,16 +113,21 @@ class Arrays:
         of_task = array.directory / f"{index - array.offset}.log"
         return of_task if of_task.exists() else self.log(array)
 
-    def record_submission(self, array: Array, job: str) -> None:
-        """Record the scheduler's id of an array that was submitted now."""
-        write_json(array.directory / _SUBMISSION, {"job": job, "submitted": time.time()})
+    def record_submission(self, array: Array, job: str, cluster: str | None = None) -> None:
+        """Record the scheduler's id of an array that was submitted now, and the cluster that has it."""
+        record = {"job": job, "submitted": time.time(), **_cluster(cluster)}
+        write_json(array.directory / _SUBMISSION, record)
 
-    def claim(self, array: Array, job: str) -> bool:
+    def claim(self, array: Array, job: str, cluster: str | None = None) -> bool:
         """Take the array, as the first thing that its job does. False when another job has taken it: it runs once."""
         path = array.directory / _STARTED
-        if write_exclusive(path, {"job": job, "started": time.time()}):
+        if write_exclusive(path, {"job": job, "started": time.time(), **_cluster(cluster)}):
             return True
         return (read_json(path) or {}).get("job") == job
+
+    def defer(self, array: Array) -> None:
+        """Leave the submission of an array that is not submitted to the tasks of the array before it."""
+        write_json(array.directory / _ARRAY, _record(replace(array, deferred=True)))
 
     def claim_deferred(self, array: Array) -> bool:
         """Take the submission of a deferred array. Many tasks try at once, and the first one succeeds."""
@@ -134,6 +143,18 @@ class Arrays:
         if claim is None or (array.directory / _SUBMISSION).exists():
             return None
         return float(claim["since"])
+
+
+def _cluster(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"cluster": name}
+
+
+def _owner(path: Path) -> int | None:
+    """The user who wrote a file; None where there is none."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 def _record(array: Array) -> dict[str, Any]:

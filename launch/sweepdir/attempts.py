@@ -198,6 +198,13 @@ class Attempts:
         """Remove the member's cancel mark, if it has one."""
         (self.member_dir(index) / _CANCELLED).unlink(missing_ok=True)
 
+    def cancelled_at(self, index: int) -> float | None:
+        """When the member got its cancel mark; None where it has none."""
+        path = self.member_dir(index) / _CANCELLED
+        if not path.exists():
+            return None
+        return float((read_json(path) or {}).get("cancelled", 0.0))
+
     def is_cancelled(self, index: int) -> bool:
         """Whether the member has a cancel mark."""
         return (self.member_dir(index) / _CANCELLED).exists()

@@ -2,8 +2,9 @@
 
 It promises: a login node and nodes n1, n2, n3, each with a network, a host name, a process table and a /dev/shm of its
 own, and with the machine's file system shared, as on a cluster; two fake GPUs a node; partitions `main`, `low` (which
-`high` preempts, with a grace time), `high`, `small` and `down`; nothing left when it ends, however that comes. It needs
-root and Debian's packages (`make cluster-deps`). All of it lives in namespaces: a SLURM of the machine is not touched.
+`high` preempts, with a grace time), `high`, `small`, `down` and `hidden`; nothing left when it ends, however that
+comes. It needs root and Debian's packages (`make cluster-deps`). All of it lives in namespaces: a SLURM of the machine
+is not touched.
 
     with Cluster.up() as cluster:
         cluster.run("sbatch", "--wrap=hostname")
@@ -77,6 +78,7 @@ PartitionName=low Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace_
 PartitionName=high Nodes=ALL PriorityTier=100 PreemptMode=OFF State=UP
 PartitionName=small Nodes=n1 MaxNodes=1 MaxTime=10 State=UP
 PartitionName=down Nodes=ALL State=DOWN
+PartitionName=hidden Nodes=ALL Hidden=YES State=UP
 """
 
 _UNSHARE = (

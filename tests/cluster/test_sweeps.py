@@ -312,15 +312,19 @@ def test_what_could_never_start_is_refused_before_anything_is_written(words, cul
 
 
 def test_the_controller_is_down(cli, cluster):
+    cli("submit", *SLURM, "--name", "ended", "fail_rank=0", "--wait", code=1)
     cli("submit", *SLURM, "--name", "old", "sleep=99")
+    until((cli.sweep("old") / "members/0000/attempts/0/ranks/0000.json").exists, 30)
     cluster.stop_controller()
     try:
         assert "error: " in cli("submit", *SLURM, "--name", "s", code=1).stderr
         assert not cli.sweep("s").exists()
         (member,) = cli.members("old")
         assert member["state"] == "UNKNOWN" and "squeue" in member["reason"]
+        assert "0 members cancelled, 1 had ended" in cli("cancel", "ended").stderr
     finally:
         cluster.start_controller()
+    assert cli.states("ended") == ["FAILED"]
     cli("cancel", "old")
     cli("submit", *SLURM, "--name", "s", "--wait")
 

@@ -30,5 +30,6 @@ def test_a_job_inherits_nothing_of_the_job_around_it() -> None:
         "SBATCH_TIMELIMIT": "1",
         "SBATCH_ARRAY_INX": "1-2",
         "SBATCH_EXPORT": "NONE",
+        "PYTHONIOENCODING": "ascii",  # of the user's terminal
     }
     assert for_sbatch(kept | dropped, SCRIPT) == kept

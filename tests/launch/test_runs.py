@@ -96,8 +96,10 @@ def test_hostile_overrides_arrive_unchanged(cli: Cli) -> None:
         "a=b,c",
     ]
     quoted = ["'" + word.replace("'", "\\'") + "'" for word in words]
-    cli("submit", *TRAIN, "--name", "s", "--wait", "word=" + ",".join(quoted))
+    terminal = {"PYTHONIOENCODING": "ascii"}  # members print the word, too
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=" + ",".join(quoted), **terminal)
     assert [cli.said("s", index)[0]["cfg"]["word"] for index in range(len(words))] == words
+    assert "says naïve ☃ 漢字" in cli("logs", "s", "3").stdout
     assert not (cli.directory / "owned").exists()
 
 

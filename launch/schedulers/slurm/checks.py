@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def node_checks(
         LaunchError: the job does not start, or SLURM refuses it.
     """
     limits = cluster.limits()
-    partition = limits.partitions.get(str(options.get("partition") or limits.default))
+    name = options.get("partition") or os.environ.get("SBATCH_PARTITION") or limits.default
+    partition = limits.partitions.get(str(name))
     nodes = min(2, partition.nodes if partition and partition.nodes else 2)
     probe = Probe(folder, options, nodes=nodes, version=version)
     try:

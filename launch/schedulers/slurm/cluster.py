@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 from trident.protocol.processes import this_host
 from trident.protocol.text import counted
 
 from ...core.scheduling import Cut
 from ...errors import SchedulerError, UsageError
-from ...lib.command import run
-from .client import TIMEOUT_S
+from .answers import ROW_ID
+from .commands import ask, target
 from .limits import Limits, Partition, Submits, parse, submits
 
-__all__ = ["cut", "has_accounting", "is_alone", "limits"]
+__all__ = ["cut", "has_accounting", "is_alone", "limits", "narrowed"]
 
 
 def is_alone() -> bool:
     """Whether this machine is the cluster's only node, so that all nodes see the files that it sees."""
-    names = run("sinfo", "--noheader", "--Node", "--format=%n", timeout=TIMEOUT_S).split()
-    return set(names) <= {this_host(), this_host().partition(".")[0]}
+    printed = ask("sinfo", "--noheader", "--Node", "--format=%n", cluster=target(os.environ))
+    names = {line.strip() for line in printed.splitlines() if re.fullmatch(r"\s*[\w.-]+\s*", line)}
+    return names <= {this_host(), this_host().partition(".")[0]}
 
 
 def has_accounting() -> bool:
     """Whether sacct answers. Without it, SLURM forgets a job some minutes after its end."""
     try:
-        run("sacct", "--noheader", "--allocations", "--starttime=now", timeout=TIMEOUT_S)
+        ask("sacct", "--noheader", "--allocations", "--starttime=now")
     except SchedulerError:
         return False
     return True
@@ -35,8 +37,9 @@ def has_accounting() -> bool:
 
 def limits() -> Limits:
     """The limits that this cluster has for everybody."""
-    config = run("scontrol", "show", "config", timeout=TIMEOUT_S)
-    partitions = run("scontrol", "--oneliner", "show", "partition", timeout=TIMEOUT_S)
+    there = target(os.environ)
+    config = ask("scontrol", "show", "config", cluster=there)
+    partitions = ask("scontrol", "--oneliner", "show", "partition", "--all", cluster=there)
     return parse(config, partitions.splitlines())
 
 
@@ -56,21 +59,47 @@ def cut(
     Raises:
         UsageError: there is not even room for two jobs, one that runs and the next one.
     """
-    named = limits.partitions.get(partition or limits.default or "")
+    names = (partition or limits.default or "").split(",")
     rooms = [
-        *_room_by_accounting(limits, account, named, qos),
+        *(
+            room
+            for name in names
+            for room in _room_by_accounting(limits, account, limits.partitions.get(name), qos)
+        ),
         *_room_by_controller(limits, members),
     ]
     tightest = min(rooms, key=lambda room: room.jobs, default=None)
     if tightest is None:
         return Cut(size=limits.array_size)
-    if tightest.jobs < min(members, 2):
-        room = counted(max(0, tightest.jobs), "more job")
+    return _with_room(limits, members, tightest.jobs, tightest.why)
+
+
+def _with_room(limits: Limits, members: int, jobs: int, why: str) -> Cut:
+    if jobs < min(members, 2):
+        room = counted(max(0, jobs), "more job")
         raise UsageError(
-            f"{counted(members, 'member')}, and {room} may be submitted now ({tightest.why})\n"
+            f"{counted(members, 'member')}, and {room} may be submitted now ({why})\n"
             "hint: wait until some have ended; a sweep needs room for two, one that runs and the next"
         )
-    return Cut(size=limits.array_size, room=tightest.jobs, why=tightest.why)
+    return Cut(size=limits.array_size, room=jobs, why=why)
+
+
+def narrowed(cut: Cut, limits: Limits, members: int, has_room_for: Callable[[int], bool]) -> Cut:
+    """The cut, narrowed until SLURM accepts an array of its size.
+
+    An account's limits may be of a parent account, and count jobs of other users, which only SLURM itself sees.
+
+    Raises:
+        UsageError: there is room for one job only.
+    """
+    most = min(members, limits.array_size, members if cut.room is None else cut.room)
+    if not limits.enforces or has_room_for(most) or not has_room_for(1):
+        return cut  # where not even one is accepted, the reason is another one
+    fits, too_many = 1, most
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if has_room_for(middle) else (fits, middle)
+    return _with_room(limits, members, fits, "a limit of an account or a QOS")
 
 
 def _room_by_accounting(
@@ -112,9 +141,11 @@ def _submits(
 
 
 def _accounting(*words: str) -> str:
-    return run("sacctmgr", "--noheader", "--parsable2", "show", *words, timeout=TIMEOUT_S)
+    return ask("sacctmgr", "--noheader", "--parsable2", "show", *words)
 
 
 def _count(*which: str) -> int:
     """The number of jobs in the queue, each array task counted."""
-    return len(run("squeue", "--noheader", "--array", "--format=%i", *which).splitlines())
+    flags = ("--noheader", "--all", "--array", "--format=%i")
+    printed = ask("squeue", *flags, *which, cluster=target(os.environ))
+    return len(re.findall(rf"^{ROW_ID}$", printed, re.MULTILINE))

@@ -12,7 +12,7 @@ from trident.protocol.ranks import expand_hosts
 from ...errors import SchedulerError
 from ...lib.command import run
 from ...lib.environment import for_sbatch
-from .client import TIMEOUT_S, first_line
+from .commands import ask, first_line, plain
 
 __all__ = [
     "NEEDED",
@@ -75,7 +75,7 @@ def requeue(task: Task) -> None:
         SchedulerError: SLURM does not requeue it.
     """
     try:
-        run("scontrol", "requeue", task.name, timeout=TIMEOUT_S)
+        ask("scontrol", "requeue", task.name)
     except SchedulerError as error:
         if not _was_killed(error):
             raise
@@ -104,7 +104,8 @@ def refusals_here(job: str, environ: Mapping[str, str]) -> dict[str, str | None]
         "squeue": ("squeue", "--noheader", f"--jobs={job}"),
         "sbatch": ("sbatch", "--test-only", "--wrap=true"),
     }
-    return {name: _refusal(words, for_sbatch(environ, "")) for name, words in commands.items()}
+    env = plain(for_sbatch(environ, ""))
+    return {name: _refusal(words, env) for name, words in commands.items()}
 
 
 def _refusal(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -124,7 +125,8 @@ def unreachable_nodes(hosts: Sequence[str]) -> list[str]:
     config = _query("scontrol", "show", "config")
     configured = re.search(r"^SlurmdPort\s*=\s*(\d+)", config, re.M)
     default_port = int(configured[1]) if configured else SLURMD_PORT
-    nodes = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines())
+    lines = (line for line in shown.splitlines() if line.startswith("NodeName="))
+    nodes = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines)
     return [node["NodeName"] for node in nodes if not _is_reachable(node, default_port)]
 
 
@@ -140,11 +142,11 @@ def _query(*command: str) -> str:
     When a job ends, SLURM signals all of its processes, the query's too. Such a query is repeated once.
     """
     try:
-        return run(*command, timeout=TIMEOUT_S)
+        return ask(*command)
     except SchedulerError as error:
         if not _was_killed(error):
             raise
-        return run(*command, timeout=TIMEOUT_S)
+        return ask(*command)
 
 
 def _was_killed(error: SchedulerError) -> bool:

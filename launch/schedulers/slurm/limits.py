@@ -50,7 +50,8 @@ class Limits:
 
 def parse(config: str, partitions: Sequence[str]) -> Limits:
     """The limits in what ``scontrol show config`` and ``scontrol --oneliner show partition`` print."""
-    described = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in partitions if line.strip())
+    lines = (line for line in partitions if line.startswith("PartitionName="))
+    described = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines)
     enforced = _word(config, "AccountingStorageEnforce") or ""
     return Limits(
         array_size=_setting(config, "MaxArraySize", 1001),
@@ -91,7 +92,7 @@ def submits(
     """
     limits: list[Submits] = []
     default_qos: set[str] = set()
-    for default, charged, limited_to, own_qos, *numbers in _rows(users):
+    for default, charged, limited_to, own_qos, *numbers in _rows(users, 4 + len(_ACCOUNT_LIMITS)):
         if charged != (account or default):
             continue
         if limited_to and (partition is None or limited_to != partition.name):
@@ -101,14 +102,16 @@ def submits(
     in_effect = {chosen} if chosen else default_qos or {"normal"}
     if partition is not None and partition.qos:
         in_effect.add(partition.qos)
-    for name, *numbers in _rows(qos):
+    for name, *numbers in _rows(qos, 1 + len(_QOS_LIMITS)):
         if name in in_effect:
             limits += _limits(numbers, _QOS_LIMITS, f"QOS {name}")
     return min(limits, key=lambda limit: limit.jobs, default=None)
 
 
-def _rows(text: str) -> list[list[str]]:
-    return [line.split("|") for line in text.splitlines() if line.strip()]
+def _rows(text: str, fields: int) -> list[list[str]]:
+    """The rows of a table with so many fields; other lines are not sacctmgr's."""
+    rows = (line.split("|") for line in text.splitlines())
+    return [row for row in rows if len(row) == fields]
 
 
 def _limits(numbers: Sequence[str], names: Sequence[str], owner: str) -> list[Submits]:
@@ -126,38 +129,51 @@ def refuse(
     partition: str | None,
     resources: Resources,
     timeout_min: float | None,
+    setting: str = "hydra.launcher.partition",
 ) -> None:
-    """Raises UsageError, with both numbers, for a member that the cluster accepts and would never start."""
+    """Raises UsageError, with both numbers, for a member that the cluster accepts and would never start.
+
+    Args:
+        partition: one or several, as in ``a,b``; SLURM takes any of them in which the member fits.
+        setting: what chose it, for errors.
+    """
     if limits.array_size < 2:
         raise UsageError("this cluster allows no arrays: MaxArraySize is below 2")
-    name = partition or limits.default
-    if name is None or "," in name:  # a choice of several: SLURM takes any that fits
-        return
-    if name not in limits.partitions:
-        raise UsageError(
-            f"hydra.launcher.partition={name}: no such partition" + nearest(name, limits.partitions)
-        )
-    chosen = limits.partitions[name]
-    if chosen.state != "UP":
+    names = [name for name in (partition or limits.default or "").split(",") if name]
+    for name in names:
+        if name not in limits.partitions:
+            raise UsageError(
+                f"{setting}={partition}: no such partition{'' if name == partition else f': {name}'}"
+                + nearest(name, limits.partitions)
+            )
+    refusals = [_refusal(limits, limits.partitions[name], resources, timeout_min) for name in names]
+    wrong = [refusal for refusal in refusals if refusal is not None]
+    if names and len(wrong) == len(names):
+        raise UsageError("\n".join(wrong))
+
+
+def _refusal(
+    limits: Limits, partition: Partition, resources: Resources, timeout_min: float | None
+) -> str | None:
+    """Why a member would never start in this partition; None where it can."""
+    name, most = partition.name, partition.max_minutes
+    if partition.state != "UP":
         up = ", ".join(p.name for p in limits.partitions.values() if p.state == "UP")
-        raise UsageError(
-            f"partition {name} is {chosen.state}: members would wait forever\nhint: up are {up}"
+        return (
+            f"partition {name} is {partition.state}: members would wait forever\nhint: up are {up}"
         )
-    if resources.nodes > chosen.nodes:
-        raise UsageError(
+    if resources.nodes > partition.nodes:
+        return (
             f"hydra.launcher.nodes={resources.nodes}, and partition {name} gives a job "
-            f"{counted(chosen.nodes, 'node')} at most"
+            f"{counted(partition.nodes, 'node')} at most"
         )
-    if (
-        timeout_min is not None
-        and chosen.max_minutes is not None
-        and timeout_min > chosen.max_minutes
-    ):
-        raise UsageError(
-            f"hydra.launcher.timeout_min={timeout_min:g}, and partition {name} allows {chosen.max_minutes:g} minutes\n"
-            f"hint: `hydra.launcher.timeout_min={chosen.max_minutes:g}`; a member that reaches it is requeued, at most "
+    if timeout_min is not None and most is not None and timeout_min > most:
+        return (
+            f"hydra.launcher.timeout_min={timeout_min:g}, and partition {name} allows {most:g} minutes\n"
+            f"hint: `hydra.launcher.timeout_min={most:g}`; a member that reaches it is requeued, at most "
             "hydra.launcher.max_num_timeout times"
         )
+    return None
 
 
 def minutes(text: str) -> float | None:

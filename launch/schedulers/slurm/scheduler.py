@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...core.arrays import SubmittedTasks
 from ...core.checks import Check
 from ...core.resources import Resources, throttle
 from ...core.scheduling import (
@@ -45,16 +47,19 @@ class SlurmScheduler:
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
         slots = throttle(options.get("array_parallelism", "auto"))
-        sbatch_flags(options, resources)
+        flags = sbatch_flags(options, resources)
         limits = cluster.limits()
+        where = {key: _chosen(flags, key) for key in ("account", "partition", "qos")}
+        set_by_user = "partition" not in flags and where["partition"] is not None
         refuse(
             limits,
-            partition=options.get("partition"),
+            partition=where["partition"],
             resources=resources,
             timeout_min=options.get("timeout_min"),
+            setting="SBATCH_PARTITION" if set_by_user else "hydra.launcher.partition",
         )
-        where = {key: options.get(key) for key in ("account", "partition", "qos")}
         cut = cluster.cut(limits, members, **where)
+        cut = cluster.narrowed(cut, limits, members, partial(client.has_room_for, flags=flags))
         return ResolvedResources(resources=resources, slots=slots, cut=cut)
 
     def script(self, array: ArrayScript) -> str:
@@ -88,8 +93,17 @@ class SlurmScheduler:
     def states(self, tasks: Collection[str], name: str) -> Mapping[str, SchedulerState]:
         return client.states(tasks, name)
 
+    def states_of(self, jobs: Sequence[SubmittedTasks]) -> Sequence[Mapping[str, SchedulerState]]:
+        return client.states_of(jobs)
+
+    def cluster(self) -> str | None:
+        return client.cluster_of_submissions()
+
     def cancel(self, tasks: Collection[str], name: str) -> None:
         client.cancel(tasks, name)
+
+    def cancel_all(self, jobs: Sequence[SubmittedTasks]) -> None:
+        client.cancel_all(jobs)
 
     def attach(self, rank: RunningRank, *, terminal: bool) -> Attachment:
         """A step that shares the resources of the rank's job.
@@ -115,6 +129,12 @@ class SlurmScheduler:
         self, folder: Path, options: Mapping[str, Any], say: Callable[[str], None], *, version: str
     ) -> Iterator[Check]:
         return node_checks(folder, options, say, version=version)
+
+
+def _chosen(flags: Mapping[str, str | bool], key: str) -> str | None:
+    """What sbatch will take: the script's flag, else the user's own setting for sbatch."""
+    flag = flags.get(key)
+    return flag if isinstance(flag, str) else os.environ.get(f"SBATCH_{key.upper()}")
 
 
 def _in_syntax(dependency: Dependency) -> str:

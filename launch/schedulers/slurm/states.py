@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...core.states import Cause, SchedulerState, State
+from .reasons import explained
 
 __all__ = ["of_slurm"]
 
@@ -38,22 +39,25 @@ _SLURM: Mapping[str, tuple[State, Cause | None]] = {
 
 _PLAIN = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 """The words that a member's state says as well; the reason has the others."""
-_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+_HELD: Mapping[str, str] = {
+    "REQUEUE_HOLD": "JobHeldUser",
+    "SPECIAL_EXIT": "JobHeldUser",
+    "RESV_DEL_HOLD": "ReservationDeleted",
+}
+"""The states of a job that is held, and the reason that means the same."""
 
 
 def of_slurm(word: str, reason: str | None = None, *, task: str = "JOB") -> SchedulerState:
     """The state that squeue or sacct report of an array task; a word that is not known gives UNKNOWN.
 
-    The reason of a job that is stuck says so, with the command that frees it.
+    The reason of a job that waits says whether it is stuck, and what to type then.
     """
     name = word.split()[0].rstrip("+") if word.strip() else ""  # `CANCELLED by 1000`
     state, cause = _SLURM.get(name, (State.UNKNOWN, None))
     text = None if reason in (None, "", "None", "(null)") else reason
+    cause_of_wait = _HELD.get(name, text)
     if name not in _PLAIN:
         text = f"{name}: {text}" if text and not state.ended else name
-    if state is State.PENDING and text:
-        if name in _HELD or "held" in text.lower():
-            text = f"stuck: {text}; `scontrol release {task}` frees it"
-        elif text == "DependencyNeverSatisfied":
-            text = f"stuck: {text}; `scontrol update jobid={task} dependency=` frees it"
+    if state is State.PENDING and text and cause_of_wait:
+        text = explained(text, cause_of_wait, task)
     return SchedulerState(state=state, reason=text, cause=cause)

@@ -11,7 +11,13 @@ import pytest
 
 from trident.launch.core.scheduling import Cut
 from trident.launch.errors import UsageError
-from trident.launch.schedulers.slurm.cluster import cut, has_accounting, is_alone, limits
+from trident.launch.schedulers.slurm.cluster import (
+    cut,
+    has_accounting,
+    is_alone,
+    limits,
+    narrowed,
+)
 from trident.launch.schedulers.slurm.limits import Limits
 
 Fake = Callable[..., Path]
@@ -79,3 +85,29 @@ def test_accounting_and_nodes(tmp_path: Path, fake: Fake) -> None:
     assert is_alone()
     fake("sinfo", f"{socket.gethostname()}\nanother\n")
     assert not is_alone()
+
+
+def test_a_banner_is_no_job_and_no_limit(fake: Fake) -> None:
+    put_accounting(fake, "welcome\\nlab|lab||normal|50|\\n", "normal|||\\nbye | bye\\n")
+    fake("squeue", "hello\n1\n2_3\n4_[1-2]\nbye\n")
+    assert cut(cluster(enforces=True), 100).room == 47
+
+
+@pytest.mark.parametrize(("room", "expected"), [(9, None), (7, 7), (2, 2)])
+def test_an_array_is_narrowed_to_what_slurm_accepts(room: int, expected: int | None) -> None:
+    """The limit is of an account above the user's, so that only SLURM knows the room."""
+    asked: list[int] = []
+
+    def has_room_for(tasks: int) -> bool:
+        asked.append(tasks)
+        return tasks <= room
+
+    found = narrowed(Cut(size=1001), cluster(enforces=True), 9, has_room_for)
+    assert found.room == expected and len(asked) <= 6
+
+
+def test_room_for_one_job_alone_is_refused_and_other_refusals_are_sbatchs_own() -> None:
+    limits = cluster(enforces=True)
+    with pytest.raises(UsageError, match="9 members, and 1 more job may be submitted now"):
+        narrowed(Cut(size=1001), limits, 9, lambda tasks: tasks <= 1)
+    assert narrowed(Cut(size=1001), limits, 9, lambda tasks: False) == Cut(size=1001)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trident.launch.schedulers.slurm.limits import Partition, minutes, submits
+from trident.launch.core.resources import resolve
+from trident.launch.errors import UsageError
+from trident.launch.schedulers.slurm.limits import Limits, Partition, minutes, refuse, submits
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,33 @@ def test_the_qos_of_a_partition_counts_whatever_the_users_own_is() -> None:
     found = submits(users, qos, account=None, partition=gpu, chosen=None)
     assert found is not None and found.jobs == 5
     assert submits(users, qos, account=None, partition=None, chosen=None) is None
+
+
+def partitions(**states: str) -> Limits:
+    """Partitions of these states: `a` has 1 node and 10 minutes, the others have 3 nodes."""
+    made = {
+        name: Partition(
+            name=name,
+            state=state,
+            is_default=False,
+            nodes=1 if name == "a" else 3,
+            max_minutes=10 if name == "a" else None,
+        )
+        for name, state in states.items()
+    }
+    return Limits(array_size=1001, jobs=10_000, partitions=made)
+
+
+def check(limits: Limits, partition: str, **more: object) -> None:
+    resources = resolve({"nodes": 2, **more}, {}, gpus=0)
+    refuse(limits, partition=partition, resources=resources, timeout_min=None, setting="KEY")
+
+
+def test_a_choice_of_partitions_is_refused_only_if_a_member_fits_none() -> None:
+    check(partitions(a="UP", b="UP"), "a,b")
+    with pytest.raises(UsageError, match="KEY=a,x: no such partition: x"):
+        check(partitions(a="UP", b="UP"), "a,x")
+    with pytest.raises(
+        UsageError, match=r"(?s)partition a gives a job 1 node.*partition b is DOWN"
+    ):
+        check(partitions(a="UP", b="DOWN"), "a,b")

@@ -16,6 +16,7 @@ from trident.launch.schedulers.slurm.probe_files import ProbeFiles
 from trident.protocol.records import write_json
 
 Fake = Callable[..., Path]
+QUEUE = "JOBID|STATE|START_TIME|REASON|NAME\n"
 OPTIONS = {"timeout_min": 60, "signal_delay_s": 120, "partition": "gpu", "setup": ["module load x"]}
 
 
@@ -23,7 +24,7 @@ OPTIONS = {"timeout_min": 60, "signal_delay_s": 120, "partition": "gpu", "setup"
 def slurm(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Path:
     """SLURM's programs; the queue is empty. Returns the file of sbatch's calls."""
     monkeypatch.setattr(module, "QUERY_S", 0.01)
-    fake("squeue")
+    fake("squeue", QUEUE)
     fake("sacct")
     fake("scancel")
     return fake("sbatch", "7\n")
