@@ -189,7 +189,7 @@ def _environment(
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback
-        EXCEPTIONS: f"{os.getpid()} {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
+        EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
     }

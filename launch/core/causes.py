@@ -109,16 +109,17 @@ def _deciding(
 ) -> Mapping[str, Any] | None:
     """The record that says why the rank ended: of the process that the worker has started, or of others of the rank.
 
-    That process may be a shell, or a launcher as `accelerate launch`: then it is the last exception of the others.
+    That process may be a shell, or a launcher as `accelerate launch`: then it is the one of the others that ended last.
     """
     if own is not None and own["chain"] and not _OF_A_CHILD.search(own["chain"][0]["type"]):
         return own
-    return max((found for found in others if found["chain"]), key=_order_of_processes, default=own)
+    return max(others, key=_order_of_processes, default=own)
 
 
-def _order_of_processes(record: Mapping[str, Any]) -> tuple[bool, float]:
-    text = " ".join(map(str, _path(recorded(record["chain"]))))
-    return not _is_of_a_peer(text), record["raised"]
+def _order_of_processes(record: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    chain = recorded(record["chain"])
+    of_a_child = bool(chain) and _OF_A_CHILD.search(chain[0].type) is not None
+    return not of_a_child, not _is_of_a_peer(" ".join(map(str, _path(chain)))), record["raised"]
 
 
 def _is_of_a_peer(text: str) -> bool:
@@ -145,7 +146,7 @@ _PEER = re.compile(
 
 _MEMORY_TYPE = re.compile(r"\b(_?\w*MemoryError|ResourceExhaustedError)$")
 _MEMORY_MESSAGE = re.compile(
-    r"out of memory|can.t allocate memory|cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED"
+    r"out of memory|can.t allocate memory|cannot allocate memory|STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED"
     r"|exceeded memory limit",
     re.IGNORECASE,
 )
@@ -167,7 +168,7 @@ def cause_of(
         out_of_memory: whether the kernel has killed a process for memory meanwhile.
         chain: the exceptions that the rank has recorded; empty if none has ended it, None if it recorded nothing.
     """
-    found = _path(_ended_by(code, log, chain))
+    found = _ended_by(code, log, chain)
     if any(map(_lacks_memory, found)):
         return Cause.OUT_OF_MEMORY
     killed = any(_KILLED.search(str(raised)) for raised in found)

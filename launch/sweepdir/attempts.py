@@ -126,10 +126,15 @@ class Attempts:
     def take_exceptions(
         self, index: int, number: int, rank: int, process: int, *, failed: bool
     ) -> dict[int, dict[str, Any]]:
-        """Read and remove these records, by process id. After a success, only that of `process` is looked for."""
+        """Read and remove these records, by process id.
+
+        After a success, the others are only looked for if there is none of `process`: listing a directory takes long
+        that holds the files of many ranks.
+        """
         prefix = self.exceptions_path(index, number, rank)
-        one = prefix.with_name(f"{prefix.name}-{process}.json")
-        paths = sorted(prefix.parent.glob(f"{prefix.name}-*.json")) if failed else [one]
+        paths = [prefix.with_name(f"{prefix.name}-{process}.json")]
+        if failed or not paths[0].exists():
+            paths = sorted(prefix.parent.glob(f"{prefix.name}-*.json"))
         records = {}
         for path in paths:
             try:

@@ -68,7 +68,7 @@ HOOK = Path(__file__).with_name("hook")
 """The directory that a worker puts first on PYTHONPATH, so that Python programs record the exception that ends them."""
 
 EXCEPTIONS = "TRIDENT_EXCEPTIONS"
-"""What the programs of a rank need for that: the worker's process id, a space, and how the paths of records begin."""
+"""What the programs of a rank need for that; `hook/trident_exceptions.py` describes its value."""
 
 NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, MARK, PLANNED)
 """The variables to drop from an inherited environment when a new run is started."""

@@ -181,6 +181,7 @@ def test_a_peers_error_in_a_handler_leads_to_what_was_handled() -> None:
         [raised("jaxlib.XlaRuntimeError", "RESOURCE_EXHAUSTED: x", bases=["RuntimeError"])],
         [raised("OSError", "[Errno 12] Cannot allocate memory")],
         [raised("ValueError", "no fit", A), raised("MemoryError")],
+        [raised("RuntimeError", "in cleanup", A, link="context"), raised("MemoryError")],
     ],
 )
 def test_memory_that_was_lacking_somewhere_in_the_chain(chain: list[dict[str, Any]]) -> None:
@@ -189,8 +190,6 @@ def test_memory_that_was_lacking_somewhere_in_the_chain(chain: list[dict[str, An
 
 def test_memory_that_was_not_lacking() -> None:
     assert explained(record(raised("ValueError", "never out of memory"))).cause is Cause.EXCEPTION
-    handled = [raised("ValueError", "x", A, link="context"), raised("MemoryError")]
-    assert explained(record(*handled)).cause is Cause.EXCEPTION
     killed = raised("RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed.")
     assert explained(record(killed)).cause is Cause.EXCEPTION
     assert explained(record(killed), oom=True).cause is Cause.OUT_OF_MEMORY
@@ -223,6 +222,9 @@ def test_a_process_that_ran_another_one() -> None:
     assert explained(own, child).detail == "KeyError: 'own'"
     long_ago = {**child, "raised": -99.0}
     assert explained(record(), long_ago, log="").detail == "exit code 1"
+    # Of the programs that a shell has run, the last one counts.
+    later = record(at=19.5)
+    assert explain(3, "", {7: child, 8: later}, process=1, ended=20.0).detail == "exit code 3"
     peer = record(raised("RuntimeError", "Connection reset by peer"), at=19.5)
     assert explained(failed, child, peer).detail == sentence
 

@@ -13,7 +13,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import MutableMapping
     from typing import Any
 
     Record = dict[str, Any]
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["VARIABLE", "Recorder", "describe", "install"]
 
 VARIABLE = "TRIDENT_EXCEPTIONS"
-"""The process id of the worker, a space, and how the paths of the records begin."""
+"""A process id, a space, and how the paths of the records begin.
+
+The worker sets 0, and the first Python process its own id. So its children know that they are not the first one, and a
+program that replaces it in the same process that it is.
+"""
 
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 """Pythons before 3.11 have none, and an `--app` may run in one."""
@@ -31,11 +35,14 @@ MAX_MESSAGE = 20_000
 MAX_FRAMES = 500
 
 
-def install(environ: Mapping[str, str]) -> None:
+def install(environ: MutableMapping[str, str]) -> None:
     """Record the end of this process, if a worker has asked for it."""
-    worker, _, path = environ.get(VARIABLE, "").partition(" ")
+    first, _, path = environ.get(VARIABLE, "").partition(" ")
     if path:
-        Recorder(int(worker), path).install()
+        is_first = int(first) in (0, os.getpid())
+        if is_first:
+            environ[VARIABLE] = f"{os.getpid()} {path}"
+        Recorder(path, is_first=is_first).install()
 
 
 def describe(error: BaseException | None) -> list[Record]:
@@ -121,12 +128,14 @@ class Recorder:
     """Writes how this process ends: at once when an uncaught exception ends it, otherwise at its exit.
 
     Args:
-        worker: the process id of the rank's worker.
         path: how the paths of the records begin. Each process writes one of its own.
+        is_first: whether no other Python process has started this one. Then a good end is recorded, too; of the
+            others, there may be thousands.
     """
 
-    def __init__(self, worker: int, path: str) -> None:
-        self.worker, self.path = worker, path
+    def __init__(self, path: str, *, is_first: bool) -> None:
+        self.path = path
+        self.process = os.getpid() if is_first else None
         self._exit: Record | None = None
         self._written: BaseException | None = None
 
@@ -182,8 +191,7 @@ class Recorder:
                 self._write_exception(error)
         else:
             record = self._exit or {"chain": []}
-            # Of other processes that the rank has started, only exceptions are of interest.
-            if record["chain"] or os.getppid() == self.worker:
+            if record["chain"] or os.getpid() == self.process:  # and not a fork of it
                 self._write(record)
 
     def _write_exception(self, error: BaseException | None) -> None:

@@ -28,7 +28,7 @@ def test_the_users_own_sitecustomize_runs(own: str | None, tmp_path: Path) -> No
     program = "import sys; print(sys.path, sys.modules.get('sitecustomize')); raise ValueError"
     outputs = []
     for path in (str(tmp_path), os.pathsep.join([str(HOOK), str(tmp_path)])):
-        environment = {**os.environ, "PYTHONPATH": path, EXCEPTIONS: f"{os.getpid()} {tmp_path}/r"}
+        environment = {**os.environ, "PYTHONPATH": path, EXCEPTIONS: f"0 {tmp_path}/r"}
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True
         )

@@ -17,16 +17,21 @@ from trident.protocol.member import EXCEPTIONS, HOOK
 
 
 def run(
-    program: str, folder: Path, *, hooked: bool = True, worker: int | None = None, **environ: str
+    program: str,
+    folder: Path,
+    *,
+    hooked: bool = True,
+    command: tuple[str, ...] = (),
+    **environ: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program as a worker does. Its records are `folder`/record-PID.json."""
     (folder / "program.py").write_text(program)
     path = os.pathsep.join(filter(None, [str(HOOK) if hooked else "", environ.get("PYTHONPATH")]))
     environment = {**os.environ, **environ, "PYTHONPATH": path}
     if hooked:
-        environment[EXCEPTIONS] = f"{worker or os.getpid()} {folder}/record"
+        environment[EXCEPTIONS] = f"0 {folder}/record"
     return subprocess.run(
-        [sys.executable, "program.py"],
+        [*command, sys.executable, "program.py"],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -125,11 +130,27 @@ def test_the_program_sees_neither_the_hook_nor_its_directory(tmp_path: Path) -> 
     assert outputs[0] == outputs[1]
 
 
-def test_only_the_process_that_the_worker_started_records_a_good_end(tmp_path: Path) -> None:
-    run("pass", tmp_path, worker=os.getppid())
-    assert not records(tmp_path)
-    run("raise ValueError('in a child')", tmp_path, worker=os.getppid())
-    assert [record["chain"][0]["message"] for record in records(tmp_path)] == ["in a child"]
+def test_of_a_python_that_python_has_started_only_exceptions_are_recorded(tmp_path: Path) -> None:
+    (tmp_path / "child.py").write_text("import sys\nif sys.argv[1:]: raise ValueError('child')\n")
+    run("import subprocess, sys; subprocess.run([sys.executable, 'child.py'])", tmp_path)
+    assert [record["chain"] for record in records(tmp_path)] == [[]]
+    run("import subprocess, sys; subprocess.run([sys.executable, 'child.py', 'x'])", tmp_path)
+    chains = sorted(len(record["chain"]) for record in records(tmp_path))
+    assert chains == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sh", "-c", '"$@"; true', "sh"),
+        (sys.executable, "-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"),
+    ],
+)
+def test_a_good_end_is_recorded_under_a_shell_and_in_place_of_a_python(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    run("import sys; sys.exit(3)", tmp_path, command=command)
+    assert [record["exit"] for record in records(tmp_path)] == [3]
 
 
 def test_a_program_that_a_signal_ends_records_nothing(tmp_path: Path) -> None:
@@ -146,9 +167,8 @@ def test_a_forked_process_has_a_record_of_its_own(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     program = "raise ValueError('bad')"
     plain = run(program, tmp_path, hooked=False)
-    (tmp_path / "record").mkdir()
     (tmp_path / "program.py").write_text(program)
-    environment = {**os.environ, "PYTHONPATH": str(HOOK), EXCEPTIONS: f"1 {tmp_path}/no/such"}
+    environment = {**os.environ, "PYTHONPATH": str(HOOK), EXCEPTIONS: f"0 {tmp_path}/no/such"}
     done = subprocess.run(
         [sys.executable, "program.py"],
         cwd=tmp_path,
