@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,10 @@ def select(states: Sequence[str], where: Sequence[str], members: Sequence[Member
         _require_value(word, key, wanted, members)
         values[key] = values.get(key, frozenset()) | wanted
     chosen = [_state(name) for names in states for name in names.split(",")]
-    typed = [*(f"--state {state.lower()}" for state in chosen), *(f"--where {w}" for w in where)]
+    typed = [
+        *(f"--state {state.lower()}" for state in chosen),
+        *(f"--where {shlex.quote(w)}" for w in where),
+    ]
     return Selection(states=frozenset(chosen), values=values, typed=" ".join(typed))
 
 

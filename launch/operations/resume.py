@@ -80,7 +80,7 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
     if cancelled and not wanted:
         which = ranges(cancelled)
         if len(which) > 60:
-            which = "--state cancelled"
+            which = f"{selection.typed} --state cancelled".strip()
         raise UsageError(
             f"nothing failed; members {brief_ranges(cancelled)} are cancelled, and are resumed only when they are "
             f"named\nhint: `trident-sweep resume {shlex.quote(sweep.name)} {which}`"
