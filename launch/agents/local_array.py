@@ -187,6 +187,7 @@ class Runner:
                 host=this_host(),
                 launcher=self.job,
                 code=self.code,
+                array=self.array.index,
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:

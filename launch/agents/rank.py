@@ -192,7 +192,14 @@ def _environment(
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
+        **_chosen(sweep, index, attempt),
     }
+
+
+def _chosen(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, str]:
+    """What the user sets by ``hydra.launcher.env``: it counts more than anything that trident sets."""
+    array = sweep.attempts.get(index, attempt).lease.get("array")
+    return {} if array is None else sweep.arrays.get(array).launcher.get("env") or {}
 
 
 def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class ArrayTask:
             host=this_host(),
             launcher=identity(os.getpid()),
             code=self.array.launcher.get("code"),
+            array=self.array.index,
         )
         say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
         if (end := self._gives_up()) is not None:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trident.protocol.member import NAMES
+from trident.protocol.ranks import VARIABLES
+
 from ..errors import UsageError
 
 __all__ = ["Machine", "Resources", "parallelism", "resolve", "throttle"]
@@ -57,7 +60,7 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
     Raises:
         UsageError: options that contradict each other or the trainer, or that have no valid value.
     """
-    _check_env(launcher.get("env") or {})
+    _check_env(launcher)
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
     tasks = _positive(
@@ -99,12 +102,22 @@ def _gpus_per_node(launcher: Mapping[str, Any], tasks: int) -> int | None:
     return given
 
 
-def _check_env(env: Mapping[str, Any]) -> None:
-    for name in env:
+def _check_env(launcher: Mapping[str, Any]) -> None:
+    for name in launcher.get("env") or {}:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
             raise UsageError(
                 f"hydra.launcher.env: {name!r} is not a valid variable name\n"
                 "hint: letters, digits and `_`, and no digit first"
+            )
+        if name in (*VARIABLES, *NAMES):
+            raise UsageError(
+                f"hydra.launcher.env.{name}: trident sets it for each rank\nhint: leave it out"
+            )
+        if name == "CUDA_VISIBLE_DEVICES" and launcher.get("gpus_per_node") != 0:
+            raise UsageError(
+                "hydra.launcher.env.CUDA_VISIBLE_DEVICES: each member gets GPUs of its own\n"
+                "hint: set it for the command `trident-sweep submit` to choose from these GPUs, or add "
+                "hydra.launcher.gpus_per_node=0 to leave the choice to you"
             )
 
 

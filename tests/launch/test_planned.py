@@ -62,12 +62,15 @@ CHANGED = {
 
 def test_configs_that_change_after_submission_do_not_reach_members(cli: Cli) -> None:
     commit(cli.directory)
-    words = ("+extra=one", "sleep=3,0", *ONE_BY_ONE)
+    environ = "+hydra.launcher.env={OMP_NUM_THREADS: 7, WANDB_RESUME: never}"
+    words = ("+extra=one", "sleep=3,0", environ, *ONE_BY_ONE)
     cli("submit", *TRAIN, "--name", "s", *words)
     write(cli.directory, CHANGED)
     wait(cli, "s", "COMPLETED", "COMPLETED")
     for index in range(2):
         assert config(cli, "s", index).items() >= {"word": "mine", "added": [1, 2]}.items()
+        (said,) = cli.said("s", index)
+        assert (said["OMP_NUM_THREADS"], said["WANDB_RESUME"]) == ("7", "never")
     again = ("submit", *TRAIN, "--name", "s", *words[:1], "sleep=3,0,1", *ONE_BY_ONE)
     cli(*again, "--wait")  # what is new is planned with the configs of now
     assert config(cli, "s", 2).items() >= {"word": "other", "added": [3]}.items()

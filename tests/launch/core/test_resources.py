@@ -45,6 +45,9 @@ def test_a_rank_gets_a_gpu_where_the_trainer_may_use_one() -> None:
         ({}, {"timeout_min": float("nan")}),
         ({}, {"mem_gb": float("inf")}),
         ({}, {"mem_gb": -1}),
+        ({}, {"env": {"RANK": "1"}}),
+        ({}, {"env": {"TRIDENT_ATTEMPT": "1"}}),
+        ({}, {"env": {"CUDA_VISIBLE_DEVICES": "0"}}),
         ({}, {"gpus_per_node": -1}),
     ],
 )
