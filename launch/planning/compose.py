@@ -193,13 +193,14 @@ _MATTERING_GROUPS = ("hydra/launcher", "hydra/sweeper")
 def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
     task = _task(config)
     container = json.loads(json.dumps(OmegaConf.to_container(task, resolve=False), default=str))
-    differ = OmegaConf.select(config, "hydra.launcher.may_differ") or ()
+    differ = tuple(map(str, OmegaConf.select(config, "hydra.launcher.may_differ") or ()))
     key = secrets.token_hex(8)
-    names = variables_in(container, [*_SET_LATER, *_OF_A_NODE, *map(str, differ)])
+    names = variables_in(container, [*_SET_LATER, *_OF_A_NODE, *differ])
     choices = config.hydra.runtime.choices
     return PlannedConfig(
         signature=signature,
-        config=without(container, signature),
+        config=without(container, [*signature, *differ]),
+        ignored=differ,
         choices={group: str(choices[group]) for group in _MATTERING_GROUPS},
         key=key,
         environment=hashes(names, key, os.environ),

@@ -48,7 +48,8 @@ def compare(planned: PlannedConfig, config: DictConfig) -> None:
                 "this member's config is not the one that was submitted:",
                 *lines,
                 *more,
-                "hint: restore the configs; `trident-sweep resume SWEEP --code current` takes them as they are now",
+                "hint: restore the configs; `trident-sweep resume SWEEP --code current` takes them as they are now. "
+                "Keys that differ by nature belong in hydra.launcher.may_differ",
             ]
         )
     )

@@ -54,6 +54,8 @@ class PlannedConfig:
     """The members' overrides: whole where the value matters, else the key alone."""
     config: Mapping[str, Any]
     """The task's config, unresolved, without the keys whose values differ among the members."""
+    ignored: tuple[str, ...] = ()
+    """Further keys that are left out, since their values differ by nature."""
     choices: Mapping[str, str] = field(default_factory=dict)
     """The choices of Hydra's own groups that matter: its launcher and sweeper."""
     key: str = ""
@@ -68,7 +70,8 @@ class PlannedConfig:
     @classmethod
     def from_line(cls, line: str) -> PlannedConfig:
         record = json.loads(line)
-        return cls(**{**record, "signature": tuple(record["signature"])})
+        lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
+        return cls(**{**record, **lists})
 
     def fits(self, overrides: Sequence[str]) -> int:
         """How many of a member's overrides are in the signature with their value; -1 if it is another signature."""
@@ -91,7 +94,8 @@ class PlannedConfig:
         own = {group: choices.get(group) for group in self.choices}
         yield from _differences(dict(self.choices), own, "")
         plain = json.loads(json.dumps(config, default=str))
-        yield from _differences(dict(self.config), without(plain, self.signature), "")
+        own_config = without(plain, [*self.signature, *self.ignored])
+        yield from _differences(dict(self.config), own_config, "")
 
     def changed_variables(self, environ: Mapping[str, str]) -> list[str]:
         """The environment variables that have other values now."""

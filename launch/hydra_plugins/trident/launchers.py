@@ -52,7 +52,7 @@ class TridentLocalConf(LocalQueueConf):
     """Further environment of every rank."""
 
     may_differ: list[str] = field(default_factory=list)
-    """Environment variables that configs read and whose values may differ from the submission's without a warning."""
+    """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class TridentSlurmConf(SlurmQueueConf):
     """Further environment of every rank."""
 
     may_differ: list[str] = field(default_factory=list)
-    """Environment variables that configs read and whose values may differ from the submission's without a warning."""
+    """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
 
     srun_args: list[str] = field(default_factory=list)
     """Further arguments of srun."""

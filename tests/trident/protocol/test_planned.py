@@ -75,6 +75,13 @@ def test_what_members_set_themselves_is_not_compared() -> None:
     assert record.fits(["a.lr=5"]) == -1
 
 
+def test_keys_that_differ_by_nature_are_not_compared() -> None:
+    record = PlannedConfig(signature=("x",), config={"b": {}}, ignored=("b.time", "TOKEN"))
+    record = PlannedConfig.from_line(record.line())
+    assert keys(record, {"b": {"time": 5}, "x": 1}) == []
+    assert keys(record, {"b": {"time": 5, "y": 1}}) == ["b"]
+
+
 def test_the_choices_that_matter_are_compared() -> None:
     record = planned({}, choices={"hydra/launcher": "a"})
     assert list(record.differences({}, {"hydra/launcher": "a", "model": "x"})) == []
