@@ -424,7 +424,10 @@ def _node(folder: Path, name: str) -> None:
     """The node's cable: one end on the login node's bridge, where this process still is; the other one in here."""
     outer, inner = f"v-{name}", f"w-{name}"
     subprocess.run(["ip", "link", "delete", outer], capture_output=True)  # an earlier life's
-    _sh("ip", "link", "add", outer, "type", "veth", "peer", "name", inner)
+    # Always the same address: with another one, a node that has booted again is not reached until the others have
+    # forgotten the old one.
+    address = f"02:00:00:00:00:{int(ADDRESS[name].rpartition('.')[2]):02x}"
+    _sh("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "address", address)
     _sh("ip", "link", "set", outer, "master", "cluster", "up")
     script = f"read go && exec ip link set {inner} netns 1"
     plug = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE)
