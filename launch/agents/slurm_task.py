@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,9 @@ FAIL_S = 3.0
 """How long the ranks may take to end on their own once they know that they will not meet."""
 GRACE_S = 20.0
 """How long srun may take to end the ranks after SIGTERM, before it gets a second one."""
+
+_LAUNCH_BYTES = 64 * 1024
+"""How much of its log is searched for the message that srun could not start the ranks; it comes first."""
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 10
 """Attempts in a row that were preempted or lost a node before a checkpoint: more would end the same way."""
@@ -95,6 +99,8 @@ class ArrayTask:
         self.warned = False
         """Whether SLURM has warned that the time limit is near."""
         self.started = time.monotonic()
+        log = sweep.arrays.task_log(array, self.index)
+        self._log_begins = log.stat().st_size if log.exists() else 0
 
     def run(self, environ: Mapping[str, str]) -> int:
         """Run the member's next attempt, if it needs one. Returns the exit code of the array task."""
@@ -252,6 +258,8 @@ class ArrayTask:
             return {"cause": Cause.CANCELLED, "detail": "while it ran"}
         if lost := self._lost_nodes(attempt):
             return {"cause": Cause.NODE_FAIL, "detail": f"{', '.join(lost)} does not answer"}
+        if (node := self._unstarted_node()) is not None:
+            return {"cause": Cause.NODE_FAIL, "detail": f"srun could not start ranks on {node}"}
         if failure is not None:
             said = said_by_silent_ranks(self.sweep, self.index, attempt.number, known=failure)
             detail = failure if said is None else f"{failure}; {said}"
@@ -305,6 +313,21 @@ class ArrayTask:
             detail = f"its time of {minutes:g} min was over before it had stopped"
             return {"cause": Cause.TIMEOUT, "detail": detail}
         return {}  # the scheduler knows the cause
+
+    def _unstarted_node(self) -> str | None:
+        """The node on which srun could not start the step, by its message in this task's log; None if it could.
+
+        A node that is slow to answer is enough for that: SLURM itself still counts it as up.
+        """
+        log = self.sweep.arrays.task_log(self.array, self.index)
+        try:
+            with log.open("rb") as file:
+                file.seek(self._log_begins)
+                text = file.read(_LAUNCH_BYTES).decode(errors="replace")
+        except OSError:
+            return None
+        match = re.search(r"Task launch for \S+ failed on node (\S+): (.*)", text)
+        return None if match is None else f"{match[1]}: {match[2]}"
 
     def _was_signalled(self, attempt: Attempt) -> bool:
         """Whether the member was asked to stop from outside, by a signal to this process or to all its ranks.

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from itertools import chain
+from typing import Any
 
 import pytest
 from campaign import weights
@@ -47,6 +48,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return weights(folder)
 
 
+def causes(member: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Why earlier attempts ended that had begun to train, and how many steps that cost."""
+    began = [past for past in member["earlier"] if "could not start" not in (past["detail"] or "")]
+    return [(past["cause"], past["lost_steps"]) for past in began]
+
+
 def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared, undisturbed):
     """At whatever step, over two nodes: every epoch reads every sample once, and all is equal to the last bit."""
     words = ["hydra/launcher=trident_slurm", *TWO, *RUN, "+module.model.delay=0.15"]
@@ -62,18 +69,20 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
         lambda: metrics.exists() and metrics.read_text().count('"stage": "fit"') > 3, 180, every=0.2
     )
     login.run("scancel", "--signal=USR2", "--batch", f"{job_of(toys, 's')}_1")
+    attempts = toys.sweep("s") / "members/0001/attempts"
+    number = len(list(attempts.iterdir())) - 1
     try:
-        until((toys.sweep("s") / "members/0001/attempts/1").exists, 120, every=0.2)
+        until((attempts / str(number + 1)).exists, 120, every=0.2)
     except TimeoutError:
         pytest.fail((toys.sweep("s") / "arrays/0000/1.log").read_text() + login.out("squeue", "-l"))
-    end = toys.ended("s", 1)
+    end = toys.ended("s", 1, number)
     assert (end["cause"], end["requeued"]) == ("timeout", True)
-    assert (toys.sweep("s") / "members/0001/attempts/0/stop.json").exists()
+    assert (attempts / str(number) / "stop.json").exists()
     toys.until("s", lambda members: all(m["state"] == "COMPLETED" for m in members), 120)
     calm, told = toys.members("s")
-    assert (calm["attempt"], calm["earlier"], told["attempt"]) == (0, [], 1)
-    ends = [(past["cause"], past["lost_steps"]) for past in told["earlier"]]
-    assert ends == [("timeout", 0)]
+    # A busy machine may let srun fail to start a rank, which is tried again.
+    assert not causes(calm)
+    assert causes(told) == [("timeout", 0)]
     assert "before: timeout" in toys("status", "s").stdout
     for name in ("calm", "told"):
         texts = (shared / f"{name}.seen.{rank}" for rank in range(2))
@@ -82,7 +91,8 @@ def test_a_stopped_run_comes_to_what_an_undisturbed_one_does(toys, login, shared
         )
         assert Counter(read) == Counter({index: EPOCHS for index in range(24)}), name
     results = [
-        toys.sweep("s") / f"members/000{i}/attempts/{n}/result.json" for i, n in ((0, 0), (1, 1))
+        toys.sweep("s") / f"members/000{i}/attempts/{member['attempt']}/result.json"
+        for i, member in enumerate((calm, told))
     ]
     calm, told = (json.loads(path.read_text()) for path in results)
     assert told["steps"] == calm["steps"] and told["score"] == calm["score"]

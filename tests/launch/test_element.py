@@ -24,14 +24,14 @@ LAUNCHER = {
         "mem_gb": None,
         "timeout_min": None,
     },
-    "options": {"master_address": "{host}", "meeting_s": 2},
+    "options": {"master_address": "{host}", "meeting_s": 2, "max_num_timeout": 3},
 }
 
 
-def started(sweep: SweepDir, folder: Path) -> bool:
-    """Whether the next attempt starts its ranks."""
+def started(sweep: SweepDir, folder: Path, says: str = "") -> bool:
+    """Whether the next attempt starts its ranks, by an srun that prints `says` and fails."""
     srun = folder / "srun"
-    srun.write_text(f"#!/bin/sh\ntouch {folder}/started\n")
+    srun.write_text(f"#!/bin/sh\ntouch {folder}/started\necho '{says}' >&2\nexit 1\n")
     srun.chmod(0o755)
     argv = [
         sys.executable,
@@ -44,7 +44,8 @@ def started(sweep: SweepDir, folder: Path) -> bool:
     ]
     told = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7"}
     environment = {**os.environ, **told, "SLURM_JOB_NODELIST": "localhost"}
-    subprocess.run(argv, env=environment, timeout=60, check=False)
+    with (sweep.path / "arrays" / "0000" / "0.log").open("ab") as log:
+        subprocess.run(argv, env=environment, timeout=60, check=False, stderr=log)
     return (folder / "started").exists()
 
 
@@ -68,3 +69,19 @@ def test_a_member_that_never_gets_anywhere_is_given_up(attempts, saved, ours, st
     assert end is not None
     if not starts:
         assert end["cause"] == "node_fail" and "10 attempts in a row ended" in end["detail"]
+
+
+def test_a_rank_that_srun_cannot_start_is_the_nodes_fault(tmp_path):
+    """And not that of an earlier attempt, whose messages are in the same log."""
+    sweep = written(tmp_path / "s", [()])
+    sweep.arrays.add([0], LAUNCHER)
+    says = "srun: error: Task launch for StepId=43.0 failed on node n2: Communication connection failure"
+    ends = []
+    for number, text in enumerate((says, "")):
+        assert started(sweep, tmp_path, text)
+        end = sweep.attempts.get(0, number).end
+        assert end is not None
+        ends.append((end.get("cause"), end.get("detail")))
+    words = "srun could not start ranks on n2: Communication connection failure"
+    assert ends[0] == ("node_fail", words)
+    assert ends[1][0] != "node_fail"
