@@ -394,18 +394,25 @@ def _check_values(
 
     Numbers are checked once for each kind of number, all other values.
     """
-    tasks = dict(zip(composed.signatures, map(_task, composed.configs), strict=True))
+    tasks = dict(zip(composed.signatures, composed.configs, strict=True))
+    begun: set[Point] = set()
     seen: set[tuple[Point, int, str]] = set()
     for point in points:
         signature = tuple(_signature(override, is_group) for override in point)
+        was_composed = (
+            signature not in begun
+        )  # each config is that of the first point of its signature
+        begun.add(signature)
         for at, (override, mine) in enumerate(zip(point, signature, strict=True)):
             key, equals, text = override.partition("=")
             which = (signature, at, _kind(text))
             if not equals or mine != key or which in seen:
                 continue
             seen.add(which)
+            if was_composed:
+                continue
             (parsed,) = composed.hydra.parse([override])
-            task = tasks[signature].copy()
+            task = _task(tasks[signature])
             name = parsed.get_key_element().lstrip("+").partition("@")[0]
             OmegaConf.update(task, name, parsed.value(), merge=False, force_add=True)
             if wrong := find_problems(task):

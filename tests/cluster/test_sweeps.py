@@ -171,12 +171,14 @@ def test_a_rank_that_does_not_come_is_named_in_seconds(cli):
     (cli.directory / "late.sbatch").write_text(own)
     started = time.monotonic()
     cli("submit", *SLURM, *FOUR, "--name", "s", "--wait", "hydra.launcher.template=./late.sbatch",
-        "hydra.launcher.meeting_s=2", code=1)  # fmt: skip
+        "hydra.launcher.meeting_s=6", code=1)  # fmt: skip
     (member,) = cli.members("s")
     assert (member["state"], member["cause"]) == ("FAILED", "lost")
     hosts = cli.attempt("s", 0)["hosts"]
-    assert member["detail"] == f"1 of 4 ranks did not connect within 2 s: rank 3 on {hosts[1]}"
-    assert time.monotonic() - started < 30
+    assert member["detail"] == f"1 of 4 ranks did not connect within 6 s: rank 3 on {hosts[1]}"
+    assert time.monotonic() - started < 50, (
+        "it did not wait for the rank, which sleeps for a minute"
+    )
 
 
 def test_what_kept_a_member_from_starting_is_said(cli):
@@ -268,7 +270,9 @@ def test_a_thousand_members_are_submitted_at_once(login, project, bare_start):
     cli = Cli(project, lambda argv, cwd: login.command(*argv, cwd=cwd))
     many = ("experiment=digits", "run.seed=range(1000)", "hydra.launcher.array_parallelism=1")
     took: list[float] = []
-    limit = 60 * bare_start  # two seconds where Python starts in 33 ms
+    limit = (
+        100 * bare_start
+    )  # three seconds where Python starts in 30 ms; composing each would take a minute
     while not took or (took[-1] > limit and len(took) < 3):  # what else runs comes and goes
         # Of a processor: what other tests do at the same time is no delay of a user's.
         name, before = f"s{len(took)}", spent()

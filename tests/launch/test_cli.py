@@ -249,7 +249,7 @@ def test_variables_that_only_a_task_has_are_no_error(here: Path) -> None:
     assert main(["submit", DIGITS, "+run.r=${oc.env:NOT_SET_ANYWHERE}", "--dry-run"]) == 2
 
 
-def test_two_hundred_members_plan_in_two_seconds_without_torch(
+def test_two_hundred_members_are_planned_quickly_and_without_torch(
     project: Path, bare_start: float
 ) -> None:
     code = (
@@ -266,7 +266,9 @@ def test_two_hundred_members_plan_in_two_seconds_without_torch(
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "members    200 of 200" in done.stdout
     assert not {"torch", "lightning", "datasets", "transformers"} & set(done.stderr.split())
-    assert seconds < 50 * bare_start  # two seconds where Python starts in 40 ms
+    assert (
+        seconds < 70 * bare_start
+    )  # two seconds where Python starts in 30 ms; composing each would take 14
 
 
 def test_doctor_says_what_is_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,11 +21,14 @@ from trident.protocol.member import NAMES, WANDB, MemberContext
 from trident.protocol.ranks import VARIABLES
 
 CALLBACKS = Path(__file__).with_name("beside.py")
+ROOT = Path(__file__).parents[2]
 EPOCHS = ("experiment=digits", "trainer.max_epochs=3", "run.seed=1")
 
 
-@pytest.fixture
-def cli(project: Path) -> Cli:
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    project = tmp_path_factory.mktemp("boundary") / "digits"
+    shutil.copytree(ROOT / "examples" / "digits", project, ignore=shutil.ignore_patterns("logs"))
     shutil.copy(CALLBACKS, project / "src")
     return Cli(project)
 
@@ -74,14 +77,14 @@ def is_ordinary(beside: Path, name: str) -> None:
     assert not (beside / name / "resume").exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_run_that_a_member_starts_is_its_own(cli: Cli, beside: Path, ranks: int) -> None:
+def test_a_run_that_a_member_starts_is_its_own(cli: Cli, beside: Path) -> None:
+    """In a member of two ranks; the one of torchrun, below, is of a member of one."""
     (beside / "plan.json").write_text(json.dumps(ordinary(beside, "child-@")))
-    submit(cli, "s", beside, ranks)
-    submit(cli, "calm", beside / "nowhere", ranks)
-    ends(cli, "s")
+    submit(cli, "own", beside, 2)
+    submit(cli, "calm", beside / "nowhere", 2)
+    ends(cli, "own")
     ends(cli, "calm")
-    for rank in range(ranks):
+    for rank in range(2):
         told = json.loads((beside / f"told-{rank}").read_text())
         assert told["code"] == 0, told["said"]
         assert told["untouched"] is (True if rank == 0 else None)
@@ -89,7 +92,7 @@ def test_a_run_that_a_member_starts_is_its_own(cli: Cli, beside: Path, ranks: in
         # Libraries still read who the member's ranks are.
         assert told["environ"]["RANK"] == str(rank)
         assert {*VARIABLES, *WANDB} <= set(told["environ"])
-    calm, mine = result(attempt(cli, "calm")), result(attempt(cli, "s"))
+    calm, mine = result(attempt(cli, "calm")), result(attempt(cli, "own"))
     same = ("metrics", "score", "steps", "epochs")
     assert {key: mine[key] for key in same} == {key: calm[key] for key in same}
 
@@ -98,28 +101,29 @@ def test_torchrun_within_a_member_says_who_its_ranks_are(cli: Cli, beside: Path)
     python, *run = ordinary(beside, "child-@")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     (beside / "plan.json").write_text(json.dumps([python, *torchrun, *run]))
-    submit(cli, "s", beside, 1)
-    ends(cli, "s")
+    submit(cli, "torchrun", beside, 1)
+    ends(cli, "torchrun")
     told = json.loads((beside / "told-0").read_text())
     assert told["code"] == 0 and told["untouched"], told["said"]
     record = result(beside / "child-0")
     assert (record["state"], record["ranks"]["world_size"]) == ("completed", 2)
 
 
-@pytest.fixture
-def held(cli: Cli, beside: Path) -> Iterator[Cli]:
-    """A sweep `s` of one member of two ranks, which is in the middle of its training until the test ends."""
-    wait = f"until [ -e {beside}/go ]; do touch {beside}/holds-@; sleep 0.1; done"
-    (beside / "plan.json").write_text(json.dumps(["sh", "-c", wait]))
-    submit(cli, "s", beside, 2)
+@pytest.fixture(scope="module")
+def held(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """A sweep `s` of one member of two ranks, which is in the middle of its training until the tests end."""
+    folder = tmp_path_factory.mktemp("held")
+    wait = f"until [ -e {folder}/go ]; do touch {folder}/holds-@; sleep 0.1; done"
+    (folder / "plan.json").write_text(json.dumps(["sh", "-c", wait]))
+    submit(cli, "s", folder, 2)
     limit = time.monotonic() + 200
-    while not all((beside / f"holds-{rank}").exists() for rank in range(2)):
+    while not all((folder / f"holds-{rank}").exists() for rank in range(2)):
         assert time.monotonic() < limit, cli("logs", "s", "0", code=None).stdout
         time.sleep(0.1)
     yield cli
-    (beside / "go").touch()
+    (folder / "go").touch()
     ends(cli, "s")
-    assert json.loads((beside / "told-0").read_text())["untouched"]
+    assert json.loads((folder / "told-0").read_text())["untouched"]
     record = result(attempt(cli, "s"))
     assert (record["state"], record["ranks"]["world_size"]) == ("completed", 2)
 
@@ -197,8 +201,8 @@ def test_a_run_that_an_app_starts_is_its_own(cli: Cli, beside: Path) -> None:
     (cli.directory / "app.py").write_text(APP)
     words = ordinary(beside, "child")[3:]
     quoted = ",".join("'" + word.replace("'", r"\'") + "'" for word in words)
-    cli("submit", "--name", "s", "--wait", "--app", "python app.py", f"+words=[{quoted}]")
-    assert cli.states("s") == ["COMPLETED"]
+    cli("submit", "--name", "app", "--wait", "--app", "python app.py", f"+words=[{quoted}]")
+    assert cli.states("app") == ["COMPLETED"]
     assert result(beside / "child")["state"] == "completed"
-    assert not (attempt(cli, "s") / "result.json").exists()
+    assert not (attempt(cli, "app") / "result.json").exists()
     assert not (beside / "child" / "resume").exists()
