@@ -225,6 +225,7 @@ def last_words(log: str, about: int | None = None) -> str:
         about: a member; lines that a launcher wrote about other members are left out.
     """
     lines = [text for line in log.splitlines() if (text := paragraph(line))]
+    lines = [line for line in lines if not _CANCELLED_STEP.match(line)]
     if about is not None:
         of_others = rf"[\d :-]*member (?!{about}:)\d+:"
         lines = [_STAMP.sub("", line) for line in lines if not re.match(of_others, line)]
@@ -238,6 +239,10 @@ def words_of(log: str) -> str:
 
 
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (member \d+: )?")
+_CANCELLED_STEP = re.compile(
+    r"slurmstepd\S*: error: \*\*\* STEP \S+ ON \S+ CANCELLED AT \S+ \*\*\*$"
+)
+"""What SLURM writes into the log of each rank when a step is ended: it says nothing about why."""
 _ERROR = re.compile(r"(\S+: )?error:", re.IGNORECASE)
 
 

@@ -260,3 +260,13 @@ def test_last_words() -> None:
     assert last_words(said, about=1) == "cannot start: full"
     assert last_words(said, about=2) == ""
     assert words_of(LOG) == "ValueError: the second"
+
+
+def test_what_slurm_writes_when_it_ends_a_step_says_nothing() -> None:
+    ended = "slurmstepd-n1: error: *** STEP 83.0 ON n1 CANCELLED AT 2026-11-29T19:18:24 ***"
+    assert last_words(ended) == ""
+    assert last_words(f"error: no such file\n{ended}\n") == "error: no such file"
+    by_limit = (
+        "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2026-11-29T19:18:24 DUE TO TIME LIMIT ***"
+    )
+    assert last_words(by_limit) == by_limit
