@@ -147,7 +147,7 @@ RUNS = {
     **{name: (*DEEP, *sharded(name)) for name in SHARDED},
 }
 CHOSEN = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else list(RUNS)
-STOPS = (8, 12) if WORLD_SIZE == 1 else (6, 9)
+STOPS = (5, 8, 12) if WORLD_SIZE == 1 else (6, 9)
 ANY_STEP = tuple(range(1, 19))
 """Batches after which a run is told to stop; an epoch has six, a run three epochs."""
 
