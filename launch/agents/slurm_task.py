@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from ..lib.processes import identity
 from ..monitoring.attempts import attempts_without_progress
 from ..planning.app import App
 from ..schedulers.slurm import client
-from ..schedulers.slurm.job import Task, is_running, requeue, unreachable_nodes
+from ..schedulers.slurm.job import Task, is_running, launch_failure, requeue, unreachable_nodes
 from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
 from .log import say
@@ -326,8 +325,7 @@ class ArrayTask:
                 text = file.read(_LAUNCH_BYTES).decode(errors="replace")
         except OSError:
             return None
-        match = re.search(r"Task launch for \S+ failed on node (\S+): (.*)", text)
-        return None if match is None else f"{match[1]}: {match[2]}"
+        return launch_failure(text)
 
     def _was_signalled(self, attempt: Attempt) -> bool:
         """Whether the member was asked to stop from outside, by a signal to this process or to all its ranks.

@@ -69,7 +69,7 @@ class Table:
     whole: bool
     """Whether nothing was cut or left out."""
     left_out: tuple[str, ...] = ()
-    """The columns that are not spare, and for which there was no room."""
+    """The columns that did not fit, without the spare ones."""
 
 
 def fitted(columns: Sequence[Column], screen: Screen) -> Table:

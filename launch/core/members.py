@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Member",
     "check_name",
+    "chooses_launcher",
     "expand",
     "is_launcher_key",
     "key_of",
@@ -227,6 +228,11 @@ _LAUNCHER_KEYS = ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/swee
 def is_launcher_key(key: str) -> bool:
     """Whether an override of this key says how a sweep runs, and is not a member's."""
     return key.startswith(_LAUNCHER_KEYS)
+
+
+def chooses_launcher(key: str) -> bool:
+    """Whether an override of this key chooses the launcher, or sets one of its options."""
+    return key == "hydra/launcher" or key.startswith(("hydra/launcher@", "hydra.launcher."))
 
 
 _SET_BY_SWEEP = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trident.protocol.planned import PlannedConfig
 
-from ..core.members import Member, is_launcher_key, key_of
+from ..core.members import Member, chooses_launcher, is_launcher_key, key_of
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
 from ..monitoring.status import Watch
@@ -128,9 +128,7 @@ def _with_configs(
     from ..planning.hydra_session import LoaderSession
 
     overrides = map(str, config.hydra.overrides.hydra)
-    for_launcher = [
-        o for o in overrides if key_of(o).startswith(("hydra/launcher", "hydra.launcher"))
-    ]
+    for_launcher = [o for o in overrides if chooses_launcher(key_of(o))]
     composed = plan_of_points(
         LoaderSession(loader),
         config.hydra.job.config_name,

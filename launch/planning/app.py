@@ -346,6 +346,11 @@ def write_plan(
     )
     if path.exists():  # with hydra.sweeper.max_batch_size, this is called once for each batch
         earlier = json.loads(path.read_text())
+        if (earlier["launcher"], earlier["options"]) != (new["launcher"], new["options"]):
+            raise UsageError(
+                f"members choose different launchers or options of them: {earlier['launcher']} and {new['launcher']}\n"
+                f"hint: choose one for all: `hydra/launcher={new['launcher']}`"
+            )
         for key in ("points", "planned", "files"):
             new[key] = [*earlier[key], *new[key]]
     write_json(path, new)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -232,7 +232,8 @@ def plan_of_points(
     """
     choices, settings = _choices_and_settings(hydra.parse(for_launcher))
     is_group = _group_test(hydra, name, points[0])
-    launcher = _launcher(hydra.compose(name, [*points[0], *choices]), default)
+    bases = _bases(hydra, name, points, choices, is_group)
+    launcher = _one_launcher(bases.values(), default)
     shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
     composed = compose_members(hydra, name, [tuple(p) for p in points], shared, is_group)
     files = composed.files(directory)
@@ -314,31 +315,52 @@ def _points(
 
     def chosen(point: Point) -> frozenset[str]:
         """What a point chooses of the groups on the command line."""
-        typed_ones = (o for o in point if o.partition("=")[0] in keys or o in keys)
-        return frozenset(o for o in typed_ones if is_group(key_of(o).partition("@")[0]))
+        return _chosen((o for o in point if o.partition("=")[0] in keys or o in keys), is_group)
 
-    bases: dict[frozenset[str], DictConfig] = {}
-    for point in typed:
-        if chosen(point) not in bases:
-            bases[chosen(point)] = hydra.compose(name, [*point, *choices])
+    bases = _bases(hydra, name, typed, choices, is_group)
     for base in bases.values():
         _check_sweeper(base)
-    launchers = sorted({_launcher(base, default) for base in bases.values()})
-    if len(launchers) > 1:
-        raise UsageError(
-            f"members choose different launchers: {' and '.join(launchers)}\n"
-            f"hint: choose one for all: `hydra/launcher={launchers[0]}`"
-        )
+    launcher = _one_launcher(bases.values(), default)
     params = {groups: hydra.parse(_sweeper_params(base)) for groups, base in bases.items()}
     if not any(params.values()):
-        return typed, launchers[0]
+        return typed, launcher
     points = [
         point
         for groups, own in params.items()
         for point in expand([*own, *for_members])
         if chosen(point) == groups
     ]
-    return points, launchers[0]
+    return points, launcher
+
+
+def _chosen(overrides: Iterable[str], is_group: Callable[[str], bool]) -> frozenset[str]:
+    """The overrides that choose an option of a config group."""
+    return frozenset(o for o in overrides if is_group(key_of(o).partition("@")[0]))
+
+
+def _bases(
+    hydra: Session,
+    name: str | None,
+    points: Sequence[Sequence[str]],
+    choices: Sequence[str],
+    is_group: Callable[[str], bool],
+) -> dict[frozenset[str], DictConfig]:
+    """A config for each set of choices among the points, with the launcher that the configs choose."""
+    bases: dict[frozenset[str], DictConfig] = {}
+    for point in points:
+        if (groups := _chosen(point, is_group)) not in bases:
+            bases[groups] = hydra.compose(name, [*point, *choices])
+    return bases
+
+
+def _one_launcher(bases: Iterable[DictConfig], default: str) -> str:
+    launchers = sorted({_launcher(base, default) for base in bases})
+    if len(launchers) > 1:
+        raise UsageError(
+            f"members choose different launchers: {' and '.join(launchers)}\n"
+            f"hint: choose one for all: `hydra/launcher={launchers[0]}`"
+        )
+    return launchers[0]
 
 
 def _launcher(base: DictConfig, default: str) -> str:

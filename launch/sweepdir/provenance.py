@@ -8,7 +8,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.project import git_state
+from trident.protocol.project import git_environment, git_state
 
 from ..lib.command import run
 
@@ -26,7 +26,7 @@ def git(directory: Path) -> Revision:
     state = git_state(directory)
     if state is None or not state["dirty"]:
         return state, ""
-    return state, run("git", "diff", "HEAD", cwd=directory)
+    return state, run("git", "diff", "HEAD", cwd=directory, env=git_environment())
 
 
 def packages() -> dict[str, str]:

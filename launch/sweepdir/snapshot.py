@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trident.protocol.project import git_environment
+
 from ..core.code import copied_to
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
@@ -82,8 +84,7 @@ def _listed(directory: Path, which: str) -> list[str]:
 
 def _git(directory: Path, *words: str) -> str:
     """What git prints of the repository around `directory`, whatever repository the environment names."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return run("git", *words, cwd=directory, env={**environ, "LC_ALL": "C"})
+    return run("git", *words, cwd=directory, env=git_environment())
 
 
 def _in_repository(directory: Path) -> bool:

@@ -9,9 +9,12 @@ import sys
 import time
 
 import pytest
+import yaml
 from support import PROJECT, environment, finish, member_variables, result, start
 
 from trident.cli.run import QUIET, arguments
+from trident.protocol.member import PLANNED
+from trident.protocol.planned import PlannedConfig, without
 from trident.protocol.project import git_state
 from trident.protocol.records import METRICS, STOPPED
 
@@ -163,3 +166,34 @@ def test_importing_the_entry_point_offers_run_lazily():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(("lr", "code"), [(0.25, 2), (None, 0)])
+def test_a_member_whose_config_is_not_the_planned_one_does_not_train(lr, code, tmp_path):
+    """The engine compares before it loads anything; what the member's own override sets may be anything."""
+    words = ["trainer.max_epochs=1", "run.seed=5"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "trident.run", "--cfg", "job", *words],
+        cwd=PROJECT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    config = yaml.safe_load(shown.stdout)
+    if lr is not None:
+        config["module"]["optimizer"]["lr"] = lr
+    signature = ("trainer.max_epochs=1", "run.seed")
+    record = PlannedConfig(signature=signature, config=without(config, signature))
+    (tmp_path / "planned.jsonl").write_text(record.line() + "\n")
+    place = tmp_path / "0000" / "attempts" / "0"
+    variables = {**member_variables(tmp_path / "0000", 0), PLANNED: f"{tmp_path}/planned.jsonl:0"}
+    argv = ["-m", "trident.run", f"hydra.run.dir={tmp_path}/0000", *words]
+    codes, said = finish(start(argv, warm=True, **variables))
+    assert codes == [code], said
+    steps = result(place)["steps"]
+    if code:
+        assert "module.optimizer.lr: planned 0.25, found " in said and "hint: restore" in said
+        assert steps == 0 and result(place)["state"] == "failed"
+    else:
+        assert steps > 0

@@ -5,11 +5,12 @@ Only the standard library is imported here, so that the launcher can use this mo
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG_NAME", "config_path", "git_state"]
+__all__ = ["CONFIG_NAME", "config_path", "git_environment", "git_state"]
 
 CONFIG_NAME = "config"
 """The primary config's name unless ``--config-name`` gives another."""
@@ -27,6 +28,12 @@ def config_path(project: Path) -> str:
     return str(own.resolve()) if own.is_dir() else SHIPPED
 
 
+def git_environment() -> dict[str, str]:
+    """The environment in which git asks about the repository around a directory, whatever GIT_DIR and the like name."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, "LC_ALL": "C"}
+
+
 def git_state(directory: Path) -> dict[str, Any] | None:
     """The ``revision`` of `directory`'s checkout, and whether it is ``dirty``; None without a checkout or git."""
     try:
@@ -39,6 +46,7 @@ def git_state(directory: Path) -> dict[str, Any] | None:
                 errors="replace",
                 check=True,
                 timeout=10,
+                env=git_environment(),
             ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )

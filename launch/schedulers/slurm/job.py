@@ -19,6 +19,7 @@ __all__ = [
     "WITHOUT",
     "Task",
     "is_running",
+    "launch_failure",
     "refusals_here",
     "requeue",
     "unreachable_nodes",
@@ -66,6 +67,12 @@ def is_running(task: Task) -> bool:
     shown = _query("scontrol", "show", "job", "--oneliner", task.name)
     state = re.search(r"\bJobState=(\w+)", shown)
     return state is not None and state[1] == "RUNNING"
+
+
+def launch_failure(log: str) -> str | None:
+    """``n2: Communication connection failure``, if srun has written that it could not start a step; else None."""
+    match = re.search(r"Task launch for \S+ failed on node (\S+): (.*)", log)
+    return None if match is None else f"{match[1]}: {match[2]}"
 
 
 def requeue(task: Task) -> None:

@@ -133,15 +133,22 @@ def test_values_that_json_lacks_stay_text(
     assert [row["params"]["x"] for row in rows] == ["inf", "nan", [1, "a"], ""]
 
 
-def test_messages_name_members_as_ranges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def mostly_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepDir:
+    """A sweep of 200 members, of which the first two have ended; the others are cancelled."""
     sweep = written(tmp_path / "logs" / "sweeps" / "s", [(f"x={n}",) for n in range(200)])
     for index in range(2, 200):
         sweep.attempts.mark_cancelled(index)
     for index in (0, 1):
         ended(sweep, index)
     monkeypatch.chdir(tmp_path)
+    return sweep
+
+
+def test_messages_name_members_as_ranges(
+    mostly_cancelled: SweepDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = mostly_cancelled
     assert main(["resume"]) == 2
     assert capsys.readouterr().err == (
         "error: nothing failed; members 2-199 are cancelled, and are resumed only when they are named\n"
@@ -157,15 +164,8 @@ def test_messages_name_members_as_ranges(
     )
 
 
-def test_messages_name_many_members_by_their_ranges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = written(tmp_path / "logs" / "sweeps" / "s", [(f"x={n}",) for n in range(200)])
-    for index in range(2, 200):
-        sweep.attempts.mark_cancelled(index)
-    for index in (0, 1):
-        ended(sweep, index)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("mostly_cancelled")
+def test_messages_name_many_members_by_their_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results"]) == 0
     assert capsys.readouterr().err == "excluded: 198 cancelled (2-199)\n"
     assert main(["cancel"]) == 0

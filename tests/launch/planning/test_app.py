@@ -16,6 +16,7 @@ from trident.launch.planning.app import (
     absolute,
     engine_app,
     external_app,
+    plan_again,
     plan_external,
     write_plan,
 )
@@ -241,3 +242,37 @@ def test_members_get_what_all_share(tmp_path: Path) -> None:
     assert command[3:6] == ("hydra/launcher=x", "hydra.searchpath=['file:///a b']", "y=1")
     assert command[-1] == "hydra.mode=RUN"
     assert "++hydra.callbacks.trident_planned._target_=" in " ".join(command)
+
+
+def test_an_app_is_planned_with_the_config_that_an_option_names(
+    hydra_app: App, tmp_path: Path
+) -> None:
+    (tmp_path / "conf" / "other.yaml").write_text("other: 1\n")
+    app = external_app("python train.py", tmp_path, config_name="other")
+    plan = plan_external(app, ["other=1,2"], [], "trident_local")
+    assert plan["points"] == [["other=1"], ["other=2"]]
+    assert [Path(file).name for file in plan["files"]] == ["other.yaml"]
+
+
+def test_members_of_an_app_have_one_launcher(hydra_app: App, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "on" / "here.yaml").write_text("# @package _global_\n")
+    top = tmp_path / "conf" / "top.yaml"
+    for batches in (top.read_text(), top.read_text().replace("max_batch_size: 1", "params: null")):
+        top.write_text(batches)
+        with pytest.raises(UsageError, match="members choose different launchers"):
+            plan_external(hydra_app, ["+on=slurm,here"], [], "trident_local")
+
+
+def test_members_of_the_engine_are_planned_again_with_the_configs_of_now(tmp_path: Path) -> None:
+    """Also those of a sweep that does not record what its members share."""
+    (tmp_path / "configs" / "run").mkdir(parents=True)
+    (tmp_path / "configs" / "top.yaml").write_text("x: 1\nkind: old\n")
+    app = engine_app(config_path=None, config_name="top", config_dir=None, directory=tmp_path)
+    kinds = []
+    for kind in ("old", "new"):
+        (tmp_path / "configs" / "top.yaml").write_text(f"x: 1\nkind: {kind}\n")
+        plan = plan_again(app, [["x=1"], ["x=2"]], "trident_local")
+        (line,) = plan["planned"]
+        kinds.append(json.loads(line)["config"]["kind"])
+        assert plan["files"] == [str(tmp_path.resolve() / "configs" / "top.yaml")]
+    assert kinds == ["old", "new"]

@@ -32,6 +32,14 @@ def test_a_difference_that_is_no_utf8_is_no_obstacle(repository: Path) -> None:
     assert state is not None and state["dirty"] and "caf" in diff
 
 
+def test_another_repository_in_the_environment_does_not_count(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = git(repository)
+    monkeypatch.setenv("GIT_DIR", str(repository / "none"))
+    assert git(repository) == expected
+
+
 def test_outside_a_repository_there_is_none(tmp_path: Path) -> None:
     assert git(tmp_path) == (None, "")
 
