@@ -6,6 +6,7 @@ job`` and errors are fast, and ``-m`` can be used on a login node.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -161,7 +162,7 @@ def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None
             from trident.utils.reporting import print_config
 
             print_config(cfg)
-        with result.timed("import"):
+        with result.timed("import"), _without_garbage_collection():
             engine = importlib.import_module("trident.engine")
             _remove_lightning_handler()
             _import_targets(OmegaConf.to_container(cfg, resolve=False))
@@ -223,6 +224,18 @@ def _user_error(error: BaseException | None) -> Exception | None:
             return error
         error = error.__cause__
     return None
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector: imports make many objects and little garbage, and it takes a sixth of their time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _import_targets(node: Any) -> None:
