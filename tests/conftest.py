@@ -38,6 +38,8 @@ def scrub(environ: MutableMapping[str, str]) -> None:
     for name in [name for name in environ if name in VARIABLES or name.startswith(INHERITED)]:
         del environ[name]
     environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+    # Thousands of processes start here: each would compile trident anew.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     environ["OMP_NUM_THREADS"] = (
         "1"  # threads of several processes that spin for each other cost minutes
     )
