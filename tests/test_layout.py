@@ -35,7 +35,9 @@ SHARED = {
 }
 """What the launcher imports of the engine."""
 
-THIRD_PARTIES_OF_LAUNCH = {"click", "hydra", "hydra_plugins", "omegaconf", "rich", "submitit"}
+THIRD_PARTIES_OF_LAUNCH = {
+    *("click", "hydra", "hydra_plugins", "omegaconf", "psutil", "rich", "submitit"),
+}
 
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput"}

@@ -20,13 +20,15 @@ from trident.protocol.records import read_json, write_json
 
 from ..lib.environment import node_name
 from ..schedulers.slurm.job import Task, refusals_here
-from ..schedulers.slurm.probe_files import PATIENCE_S, POLL_S, ProbeFiles
+from ..schedulers.slurm.probe_files import GLOO_S, PATIENCE_S, POLL_S, ProbeFiles
 from ..sweepdir.provenance import own_version
-from .rendezvous import Hello, Rendezvous, RendezvousError, meet
+from .rendezvous import Rendezvous, RendezvousError, join
 
 __all__ = ["main"]
 
 MEETING_S = 30.0
+NO_TORCH = 3
+"""The exit code of `trident.distributed.gloo` where torch is missing."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -71,11 +73,7 @@ def _node(files: ProbeFiles, environ: Mapping[str, str]) -> int:
         "python": sys.version.split()[0],
     }
     write_json(files.hello(host), report)
-    hello = Hello(rank=ranks.rank, world_size=ranks.world_size, host=host, port=1, sees="")
-    try:
-        meet(environ[MEETING], hello, seconds=MEETING_S)
-    except RendezvousError as error:
-        sys.stderr.write(f"{error}\n")
+    wired = _join(environ, ranks, host)
     hosts = (read_json(files.hosts) or {}).get("hosts", [host])
     begun = time.monotonic()
     write_json(
@@ -84,7 +82,49 @@ def _node(files: ProbeFiles, environ: Mapping[str, str]) -> int:
     )
     if _waited(files.ping, begun) is not None:
         write_json(files.pong(host), {"time": time.time()})
+    if wired is not None and len(hosts) > 1:
+        write_json(files.gloo(host), {"gloo": _gloo(*wired)})
     return 0
+
+
+def _join(
+    environ: Mapping[str, str], ranks: Ranks, host: str
+) -> tuple[Ranks, dict[str, str]] | None:
+    """Meet the other nodes as ranks do. Returns the rank and its environment; None if they did not meet."""
+    try:
+        met, port, network = join(environ[MEETING], ranks, host, "", seconds=MEETING_S)
+    except RendezvousError as error:
+        sys.stderr.write(f"{error}\n")
+        return None
+    if port is not None:
+        port.close()
+    return met, {**network, **environ, **met.environment()}
+
+
+def _gloo(ranks: Ranks, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Try to add a number up over all nodes with gloo, as training does: how long it took, or what went wrong."""
+    begun = time.monotonic()
+    command = [sys.executable, "-P", "-m", "trident.distributed.gloo", str(GLOO_S)]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=3 * GLOO_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {3 * GLOO_S:g} s"}
+    if done.returncode == NO_TORCH:
+        return {"missing": done.stderr.strip()}
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return {
+        "s": time.monotonic() - begun,
+        "address": ranks.master_addr,
+        "interface": environment.get("GLOO_SOCKET_IFNAME"),
+    }
 
 
 def _waited(path: Path, begun: float) -> float | None:

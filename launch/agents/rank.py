@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,11 @@ from ..core.states import SIGNALLED, Cause
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
 from ..lib.parent import die_with_parent
-from ..lib.ports import free_port
 from ..lib.processes import identity, kill_group, oom_kills
 from ..planning.app import App
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir
-from .rendezvous import Hello, meet
+from .rendezvous import join
 
 __all__ = ["main"]
 
@@ -55,7 +53,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """
     sweep, index = SweepDir(Path(argv[0])), int(argv[1])
     attempt = int(environ[ATTEMPT])
-    ranks, port = _ranks(sweep, environ)
+    ranks, port, network = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
     app = _app(sweep, environ.get(CODE))
     directory = sweep.member_dir(index)
@@ -67,7 +65,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         main_process=ranks.rank == 0,
         compares=bool(planned),
     )
-    environment = {**_environment(environ, app, sweep, index, attempt, ranks), **planned}
+    environment = {**network, **_environment(environ, app, sweep, index, attempt, ranks), **planned}
     rank = Rank(sweep, index, attempt, ranks, app)
     code = rank.run(command, environment)
     if port is not None:
@@ -160,22 +158,17 @@ def _app(sweep: SweepDir, code: str | None) -> App:
     return app.frozen(sweep.code_dir(code)) if code else app
 
 
-def _ranks(sweep: SweepDir, environ: Mapping[str, str]) -> tuple[Ranks, socket.socket | None]:
-    """This rank, and the socket that keeps the port of all ranks reserved, if any."""
+def _ranks(
+    sweep: SweepDir, environ: Mapping[str, str]
+) -> tuple[Ranks, socket.socket | None, dict[str, str]]:
+    """This rank, the socket that keeps the port of all ranks reserved, if any, and variables about the network."""
     invitation, detected = environ.get(MEETING), detect(environ)
     if invitation is None:
         assert detected is not None, "the worker is started with rank variables"
-        return detected, None
+        return detected, None, {}
     ranks = detected or Ranks.alone()
-    port = free_port() if ranks.rank == 0 else None
-    hello = Hello(
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        host=node_name(environ),
-        port=None if port is None else port.getsockname()[1],
-        sees=f"trident {own_version()}, Python {sys.version}, {sweep.digest()}",
-    )
-    return replace(ranks, **meet(invitation, hello)), port
+    sees = f"trident {own_version()}, Python {sys.version}, {sweep.digest()}"
+    return join(invitation, ranks, node_name(environ), sees)
 
 
 def _environment(

@@ -300,6 +300,15 @@ class Cluster(Login):
     def unhide(self, node: str, folder: Path) -> None:
         self._mount(node, "umount", "--lazy", str(folder))
 
+    def resolve(self, node: str, hosts: str) -> None:
+        """The node knows these names alone, as lines of /etc/hosts, until it `forget`s them."""
+        file = self.folder / f"hosts-{node}"
+        file.write_text(hosts)
+        self._mount(node, "mount", "--bind", str(file), "/etc/hosts")
+
+    def forget(self, node: str) -> None:
+        self._mount(node, "umount", "/etc/hosts")
+
     def _mount(self, node: str, *argv: str) -> None:
         _sh("nsenter", f"--target={self._init(node)}", "--mount", "--pid", "--", *argv)
 

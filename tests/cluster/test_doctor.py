@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from slurm_cluster import NODES
 from typed import APP, SLURM, Cli
 
 
@@ -27,6 +28,28 @@ def test_two_nodes_are_asked(cli):
     alone = found(cli, "hydra.launcher.partition=small")  # of one node
     assert alone["nodes"]["found"].startswith("n1 after ")
     assert "run.seed" in cli("doctor", "--allocate", "run.seed=1", code=2).stderr
+
+
+def test_nodes_whose_names_mean_themselves_meet_by_address(cli, cluster):
+    """As on Debian, a node's own name is 127.0.1.1, to which gloo would bind; other nodes' names are unknown."""
+    for node in NODES:
+        cluster.resolve(node, f"127.0.0.1 localhost\n127.0.1.1 {node}\n10.77.0.1 login\n")
+    try:
+        checks = found(cli, "hydra.launcher.partition=main", "+hydra.launcher.exclude=n3")
+        assert checks["handshake"]["ok"]
+        for host in ("n1", "n2"):
+            assert checks[f"gloo, {host}"]["ok"], checks[f"gloo, {host}"]
+            assert "at 10.77.0.11 by eth0" in checks[f"gloo, {host}"]["means"]
+        cli("submit", *SLURM, "hydra.launcher.nodes=2", "--name", "s", "--wait")
+        for rank in cli.said("s", 0):
+            assert rank["MASTER_ADDR"].startswith("10.77.0.")
+            assert rank["GLOO_SOCKET_IFNAME"] == "eth0"
+        theirs = "+hydra.launcher.env={GLOO_SOCKET_IFNAME: lo}"
+        cli("submit", *SLURM, "hydra.launcher.nodes=2", theirs, "--name", "t", "--wait")
+        assert {rank["GLOO_SOCKET_IFNAME"] for rank in cli.said("t", 0)} == {"lo"}
+    finally:
+        for node in NODES:
+            cluster.forget(node)
 
 
 def test_a_directory_that_a_node_does_not_see(cli, cluster):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from trident.launch.agents.rendezvous import Hello, Rendezvous, RendezvousError, meet
+from trident.launch.agents.rendezvous import Hello, Meeting, Rendezvous, RendezvousError, meet
+from trident.launch.lib.network import addresses
 
 HOSTS = ["localhost", "n2"]
 
@@ -49,12 +53,66 @@ def held(hellos: Iterable[Hello], seconds: float = 20) -> tuple[list[Any], str |
 def test_all_hear_where_rank_0_holds_a_port() -> None:
     heard, failure = held(hello(rank) for rank in (2, 0, 3, 1))
     assert failure is None
-    assert heard == [{"master_addr": "localhost", "master_port": 12345}] * 4
+    for met in heard:
+        assert (met.master_addr, met.master_port) == ("127.0.0.1", 12345)
+
+
+@pytest.mark.parametrize("names", [["nowhere.invalid", "127.0.0.1"], ["::1"]])
+def test_the_address_is_one_at_which_the_head_node_was_reached(names: list[str]) -> None:
+    meeting = Rendezvous(["n1"], 1, address="{host}", seconds=20)
+    assert meeting.names == ["n1", *addresses()]
+    meeting.names = names
+    with ThreadPoolExecutor() as pool:
+        heard = pool.submit(meet, meeting.invitation, hello(0, host="n1", world_size=1))
+        while not meeting.step():
+            time.sleep(0.01)
+        assert heard.result().master_addr == names[-1]
+    meeting.close()
+
+
+def test_a_name_that_the_user_gives_is_the_only_one() -> None:
+    meeting = Rendezvous(["n1", "n2"], 1, address="{host}-fast", seconds=20)
+    assert meeting.names == ["n1-fast"]
+    meeting.close()
+
+
+def test_another_program_at_the_first_address_is_passed_over() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        with (
+            socket.create_server(("127.0.0.3", port)) as head,
+            ThreadPoolExecutor() as pool,
+        ):
+            heard = pool.submit(meet, f"{port} token 127.0.0.2 127.0.0.3", hello(1))
+            with stranger.accept()[0] as sock:
+                sock.sendall(b"220 smtp.example.org ESMTP\n")
+            with head.accept()[0] as sock:
+                assert json.loads(sock.recv(4096))["rank"] == 1
+                sock.sendall(b'{"heard": 1}\n')
+                answer = {"master_addr": "10.0.0.7", "master_port": 4, "one_node": True}
+                sock.sendall(json.dumps(answer).encode() + b"\n")
+            assert heard.result() == Meeting(master_addr="10.0.0.7", master_port=4, interface=None)
+
+
+def test_a_rank_that_tries_again_counts_once() -> None:
+    meeting = Rendezvous(["n1"], 1, address="{host}", seconds=20)
+    port, token, *_ = meeting.invitation.split(" ")
+    said = {**asdict(hello(0, host="n1", world_size=1)), "token": token}
+    with socket.create_connection(("127.0.0.1", int(port))) as first:
+        first.sendall(json.dumps({**said, "world_size": 1, "rank": 0}).encode() + b"\n")
+    meeting.names = ["127.0.0.1"]
+    with ThreadPoolExecutor() as pool:
+        heard = pool.submit(meet, meeting.invitation, hello(0, host="n1", world_size=1))
+        time.sleep(0.2)  # both lie there when the head node looks
+        while not meeting.step():
+            time.sleep(0.01)
+        assert heard.result().master_port == 12345
+    meeting.close()
 
 
 def test_strangers_are_not_heard() -> None:
     meeting = Rendezvous(["localhost"], 1, address="{host}", seconds=20)
-    host, port, _ = meeting.invitation.split(":")
+    port, _, host, *_ = meeting.invitation.split(" ")
     with socket.create_connection((host, int(port))) as stranger:
         stranger.sendall(b'{"rank": 0, "token": "guess"}\n')
         for _ in range(20):
@@ -92,4 +150,4 @@ def test_the_head_node_that_cannot_be_reached_is_named() -> None:
     with pytest.raises(
         RendezvousError, match=f"the head node localhost cannot be reached at port {port}"
     ):
-        meet(f"localhost:{port}:token", hello(0))
+        meet(f"{port} token localhost", hello(0))

@@ -144,12 +144,36 @@ def _of_node(host: str, probe: Probe) -> Iterator[Check]:
             found=f"{node['skew_s']:+.2f} s, known to {trip / 2:.2f} s",
             means="elapsed times and the order of failures are accurate to that",
         )
+    if "gloo" in node:
+        yield _gloo(host, node["gloo"])
     same = node["version"] == probe.version
     yield Check(
         name=f"python, {host}",
         ok=same,
         found=f"{node['python']}, trident {node['version']}",
         means="" if same else f"here it is trident {probe.version}",
+    )
+
+
+def _gloo(host: str, report: Mapping[str, Any]) -> Check:
+    """Whether gloo, by which processes without GPUs and trident's own gathering communicate, connected the node."""
+    name = f"gloo, {host}"
+    if "missing" in report:
+        return Check(name=name, ok=True, found="not tried", means=report["missing"])
+    if "error" in report:
+        return Check(
+            name=name,
+            ok=False,
+            found=report["error"],
+            means="ranks on different nodes cannot train together; set GLOO_SOCKET_IFNAME to the interface of "
+            "their network, with hydra.launcher.env",
+        )
+    by = f" by {report['interface']}" if report.get("interface") else ""
+    return Check(
+        name=name,
+        ok=True,
+        found=f"{report['s']:.1f} s with the start of torch",
+        means=f"processes on different nodes connect, at {report['address']}{by}",
     )
 
 

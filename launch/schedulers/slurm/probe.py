@@ -20,7 +20,7 @@ from ...core.script import directives, srun
 from ...errors import LaunchError
 from . import client
 from .flags import sbatch_flags, srun_flags
-from .probe_files import PATIENCE_S, POLL_S, ProbeFiles
+from .probe_files import GLOO_S, PATIENCE_S, POLL_S, ProbeFiles
 
 __all__ = ["Probe"]
 
@@ -140,6 +140,17 @@ class Probe:
             time.sleep(POLL_S)
         for host in self.nodes:
             self.nodes[host] |= read_json(self.files.peers(host)) or {}
+        if self.head.get("met_s") is not None and len(self.nodes) > 1:
+            self._wait_for_gloo()
+
+    def _wait_for_gloo(self) -> None:
+        limit = time.monotonic() + 3 * GLOO_S + PATIENCE_S
+        for host in self.nodes:
+            while (record := read_json(self.files.gloo(host))) is None:
+                if time.monotonic() > limit:
+                    return
+                time.sleep(POLL_S)
+            self.nodes[host] |= record
 
     def remove_files(self) -> None:
         """Remove the folder."""

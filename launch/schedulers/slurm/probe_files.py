@@ -8,11 +8,14 @@ from typing import Any
 
 from trident.protocol.records import read_json
 
-__all__ = ["PATIENCE_S", "POLL_S", "ProbeFiles"]
+__all__ = ["GLOO_S", "PATIENCE_S", "POLL_S", "ProbeFiles"]
 
 POLL_S = 0.05
 PATIENCE_S = 30.0
 """How long one side waits for a file of the other: a shared file system may show it with a delay."""
+
+GLOO_S = 20.0
+"""How long nodes may take to connect by gloo; three times as long with the import of torch."""
 
 
 class ProbeFiles:
@@ -48,3 +51,7 @@ class ProbeFiles:
     def pong(self, host: str) -> Path:
         """From a node, when it sees the ping."""
         return self.folder / f"pong-{host}.json"
+
+    def gloo(self, host: str) -> Path:
+        """From a node: whether gloo connected it to the others."""
+        return self.folder / f"gloo-{host}.json"
