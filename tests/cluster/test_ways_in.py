@@ -55,10 +55,28 @@ def test_the_recipe_for_one_task_a_node_is_refused_with_two(login, shared):
     assert samples_read(shared) == []
 
 
-def test_without_srun_several_tasks_are_refused(login, shared):
-    line = f"{RUN} hydra.run.dir={shared} {words(shared)}"
-    printed = sbatch(login, shared, line, "-N2", "--ntasks-per-node=2")
-    assert "srun python -m trident.run" in printed
+TERMINAL = "script --quiet --return --command '{}' /dev/null"
+SHELLS = {
+    "a batch script of several tasks": ("sbatch --wait -N2 --ntasks-per-node=2 {}", "a job of 4 tasks"),
+    "a batch script of several nodes": ("sbatch --wait -N2 {}", "a job of 2 nodes"),
+    "salloc": ("salloc -n1 {}", "the shell of `salloc`"),
+    "a terminal of several tasks": (TERMINAL.format("srun -n2 --pty {}"), "`srun --pty` with 2 tasks"),
+    "tasks in any order": ("env SLURM_HOSTFILE=hosts srun -N2 -n2 -m arbitrary {}", "rank 0 need not be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", SHELLS)
+def test_a_run_that_is_no_task_among_its_ranks_is_refused(where, login, shared):
+    """Each of these trained alone in the wrong place, or waited for ranks that never came."""
+    line, message = SHELLS[where]
+    (shared / "hosts").write_text("n2\nn1\n")
+    script = shared / "job.sh"
+    script.write_text(f"#!/bin/bash\n{RUN} hydra.run.dir={shared}/run {words(shared)} 2>> said\n")
+    script.chmod(0o755)
+    login.run("bash", "-c", line.format(script), cwd=shared, env=environment(), code=None)
+    said = (shared / "said").read_text()
+    assert message in said and "srun" in said.partition("hint:")[2]
+    assert not (shared / "run" / "result.json").exists()
 
 
 @pytest.mark.parametrize(

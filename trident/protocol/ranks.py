@@ -67,6 +67,10 @@ TASK_VARIABLES = (
             "SLURM_PROCID",
             "SLURM_LOCALID",
             "SLURM_NODEID",
+            "SLURM_NTASKS",
+            "SLURM_NPROCS",
+            "SLURM_NNODES",
+            "SLURM_JOB_NUM_NODES",
         ),
         of_job=("SLURM_JOB_ID",),
     ),
@@ -81,6 +85,11 @@ TASK_VARIABLES = (
     ),
 )
 """The variables by which ranks find each other, with one entry for each program that sets them."""
+
+_SHELLS = 0xFFFF_FFF0
+"""SLURM's step ids from here on are no steps of tasks: 4294967290 is the shell of an interactive job."""
+
+_SRUN = "`srun python -m trident.run …`"
 
 BY_NODE = "NODE_RANK is the rank only with one process a node"
 """A hint for data that is split by NODE_RANK."""
@@ -156,21 +165,44 @@ def detect(environ: Mapping[str, str]) -> Ranks | None:
     """The ranks that were started from outside, or None if there are none and Lightning may start them.
 
     Raises:
-        RanksError: the variables are incomplete or contradict each other, or this is the batch shell of a job of
-            several tasks, where a process would wait for ranks that never start.
+        RanksError: the variables are incomplete or contradict each other, or this is a shell in a job and not one of
+            the job's tasks, or the tasks could not find each other. Such a process would train alone in the wrong
+            place, or wait for ranks that never start.
     """
     if "RANK" in environ and "WORLD_SIZE" in environ:
         return _from_torch(environ)
     if environ.get("SUBMITIT_EXECUTOR") == "local" and "SUBMITIT_LOCAL_GLOBALID" in environ:
         return _from_submitit_local(environ)
-    if "SLURM_STEP_ID" in environ:
+    if "SLURM_STEP_ID" in environ and not _is_shell(environ["SLURM_STEP_ID"]):
         return _from_slurm_step(environ)
-    if "SLURM_PROCID" in environ and _number(environ, "SLURM_NTASKS", 1) > 1:
-        raise RanksError(
-            f"this is the batch shell of a job of {environ['SLURM_NTASKS']} tasks, and one process cannot be all "
-            "of them.\nhint: start it with `srun python -m trident.run …`"
-        )
+    if "SLURM_JOB_ID" in environ:
+        _refuse_shell(environ)
     return None
+
+
+def _is_shell(step: str) -> bool:
+    return not step.isdecimal() or int(step) >= _SHELLS
+
+
+def _refuse_shell(environ: Mapping[str, str]) -> None:
+    """Refuse to run in salloc's shell, which is not on the job's nodes, and in a shell of a job of several tasks.
+
+    Raises:
+        RanksError: this is one of these.
+    """
+    if "SLURMD_NODENAME" not in environ:
+        raise RanksError(
+            f"this is the shell of `salloc`, and not on a node of its job {environ['SLURM_JOB_ID']}.\n"
+            f"hint: type {_SRUN}, which runs on the job's nodes; unset SLURM_JOB_ID to run here"
+        )
+    tasks = _number(environ, "SLURM_NTASKS", 1)
+    nodes = _number(environ, "SLURM_JOB_NUM_NODES", 1)
+    if max(tasks, nodes) > 1:
+        size = f"{tasks} tasks" if tasks > 1 else f"{nodes} nodes"
+        raise RanksError(
+            f"this is the shell of a job of {size}, and one process cannot be all of them.\n"
+            f"hint: start it with {_SRUN}; `srun --ntasks=1 --nodes=1 …` runs one process"
+        )
 
 
 def is_main_process(environ: Mapping[str, str]) -> bool:
@@ -234,6 +266,17 @@ def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
     world_size = _number(environ, "SLURM_STEP_NUM_TASKS")
     if world_size == 1:
         return None  # `srun --pty bash` and the like: no ranks were started, and Lightning may start them
+    if "SLURM_PTY_PORT" in environ:
+        raise RanksError(
+            f"this is the terminal of `srun --pty` with {world_size} tasks: the others have no terminal, and do not run "
+            f"what is typed here.\nhint: leave this shell and type {_SRUN} in the job; `srun --ntasks=1 --pty bash` "
+            "is a shell for one process"
+        )
+    if environ.get("SLURM_DISTRIBUTION", "").startswith("arbitrary"):
+        raise RanksError(
+            "SLURM_DISTRIBUTION=arbitrary: rank 0 need not be on the first node, where the others connect to it.\n"
+            "hint: `srun --distribution=block …`"
+        )
     step = environ["SLURM_STEP_ID"]
     return Ranks(
         rank=_number(environ, "SLURM_PROCID"),

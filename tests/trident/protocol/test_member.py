@@ -57,6 +57,7 @@ def step(rank: int, step_id: str = "0", job: str = "7") -> dict[str, str]:
         "SLURM_LOCALID": "0",
         "SLURM_NODEID": str(rank),
         "SLURM_NTASKS": "2",
+        "SLURMD_NODENAME": "n1",
     }
 
 
@@ -141,7 +142,7 @@ def test_what_a_rank_starts_is_one_process_of_its_own() -> None:
         {**ranks(1, 2), **step(1), "WANDB_RUN_ID": "a-3", "WANDB_RESUME": "allow", "HOME": "/h"}
     )
     disown(environ)
-    assert environ == {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "HOME": "/h"}
+    assert environ == {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1", "HOME": "/h"}
     assert detect(environ) is None
 
 

@@ -29,6 +29,8 @@ STEP = {
     "SLURM_LOCALID": "1",
     "SLURM_NODEID": "1",
 }
+SHELL = {"SLURM_JOB_ID": "77", "SLURMD_NODENAME": "n07", "SLURM_PROCID": "0"}
+"""A shell on a node of a job: a batch script, or an interactive one."""
 
 
 @st.composite
@@ -86,7 +88,14 @@ def test_submitit_on_this_machine_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, {"SLURM_PROCID": "0"}, {**STEP, "SLURM_STEP_NUM_TASKS": "1"}]
+    "environ",
+    [
+        {},
+        {**SHELL, "SLURM_NTASKS": "1"},
+        {**SHELL, "SLURM_STEP_ID": "4294967290"},
+        {**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4"},
+        {**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PTY_PORT": "4123"},
+    ],
 )
 def test_nothing_outside_has_started_ranks(environ: Mapping[str, str]) -> None:
     assert detect(environ) is None and is_main_process(environ)
@@ -107,8 +116,13 @@ def test_a_process_that_lightning_started_is_not_the_main_one() -> None:
         ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK=1 is not below 1"),
         ({"RANK": "a", "WORLD_SIZE": "1"}, "RANK='a' is not a whole number"),
         ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2,1"}, "every node must run the same"),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, "use|start it with `srun"),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "many"}, "SLURM_NTASKS='many' is not a whole"),
+        ({**SHELL, "SLURM_NTASKS": "4"}, "a job of 4 tasks, .*\n.*start it with `srun"),
+        ({**SHELL, "SLURM_JOB_NUM_NODES": "2"}, "a job of 2 nodes"),
+        ({**SHELL, "SLURM_NTASKS": "2", "SLURM_STEP_ID": "4294967290"}, "a job of 2 tasks"),
+        ({**SHELL, "SLURM_NTASKS": "many"}, "SLURM_NTASKS='many' is not a whole"),
+        ({"SLURM_JOB_ID": "77"}, "the shell of `salloc`, and not on a node of its job 77"),
+        ({**STEP, "SLURM_PTY_PORT": "4123"}, "the terminal of `srun --pty` with 4 tasks"),
+        ({**STEP, "SLURM_DISTRIBUTION": "arbitrary"}, "rank 0 need not be on the first node"),
         ({k: v for k, v in STEP.items() if k != "SLURM_NODEID"}, "SLURM_NODEID is not set"),
         (
             {k: v for k, v in STEP.items() if k != "SLURM_STEP_NODELIST"},
@@ -130,7 +144,7 @@ def test_what_could_not_train_is_refused(environ: Mapping[str, str], message: st
 
 SUBMITIT = {f"SUBMITIT_LOCAL_{name}": "1" for name in ("GLOBALID", "LOCALID", "NTASKS", "JOB_ID")}
 SUBMITIT["SUBMITIT_EXECUTOR"] = "local"
-NAMES = [*VARIABLES, *STEP, *SUBMITIT, "SLURM_NTASKS"]
+NAMES = [*VARIABLES, *STEP, *SUBMITIT, *SHELL, "SLURM_NTASKS", "SLURM_PTY_PORT"]
 VALUES = st.sampled_from(["0", "1", "2", "4", "-1", "", "x", "2(x2)", "2,1", "n[1-2]", "local"])
 
 
