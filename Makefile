@@ -8,7 +8,7 @@ CLUSTER := slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux procps
 SWEEP := hydra/launcher=trident_local experiment=sentiment module.optimizer.lr=1e-4,3e-4 run.seed=1,2,3 hydra.launcher.tasks_per_node=2
 
 # Folders of tests/ whose tests each try one module alone, without a run or another process.
-UNIT := $(wildcard $(addprefix tests/,launch/core launch/planning launch/schedulers launch/sweepdir trident/config trident/core trident/data trident/protocol))
+UNIT := $(wildcard $(addprefix tests/,launch/core launch/lib launch/planning launch/schedulers launch/sweepdir trident/config trident/core trident/data trident/protocol))
 
 MAKEFLAGS += --no-print-directory
 export PIP_NO_INPUT := 1

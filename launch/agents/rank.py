@@ -13,11 +13,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, HOOK, MEETING, NAMES, WANDB
+from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, FROZEN, HOOK, MEETING, NAMES, WANDB
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
@@ -26,6 +26,7 @@ from ..core.states import SIGNALLED, Cause
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name
 from ..lib.parent import die_with_parent
+from ..lib.ports import is_used
 from ..lib.processes import identity, kill_group, oom_kills
 from ..planning.app import App
 from ..sweepdir.provenance import difference, own_version, versions
@@ -35,6 +36,8 @@ from .rendezvous import join
 __all__ = ["main"]
 
 POLL_S = 0.1
+LOOK_S = 0.5
+"""How often a rank's worker looks for connections between the ranks, until it has seen one."""
 KILL_AFTER_S = 10.0
 ENDING = (signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -66,19 +69,46 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         compares=bool(planned),
     )
     environment = {**network, **_environment(environ, app, sweep, index, attempt, ranks), **planned}
-    rank = Rank(sweep, index, attempt, ranks, app)
+    meeting_place = (
+        MeetingPlace(ranks.master_port)
+        if _should_connect(sweep, app, index, attempt, ranks)
+        else None
+    )
+    rank = Rank(sweep, index, attempt, ranks, app, meeting_place)
     code = rank.run(command, environment)
     if port is not None:
         port.close()
     return code if code >= 0 else 128 - code
 
 
+class MeetingPlace:
+    """The port at which the ranks connect to each other if their program uses the rank variables."""
+
+    def __init__(self, port: int) -> None:
+        self.used: bool | None = None
+        """Whether this machine has had a connection there; None if that is not known."""
+        self._port, self._looked = port, -LOOK_S
+
+    def look(self, *, at_once: bool = False) -> None:
+        """See whether there is a connection, at most every `LOOK_S` seconds."""
+        if not self.used and (at_once or time.monotonic() - self._looked > LOOK_S):
+            self.used, self._looked = is_used(self._port), time.monotonic()
+
+
 class Rank:
     """A rank while its process runs, and the only writer of its record."""
 
-    def __init__(self, sweep: SweepDir, index: int, attempt: int, ranks: Ranks, app: App) -> None:
+    def __init__(
+        self,
+        sweep: SweepDir,
+        index: int,
+        attempt: int,
+        ranks: Ranks,
+        app: App,
+        meeting_place: MeetingPlace | None = None,
+    ) -> None:
         self.sweep, self.index, self.attempt, self.app = sweep, index, attempt, app
-        self.rank = ranks.rank
+        self.rank, self.meeting_place = ranks.rank, meeting_place
         self.record: dict[str, Any] = {
             "rank": ranks.rank,
             "local_rank": ranks.local_rank,
@@ -101,25 +131,43 @@ class Rank:
             sys.stderr.write(f"warning: member {self.index} runs under {differences}\n")
         self._write()
         kills_before = oom_kills()
-        code = child.wait()
+        code = child.wait(self.meeting_place.look if self.meeting_place else None)
         ended = time.time()
-        failure = self._failure(code, child.process.pid, ended, oom_kills() > kills_before)
-        self._write(exit=code, ended=ended, **_end(code, failure, child))
+        records = self.sweep.attempts.take_exceptions(
+            self.index, self.attempt, self.rank, child.process.pid, failed=code != 0
+        )
+        killed = oom_kills() > kills_before
+        failure = self._failure(code, records, child.process.pid, ended, killed) if code else None
+        self._write(
+            exit=code,
+            ended=ended,
+            **self._doubts(records.get(child.process.pid)),
+            **_end(code, failure, child),
+        )
         return code
 
+    def _doubts(self, record: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What may make the results wrong though the process ended well."""
+        found: dict[str, Any] = {}
+        if self.meeting_place is not None:
+            self.meeting_place.look(at_once=True)
+            found["met"] = self.meeting_place.used
+        if record is not None and record.get("imported"):
+            found["imported"] = record["imported"]
+        return found
+
     def _failure(
-        self, code: int, process: int, ended: float, out_of_memory: bool
-    ) -> Failure | None:
-        """Why the process failed; None if it did not."""
-        attempts = self.sweep.attempts
-        records = attempts.take_exceptions(
-            self.index, self.attempt, self.rank, process, failed=code != 0
-        )
-        if not code:
-            return None
+        self,
+        code: int,
+        records: Mapping[int, Mapping[str, Any]],
+        process: int,
+        ended: float,
+        out_of_memory: bool,
+    ) -> Failure:
+        """Why the process failed."""
         return explain(
             code,
-            read_tail(attempts.rank_log(self.index, self.attempt, self.rank)),
+            read_tail(self.sweep.attempts.rank_log(self.index, self.attempt, self.rank)),
             records,
             process=process,
             ended=ended,
@@ -182,6 +230,7 @@ def _environment(
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback
+        **_frozen(sweep, app, environ),
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
@@ -189,10 +238,30 @@ def _environment(
     }
 
 
+def _frozen(sweep: SweepDir, app: App, environ: Mapping[str, str]) -> dict[str, str]:
+    """For the hook: from where the project's modules are to be imported, if the attempt runs a copy of the code."""
+    if not environ.get(CODE):
+        return {}
+    copy = str(sweep.code_dir(environ[CODE]))
+    roots = [root for root in app.source.split(os.pathsep) if root.startswith(copy)]
+    return {FROZEN: os.pathsep.join([app.directory, *roots])}
+
+
 def _chosen(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, str]:
     """What the user sets by ``hydra.launcher.env``: it counts more than anything that trident sets."""
+    return _launcher(sweep, index, attempt).get("env") or {}
+
+
+def _should_connect(sweep: SweepDir, app: App, index: int, attempt: int, ranks: Ranks) -> bool:
+    """Whether something is wrong if the ranks do not connect to each other; the engine makes sure of it itself."""
+    options = _launcher(sweep, index, attempt).get("options") or {}
+    return ranks.world_size > 1 and not app.leaves_result and options.get("ranks") != "none"
+
+
+def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
+    """The launcher of the attempt's array, with its options."""
     array = sweep.attempts.get(index, attempt).lease.get("array")
-    return {} if array is None else sweep.arrays.get(array).launcher.get("env") or {}
+    return {} if array is None else sweep.arrays.get(array).launcher
 
 
 def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:
@@ -229,9 +298,15 @@ class Child:
             preexec_fn=die_with_parent,
         )
 
-    def wait(self) -> int:
-        """The exit code; negative for a signal. Nothing of the child's session is left when this returns."""
+    def wait(self, look: Callable[[], None] | None = None) -> int:
+        """The exit code; negative for a signal. Nothing of the child's session is left when this returns.
+
+        Args:
+            look: is called again and again while the child runs.
+        """
         while (code := self._poll()) is None:
+            if look is not None:
+                look()
             if os.getppid() != self._parent:
                 # The launcher has ended: nothing would use the result of this process.
                 self._forward_signal(signal.SIGTERM)

@@ -248,10 +248,10 @@ def _causes(reports: Sequence[Report], screen: Screen, limit: int | None) -> lis
 
 
 def why(r: Report) -> str:
-    """In one line: why it failed or waits, how its packages differ, and how earlier attempts ended."""
+    """In one line: why it failed or waits, what makes its results doubtful, and how earlier attempts ended."""
     parts = [str(r.status.cause or ""), r.status.detail or r.status.reason or ""]
     now = ": ".join(part for part in parts if part).replace("\n", " ")
-    return "; ".join(part for part in (now, r.packages or "", summary(r.past)) if part)
+    return "; ".join(part for part in (now, *r.warnings, summary(r.past)) if part)
 
 
 def progress(r: Report, *, bar: bool = True) -> str:

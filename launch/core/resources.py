@@ -61,6 +61,8 @@ def resolve(launcher: Mapping[str, Any], trainer: Mapping[str, Any], *, gpus: in
         UsageError: options that contradict each other or the trainer, or that have no valid value.
     """
     _check_env(launcher)
+    if (ranks := launcher.get("ranks", "wired")) not in ("wired", "none"):
+        raise UsageError(f"hydra.launcher.ranks={ranks}: expected wired or none")
     nodes = _positive(launcher, "nodes", 1)
     devices = _count(trainer.get("devices"))
     tasks = _positive(

@@ -101,9 +101,23 @@ class Attempt:
         return [rank["rank"] for rank in self.ranks if rank.get("exit") is not None]
 
     @property
-    def packages(self) -> str | None:
-        """How the packages that it ran under differ from those that were planned with; None where they do not."""
-        return next((rank["packages"] for rank in self.ranks if rank.get("packages")), None)
+    def warnings(self) -> tuple[str, ...]:
+        """What makes its results doubtful, though it may have completed."""
+        found = [f"ran under {rank['packages']}" for rank in self.ranks if rank.get("packages")]
+        imported: dict[str, str] = {}
+        for rank in self.ranks:
+            imported |= rank.get("imported") or {}
+        if imported:
+            named = ", ".join(f"{name} from {file}" for name, file in sorted(imported.items()))
+            found.append(f"imported {named}, which is not the code that was submitted")
+        met = [rank.get("met") for rank in self.ranks if rank.get("exit") is not None]
+        size = self.lease.get("world_size", 1)
+        if size > 1 and len(met) == size and not any(one is not False for one in met):
+            found.append(
+                f"its {size} ranks never connected to each other: each may have done all of the work "
+                "(if that is meant, set hydra.launcher.ranks=none)"
+            )
+        return tuple(dict.fromkeys(found))
 
     @property
     def first_failure(self) -> Mapping[str, Any] | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import socket
+from pathlib import Path
 
 from trident.protocol.ranks import PORTS
 
-__all__ = ["free_port"]
+__all__ = ["free_port", "is_used"]
 
 
 def free_port() -> socket.socket:
@@ -29,3 +30,22 @@ def free_port() -> socket.socket:
         except OSError:
             lock.close()
     raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
+
+
+def is_used(port: int, tables: Path = Path("/proc/net")) -> bool | None:
+    """Whether any TCP connection or listener of this machine has the port, at either end; None if that is not known.
+
+    A connection that was closed is seen for another minute, on the side that closed it.
+    """
+    known = None
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (tables / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        known = False
+        for line in lines:
+            ends = line.split()[1:3]
+            if any(int(end.rpartition(":")[2], 16) == port for end in ends):
+                return True
+    return known

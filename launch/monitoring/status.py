@@ -39,8 +39,8 @@ class Report:
     progress: Mapping[str, Any] | None
     """The last line of the run's metrics."""
     directory: str
-    packages: str | None = None
-    """How the packages that it runs under differ from those that the sweep was planned with."""
+    warnings: tuple[str, ...] = ()
+    """What makes the results of its last attempt doubtful."""
     past: tuple[Past, ...] = ()
     """Its attempts before the last one."""
 
@@ -54,7 +54,7 @@ class Report:
             "detail": self.status.detail,
             "reason": self.status.reason,
             "attempt": self.status.attempt,
-            "packages": self.packages,
+            "warnings": list(self.warnings),
             "earlier": [past.record() for past in self.past],
             "elapsed": None if self.elapsed is None else round(self.elapsed, 1),
             "step": progress.get("step"),
@@ -278,7 +278,7 @@ def _report(
         if progress and attempt is not None
         else None,
         directory=str(sweep.member_dir(member.index)),
-        packages=None if attempt is None else attempt.packages,
+        warnings=() if attempt is None else attempt.warnings,
         past=earlier(sweep, member.index, attempt) if progress else (),
     )
 

@@ -37,8 +37,8 @@ class Row:
     directory: str = ""
     code: str = ""
     """The hash of the code that it ran; several by ``+``."""
-    packages: str | None = None
-    """How the packages that it ran under differ from those of the plan."""
+    warnings: tuple[str, ...] = ()
+    """What makes its results doubtful."""
 
     def record(self) -> dict[str, Any]:
         """What `results --json` prints of it."""
@@ -74,7 +74,7 @@ def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
         overrides=item.member.overrides,
         directory=item.directory,
         code=code,
-        packages=item.packages,
+        warnings=item.warnings,
     )
 
 
@@ -96,7 +96,7 @@ def describe_excluded(table: Sequence[Row]) -> str:
 
 
 def mixtures(table: Sequence[Row]) -> list[str]:
-    """The differences in code and packages between the members that are compared, a line each."""
+    """What makes a comparison of these members doubtful, a line each: different code, and their warnings."""
     done = [row for row in table if row.state is State.COMPLETED]
     by_code: dict[str, list[int]] = {}
     for row in done:
@@ -107,9 +107,13 @@ def mixtures(table: Sequence[Row]) -> list[str]:
             f"{code or 'not frozen'}: {brief_ranges(indexes)}" for code, indexes in by_code.items()
         )
         lines.append(f"members ran different code: {'; '.join(named)}")
-    if changed := [row for row in done if row.packages]:
-        indexes = brief_ranges([row.index for row in changed])
-        lines.append(f"members {indexes} ran under {changed[0].packages}")
+    by_warning: dict[str, list[int]] = {}
+    for row in done:
+        for warning in row.warnings:
+            by_warning.setdefault(warning, []).append(row.index)
+    for warning, indexes in by_warning.items():
+        which = "member" if len(indexes) == 1 else "members"
+        lines.append(f"{which} {brief_ranges(indexes)}: {warning}")
     return lines
 
 

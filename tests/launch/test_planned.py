@@ -137,6 +137,38 @@ def test_edited_modules_do_not_reach_members(cli: Cli) -> None:
     assert [cli.said("s", index)[0]["helper"] for index in range(2)] == ["old", "old"]
 
 
+def test_a_module_from_outside_of_the_copy_is_a_warning(cli: Cli) -> None:
+    """A generated file that git ignores is not in the copy, and an editable install finds it all the same."""
+    train = (cli.directory / "train.py").read_text()
+    late = "    import sys; sys.path.append(os.getcwd()); import version_of_mine\n"
+    train = train.replace("    started = time.time()\n", f"    started = time.time()\n{late}", 1)
+    write(cli.directory, {"train.py": train, ".gitignore": "version_of_mine.py\n"})
+    commit(cli.directory)
+    write(cli.directory, {"version_of_mine.py": "VERSION = 1\n"})
+    cli("submit", *TRAIN, "--name", "s", "--wait", "word=a,b")
+    told = (
+        f"imported version_of_mine from {cli.directory}/version_of_mine.py, which is not the code"
+    )
+    assert told in " ".join(cli("status", "s").stdout.split())
+    assert f"warning: members 0-1: {told}" in cli("results", "s").stderr
+    assert [member["warnings"][0][: len(told)] for member in cli.members("s")] == [told] * 2
+
+
+def test_ranks_that_never_connect_are_a_warning(cli: Cli) -> None:
+    """A program that reads no rank variables does the whole work once a rank."""
+    words = ("submit", *TRAIN, "--wait", "hydra.launcher.tasks_per_node=2")
+    cli(*words, "--name", "s", "+meets=false,true")
+    alone, together = cli.members("s")
+    assert "its 2 ranks never connected to each other" in alone["warnings"][0]
+    assert together["warnings"] == []
+    told = cli("results", "s").stderr
+    assert "warning: member 0: its 2 ranks never" in told
+    assert "hydra.launcher.ranks=none" in told
+    cli(*words, "--name", "t", "hydra.launcher.ranks=none")
+    assert cli.members("t")[0]["warnings"] == []
+    assert "expected wired or none" in cli(*words, "hydra.launcher.ranks=no", code=2).stderr
+
+
 def test_a_resume_with_other_code_or_options_is_for_its_members_alone(cli: Cli) -> None:
     commit(cli.directory)
     cli("submit", *TRAIN, "--name", "s", "fail_rank=0", "word=a,b", *ONE_BY_ONE)

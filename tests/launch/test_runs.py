@@ -547,7 +547,7 @@ def test_resume_runs_the_old_code_or_what_is_there_now(cli: Cli, tmp_path: Path)
     other = "other packages than planned: torch 1.0 is "
     assert other in cli("status", "s").stdout and other in cli("logs", "s", "0").stdout
     told = cli("results", "s", "--json")
-    assert f"members 0 ran under {other}" in told.stderr
+    assert f"member 0: ran under {other}" in told.stderr
     code = json.loads(told.stdout)[0]["code"]
     assert f"members ran different code: {code}: 0\n" in told.stderr and code.count("+") == 1
     assert code in cli("results", "s", "--format", "csv").stdout

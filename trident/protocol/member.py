@@ -29,6 +29,7 @@ __all__ = [
     "ATTEMPT",
     "CODE",
     "EXCEPTIONS",
+    "FROZEN",
     "HOOK",
     "MARK",
     "MEETING",
@@ -67,10 +68,10 @@ PLAN_REQUEST = "TRIDENT_PLAN_REQUEST"
 HOOK = Path(__file__).with_name("hook")
 """The directory that a worker puts first on PYTHONPATH, so that Python programs record the exception that ends them."""
 
-EXCEPTIONS = "TRIDENT_EXCEPTIONS"
-"""What the programs of a rank need for that; `hook/trident_exceptions.py` describes its value."""
+EXCEPTIONS, FROZEN = "TRIDENT_EXCEPTIONS", "TRIDENT_FROZEN"
+"""What the programs of a rank need for that; `hook/trident_exceptions.py` describes their values."""
 
-NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, MARK, PLANNED)
+NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
@@ -130,7 +131,7 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
     disown(environ)
     context = MemberContext.read(environ)
     planned = read_planned(environ.get(PLANNED, ""))
-    for name in (*CONTEXT, EXCEPTIONS, PLANNED):
+    for name in (*CONTEXT, EXCEPTIONS, FROZEN, PLANNED):
         environ.pop(name, None)
     if context is not None and not _is_ours(context, environ):
         context = None

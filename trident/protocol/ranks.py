@@ -268,8 +268,8 @@ def _from_slurm_step(environ: Mapping[str, str]) -> Ranks | None:
         return None  # `srun --pty bash` and the like: no ranks were started, and Lightning may start them
     if "SLURM_PTY_PORT" in environ:
         raise RanksError(
-            f"this is the terminal of `srun --pty` with {world_size} tasks: the others have no terminal, and do not run "
-            f"what is typed here.\nhint: leave this shell and type {_SRUN} in the job; `srun --ntasks=1 --pty bash` "
+            f"this is the terminal of `srun --pty` with {world_size} tasks, and the others do not run what is typed "
+            f"here.\nhint: leave this shell and type {_SRUN} in the job; `srun --ntasks=1 --pty bash` "
             "is a shell for one process"
         )
     if environ.get("SLURM_DISTRIBUTION", "").startswith("arbitrary"):

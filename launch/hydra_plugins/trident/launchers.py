@@ -54,6 +54,9 @@ class TridentLocalConf(LocalQueueConf):
     may_differ: list[str] = field(default_factory=list)
     """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
 
+    ranks: str = "wired"
+    """`none` if the ranks of an `--app` work on their own, and are not meant to connect to each other."""
+
 
 @dataclass
 class TridentSlurmConf(SlurmQueueConf):
@@ -96,6 +99,9 @@ class TridentSlurmConf(SlurmQueueConf):
 
     may_differ: list[str] = field(default_factory=list)
     """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
+
+    ranks: str = "wired"
+    """`none` if the ranks of an `--app` work on their own, and are not meant to connect to each other."""
 
     srun_args: list[str] = field(default_factory=list)
     """Further arguments of srun."""

@@ -13,6 +13,22 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 
+def meet(rank: int) -> None:
+    """Connect as libraries do: rank 0 listens at MASTER_PORT, and waits for the others."""
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if rank == 0:
+        with socket.create_server(place) as server:
+            for _ in range(int(os.environ["WORLD_SIZE"]) - 1):
+                server.accept()[0].close()
+        return
+    for _ in range(100):
+        try:
+            socket.create_connection(place).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+
+
 @hydra.main(config_path="conf", config_name="top", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     started = time.time()
@@ -26,6 +42,8 @@ def main(cfg: DictConfig) -> None:
         hoard[::4096] = b"x" * len(hoard[::4096])
     if cfg.get("polite"):  # as many a framework, it ends by 0 when it is told to end
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if cfg.get("meets"):
+        meet(rank)
     while time.time() < started + cfg.sleep:
         if rank == 0 and Path(cfg.get("alone", "/nonexistent")).exists():
             raise ConnectionError("closed by peer")

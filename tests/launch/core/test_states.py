@@ -149,3 +149,22 @@ def test_the_words_of_what_could_not_start() -> None:
     assert told.detail == "NonZeroExitCode, before it started: no such module"
     told = derive(attempt=None, job=JOB, cancelled=False, reported=None, said="no such module")
     assert told.detail == "its launcher ended before it started: no such module"
+
+
+def test_ranks_that_did_not_connect_are_a_warning_only_if_that_is_known_of_all() -> None:
+    assert "2 ranks never connected" in attempt(ranks(0, 0, met=False)).warnings[0]
+    assert attempt([*ranks(0, met=True), *ranks(0, met=False)]).warnings == ()
+    assert attempt([*ranks(0, met=None), *ranks(0, met=False)]).warnings == ()
+    assert attempt(ranks(0, met=False)).warnings == ()  # the other one has not ended
+    assert attempt(ranks(0, 0)).warnings == ()  # it was not looked for
+    assert attempt(ranks(0, met=False), world_size=1).warnings == ()
+
+
+def test_warnings_of_several_ranks_are_one_each() -> None:
+    found = attempt(
+        ranks(0, 0, packages="other packages than planned: torch", imported={"pkg": "/p/pkg.py"})
+    )
+    assert found.warnings == (
+        "ran under other packages than planned: torch",
+        "imported pkg from /p/pkg.py, which is not the code that was submitted",
+    )

@@ -1,6 +1,7 @@
-"""Records the exception that ends a Python program, for the worker of the rank that the program is a part of.
+"""Records how a Python program ends, for the worker of the rank that the program is a part of.
 
-It prints nothing, and changes neither what the program prints nor its exit code.
+That is the exception that ends it, and at a good end the modules of the project that were not imported from the copy of
+the code that the sweep runs. It prints nothing, and changes neither what the program prints nor its exit code.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-__all__ = ["VARIABLE", "Recorder", "describe", "install"]
+__all__ = ["FROZEN", "VARIABLE", "Recorder", "describe", "imported_elsewhere", "install"]
 
 VARIABLE = "TRIDENT_EXCEPTIONS"
 """A process id, a space, and how the paths of the records begin.
@@ -26,6 +27,10 @@ VARIABLE = "TRIDENT_EXCEPTIONS"
 The worker sets 0, and the first Python process its own id. So its children know that they are not the first one, and a
 program that replaces it in the same process that it is.
 """
+
+FROZEN = "TRIDENT_FROZEN"
+"""The directory of the project, and the folders of the copy from which its modules are to be imported, separated as in
+PATH. Not set where the code is not frozen."""
 
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 """Pythons before 3.11 have none, and an `--app` may run in one."""
@@ -42,7 +47,8 @@ def install(environ: MutableMapping[str, str]) -> None:
         is_first = int(first) in (0, os.getpid())
         if is_first:
             environ[VARIABLE] = f"{os.getpid()} {path}"
-        Recorder(path, is_first=is_first).install()
+        project, *roots = environ.get(FROZEN, "").split(os.pathsep)
+        Recorder(path, is_first=is_first, project=project, roots=roots).install()
 
 
 def describe(error: BaseException | None) -> list[Record]:
@@ -73,6 +79,37 @@ def describe(error: BaseException | None) -> list[Record]:
         )
         error = inner
     return chain
+
+
+def imported_elsewhere(project: str, roots: list[str], modules: Record) -> dict[str, str]:
+    """The files of top-level modules that were imported, but not from the copy of the code, by the modules' names.
+
+    These are modules that the copy has, too, and those that lie in the project's own directory.
+
+    Args:
+        project: the project's directory.
+        roots: the folders of the copy from which its modules are to be imported.
+        modules: as `sys.modules`.
+    """
+    copies = [os.path.join(os.path.realpath(root), "") for root in roots]
+    original = os.path.join(os.path.realpath(project), "")
+    found = {}
+    for name, module in list(modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or "." in name:
+            continue
+        real = os.path.realpath(file)
+        if real.startswith(tuple(copies)):
+            continue
+        is_own = real.startswith(original) and f"{os.sep}site-packages{os.sep}" not in real
+        if is_own or any(_has_module(copy, name) for copy in copies):
+            found[name] = file
+    return found
+
+
+def _has_module(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    return os.path.isfile(path + ".py") or os.path.isfile(os.path.join(path, "__init__.py"))
 
 
 def _inner(error: BaseException) -> tuple[str | None, BaseException | None, int]:
@@ -131,10 +168,14 @@ class Recorder:
         path: how the paths of the records begin. Each process writes one of its own.
         is_first: whether no other Python process has started this one. Then a good end is recorded, too; of the
             others, there may be thousands.
+        project: the project's directory; empty if its code is not frozen.
+        roots: the folders of the copy from which its modules are to be imported.
     """
 
-    def __init__(self, path: str, *, is_first: bool) -> None:
-        self.path = path
+    def __init__(
+        self, path: str, *, is_first: bool, project: str = "", roots: list[str] | None = None
+    ) -> None:
+        self.path, self.project, self.roots = path, project, roots or []
         self.process = os.getpid() if is_first else None
         self._exit: Record | None = None
         self._written: BaseException | None = None
@@ -192,7 +233,13 @@ class Recorder:
         else:
             record = self._exit or {"chain": []}
             if record["chain"] or os.getpid() == self.process:  # and not a fork of it
-                self._write(record)
+                self._write({**record, "imported": self._imported()})
+
+    def _imported(self) -> dict[str, str]:
+        try:
+            return imported_elsewhere(self.project, self.roots, sys.modules) if self.roots else {}
+        except Exception:
+            return {}
 
     def _write_exception(self, error: BaseException | None) -> None:
         try:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from trident.protocol.hook.trident_exceptions import FROZEN as FROZEN_OF_THE_HOOK
 from trident.protocol.hook.trident_exceptions import VARIABLE, describe
-from trident.protocol.member import EXCEPTIONS, HOOK
+from trident.protocol.member import EXCEPTIONS, FROZEN, HOOK
 
 
 def run(
@@ -180,7 +181,31 @@ def test_a_record_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None
 
 
 def test_the_variable_is_the_one_that_a_worker_sets() -> None:
-    assert VARIABLE == EXCEPTIONS
+    assert VARIABLE == EXCEPTIONS and FROZEN_OF_THE_HOOK == FROZEN
+
+
+def test_modules_that_do_not_come_from_the_copy_are_recorded(tmp_path: Path) -> None:
+    """An installed version of the project's package, and what only the original directory has; nothing else."""
+    project, copy, elsewhere = (tmp_path / name for name in ("project", "copy", "elsewhere"))
+    environment = project / ".venv" / "lib" / "site-packages"
+    for file in (
+        *(copy / "pkg" / "__init__.py", copy / "right.py", copy / "numbers_like" / "data.txt"),
+        *(elsewhere / "pkg" / "__init__.py", elsewhere / "numbers_like.py"),
+        *(project / "generated.py", environment / "library.py"),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    path = os.pathsep.join(map(str, (elsewhere, copy, project, environment)))
+    program = "import pkg, right, generated, library, numbers_like, json"
+    run(program, tmp_path, PYTHONPATH=path, TRIDENT_FROZEN=f"{project}{os.pathsep}{copy}")
+    (record,) = records(tmp_path)
+    assert record["imported"] == {
+        "pkg": f"{elsewhere}/pkg/__init__.py",
+        "generated": f"{project}/generated.py",
+    }
+    run(program, elsewhere, PYTHONPATH=path)  # not frozen
+    (record,) = records(elsewhere)
+    assert record["imported"] == {}
 
 
 def test_an_exception_that_leads_to_itself_ends() -> None:
