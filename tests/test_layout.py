@@ -28,9 +28,12 @@ STDLIB_ONLY = tuple(
 )
 SHARED = {
     *STDLIB_ONLY,
+    "trident.config.annotations",
     "trident.config.hints",
+    "trident.config.keys",
     "trident.config.locate",
     "trident.config.schema",
+    "trident.config.signatures",
     "trident.config.yaml_numbers",
 }
 """What the launcher imports of the engine."""

@@ -49,9 +49,9 @@ def _sweeps(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 
 
 def _choices(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    from .completion import group_choices
+    from .completion import overrides
 
-    return group_choices(context.params, Path.cwd(), incomplete)
+    return overrides(context.params, Path.cwd(), incomplete)
 
 
 def _states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Shell completion of sweeps and of config groups' options, by listing directories. Hydra is not loaded."""
+"""Shell completion of sweeps, settings and config groups' options, by listing directories. Hydra is not loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from click.shell_completion import (
     shell_complete,
 )
 
-__all__ = ["complete", "group_choices", "sweep_names"]
+from trident.config.annotations import Accepted
+from trident.config.keys import KEYS
+from trident.config.signatures import Parameters, TargetNotFound, parameters
+
+__all__ = ["complete", "overrides", "sweep_names"]
 
 
 def complete(command: click.Command, program: str, variable: str, request: str) -> int:
@@ -37,8 +41,8 @@ def sweep_names(root: Path, begun: str) -> list[str]:
     return [name for name in names if name.startswith(begun) and not name.startswith(".")]
 
 
-def group_choices(options: Mapping[str, Any], directory: Path, begun: str) -> list[str]:
-    """``experiment=di`` -> ``experiment=digits``, also for the last one of several choices.
+def overrides(options: Mapping[str, Any], directory: Path, begun: str) -> list[str]:
+    """``experiment=di`` -> ``experiment=digits``, ``run.se`` -> ``run.seed=``; also the last one of several values.
 
     Args:
         options: the options of `submit`, which say where configs are.
@@ -46,15 +50,44 @@ def group_choices(options: Mapping[str, Any], directory: Path, begun: str) -> li
         begun: the part of an override that is typed so far.
     """
     override, equals, value = begun.partition("=")
+    key = override.lstrip("+").partition("@")[0]
     if not equals:
-        return []
+        sign = override.removesuffix(key)
+        return [f"{sign}{name}=" for name in sorted(_settings(key)) if key and name.startswith(key)]
     earlier, comma, last = value.rpartition(",")
-    group = override.lstrip("+").partition("@")[0]
-    names = {*_registered(group)}
+    names = {*_registered(key)}
     for configs in _config_directories(options, directory):
-        names |= {path.stem for path in (configs / group).glob("*.yaml")}
-    start = f"{override}={earlier}{comma}"
-    return [f"{start}{name}" for name in sorted(names) if name.startswith(last)]
+        names |= {path.stem for path in (configs / key).glob("*.yaml")}
+    setting = _settings(key).get(key)
+    words = [*sorted(names), *(setting.choices() if setting else ())]
+    return [f"{override}={earlier}{comma}{word}" for word in words if word.startswith(last)]
+
+
+def _settings(begun: str) -> dict[str, Accepted | None]:
+    """The keys of configs that may begin like this, each with what it accepts; mappings are left out."""
+    known: dict[str, Accepted | None] = {}
+    if begun.startswith("hydra"):
+        from ..core.options import LocalOptions, SlurmOptions, option_keys
+
+        options = {**option_keys(LocalOptions), **option_keys(SlurmOptions)}
+        known = {key.path: key.accepts for key in options.values()}
+    elif begun.startswith("trainer."):
+        known = {f"trainer.{name}": accepts for name, accepts in _of_trainer().items()}
+    else:
+        known = {
+            key.path: key.accepts for key in KEYS if not {"SPLIT", "NAME"} & {*key.path.split(".")}
+        }
+    return {
+        path: accepts
+        for path, accepts in known.items()
+        if not (accepts and "dict" in accepts.kinds)
+    }
+
+
+def _of_trainer() -> Parameters:
+    with suppress(TargetNotFound):
+        return parameters("lightning.pytorch.Trainer") or {}
+    return {}
 
 
 def _config_directories(options: Mapping[str, Any], directory: Path) -> Iterator[Path]:
@@ -69,6 +102,10 @@ class SplitWords(BashComplete):
     """bash, which splits ``experiment=di`` into three words, and completes only the last one of them."""
 
     name = "bash"
+    # The value follows the `=` of a key without a space.
+    source_template = BashComplete.source_template.replace(
+        "return 0", "[[ $COMPREPLY == *= ]] && compopt -o nospace 2> /dev/null; return 0", 1
+    )
     _prefix = ""
 
     def get_completion_args(self) -> tuple[list[str], str]:

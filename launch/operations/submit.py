@@ -14,6 +14,7 @@ from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
 from ..core.members import check_name, chooses_launcher, key_of, name_of, refuse_sweep_key
+from ..core.options import refused
 from ..core.resources import Resources, resolve
 from ..core.scheduling import ResolvedResources
 from ..core.script import refuse_control
@@ -40,11 +41,6 @@ __all__ = [
     "submit",
     "write_sweep",
 ]
-
-_REFUSED_OPTIONS = {
-    "submitit_folder": "logs and records are in the sweep's directory",
-    "name": "`--name` names the sweep",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +255,11 @@ def check_resources(
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
-    for key, why in _REFUSED_OPTIONS.items():
-        if options.get(key) is not None:
+    for key, (default, why) in refused().items():
+        if options.get(key, default) != default:
             raise UsageError(
                 f"hydra.launcher.{key}={options[key]}: not an option here\nhint: {why}"
             )
-    if not options.get("stderr_to_stdout", True):
-        raise UsageError(
-            "hydra.launcher.stderr_to_stdout=false: a rank's log is one file, in the order of writing"
-        )
 
 
 def _common_resources(

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from trident.config.schema import find_problems
 from trident.config.yaml_numbers import base_60
 from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
 from trident.protocol.ranks import VARIABLES
+from trident.protocol.text import nearest
 
 from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
 from ..errors import UsageError
@@ -472,6 +473,12 @@ def _same_options(configs: Sequence[DictConfig]) -> dict[str, Any]:
 def _options(config: DictConfig) -> dict[str, Any]:
     options = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     assert isinstance(options, dict)
+    schema = OmegaConf.get_type(config.hydra.launcher)
+    if schema is not None and is_dataclass(schema):
+        known = [field.name for field in fields(schema)]
+        if unknown := sorted(options.keys() - known):
+            wrong = f"hydra.launcher.{unknown[0]}: the launcher has no such option"
+            raise UsageError(wrong + nearest(str(unknown[0]), known))
     return {str(key): value for key, value in options.items()}
 
 

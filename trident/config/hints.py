@@ -13,9 +13,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trident.config.keys import key_at
 from trident.protocol.text import nearest
 
-__all__ = ["hint"]
+__all__ = ["WRONG_TYPE", "hint"]
+
+WRONG_TYPE = "could not be converted|incompatible with type hint|Cannot (merge|convert|assign)|Invalid value assigned"
+"""What OmegaConf says of a value of another type than the key's."""
 
 Compose = Callable[[Sequence[str]], DictConfig]
 
@@ -36,6 +40,8 @@ def hint(text: str, loader: ConfigLoader, compose: Compose, overrides: Sequence[
     if key := _named(r"Interpolation key '([^']+)' not found", text):
         return _nearest_other(key, _known_keys(loader, compose, overrides))
     if key := _named(r"Could not override '([^'@]+)", text) or _named(r"full_key: (\S+)", text):
+        if key_at(key) is not None or re.search(WRONG_TYPE, text):
+            return ""  # the key itself is right
         known = [*_known_keys(loader, compose, overrides), *_groups(loader)]
         return _nearest_other(key, known)
     return ""

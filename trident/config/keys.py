@@ -1,10 +1,26 @@
-"""Every key of a config that trident itself reads: the single table that checks and docs follow."""
+"""Every key of a config that trident itself reads: the single table that checks, completion and docs follow."""
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-__all__ = ["COMPUTE_ON", "KEYS", "MODES", "SHARDING", "SPEC", "UNEVEN", "Key", "below"]
+from trident.config.annotations import Accepted, accepted
+
+__all__ = [
+    "COMPUTE_ON",
+    "KEYS",
+    "MODES",
+    "REQUIRED",
+    "SHARDING",
+    "SPEC",
+    "UNEVEN",
+    "Key",
+    "below",
+    "key_at",
+]
 
 SPEC = "datamodule.SPLIT.NAME"
 """The path of a dataspec."""
@@ -14,17 +30,21 @@ MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 UNEVEN = ("join", "pad", "drop")
 COMPUTE_ON = ("epoch_end", "eval_step")
 
+REQUIRED = "required"
+"""The default of a key that has none."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Key:
     """A key of the config.
 
     Attributes:
         path: in it, ``SPLIT`` and ``NAME`` stand for a split and a name that the user chooses.
-        type: the values that it takes, in words.
+        type: what it takes, as an annotation: ``int | None``.
         default: as it is written in YAML, or where it comes from.
         read_in: the file that reads it, relative to the repository.
         about: one sentence on what it does.
+        unit: of a number.
     """
 
     path: str
@@ -32,11 +52,27 @@ class Key:
     default: str
     read_in: str
     about: str
+    unit: str = ""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @cached_property
+    def accepts(self) -> Accepted | None:
+        """The values that it takes; None if they are not checked."""
+        return accepted(ast.parse(self.type, mode="eval").body)
+
+    def mismatch(self, value: Any) -> str | None:
+        """What was expected, in words, if the value is wrong; null is the same as no value."""
+        return (
+            None if self.accepts is None or value is None else self.accepts.strict_mismatch(value)
+        )
 
 
 def _one_of(values: tuple[str, ...]) -> str:
-    """``a, b or c``."""
-    return f"{', '.join(values[:-1])} or {values[-1]}"
+    return f"Literal[{', '.join(map(repr, values))}]"
 
 
 ENGINE, RUN, MODULE = "trident/engine.py", "trident/cli/run.py", "trident/core/module.py"
@@ -47,62 +83,65 @@ EVALUATION, SCHEMA = "trident/core/evaluation.py", "trident/config/schema.py"
 KEYS = (
     Key(
         "run",
-        "mapping",
+        "dict",
         "{}",
         ENGINE,
         "Settings of the run, and your own variables. Loggers record all of them.",
     ),
     Key(
-        "run.seed", "int or null", "42", ENGINE, "Seeds all random numbers, also the order of data."
+        "run.seed", "int | None", "42", ENGINE, "Seeds all random numbers, also the order of data."
     ),
     Key(
         "run.ckpt_path",
-        "path or null",
+        "str | None",
         "null",
         ENGINE,
-        "A checkpoint to resume from. If nothing is trained, this checkpoint is tested.",
+        "The path of a checkpoint to resume from. If nothing is trained, this checkpoint is tested.",
     ),
     Key(
         "run.optimized_metric",
-        "metric's name or null",
+        "str | None",
         "null",
         ENGINE,
-        "The metric that a run returns, at the tested checkpoint if this metric selected it, else at the end.",
+        "The name of the metric that a run returns, at the tested checkpoint if this metric selected it, "
+        "else at the end.",
     ),
     Key(
         "run.resume_minutes",
-        "number or null",
+        "float | None",
         "10",
         ENGINE,
-        "Minutes between two checkpoints to resume from, for members of a sweep.",
+        "The time between two checkpoints to resume from, for members of a sweep.",
+        unit="minutes",
     ),
     Key(
         "run.resume_steps",
-        "int or null",
+        "int | None",
         "null",
         ENGINE,
-        "Optimizer steps between two checkpoints to resume from, in addition to those by time.",
+        "The steps between two checkpoints to resume from, in addition to those by time.",
+        unit="optimizer steps",
     ),
     Key("print_config", "bool", "true", RUN, "Prints the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silences Python's warnings."),
-    Key("trainer", "mapping", "trainer: default", ENGINE, "The arguments of Lightning's Trainer."),
+    Key("trainer", "dict", "trainer: default", ENGINE, "The arguments of Lightning's Trainer."),
     Key(
         "trainer.limit_train_batches",
-        "int, float or null",
+        "int | float | None",
         "1.0",
         ENGINE,
         "A number or a fraction of batches. 0 skips training.",
     ),
     Key(
         "trainer.limit_test_batches",
-        "int, float or null",
+        "int | float | None",
         "1.0",
         ENGINE,
         "The same for the test. 0 skips it.",
     ),
     Key(
         "trainer.limit_predict_batches",
-        "int, float or null",
+        "int | float | None",
         "1.0",
         ENGINE,
         "The same for predictions. 0 skips them.",
@@ -116,16 +155,16 @@ KEYS = (
     ),
     Key(
         "trainer.default_root_dir",
-        "path",
+        "str",
         "the run's directory",
         ENGINE,
         "The directory for predictions and Lightning's own files.",
     ),
-    Key("module", "mapping", "module: default", ENGINE, "The LightningModule and its arguments."),
-    Key("module.model", "mapping", "???", MODULE, "The model, created by its `_target_`."),
+    Key("module", "dict", "module: default", ENGINE, "The LightningModule and its arguments."),
+    Key("module.model", "dict", "???", MODULE, "The model, created by its `_target_`."),
     Key(
         "module.optimizer",
-        "mapping",
+        "dict",
         "adamw",
         OPTIMIZER,
         "The optimizer. trident passes it the model's parameters.",
@@ -139,17 +178,17 @@ KEYS = (
     ),
     Key(
         "module.scheduler",
-        "mapping or null",
+        "dict | None",
         "linear_warm_up",
         OPTIMIZER,
         "A schedule that steps after each optimizer step, or Lightning's dict with `scheduler` inside.",
     ),
     Key(
         "module.scheduler.num_warmup_steps",
-        "float to 1, or int above",
+        "float",
         "0.1",
         OPTIMIZER,
-        "A fraction of all steps, or a number of steps.",
+        "A fraction of all steps up to 1, or a number of steps.",
     ),
     Key(
         "module.initialize_model",
@@ -160,32 +199,30 @@ KEYS = (
     ),
     Key(
         "module.evaluation",
-        "mapping",
+        "dict",
         "none",
         SCHEMA,
         "Not read by the module. Data sets can refer to it as `${module.evaluation}`.",
     ),
-    Key("datamodule", "mapping", "datamodule: default", ENGINE, "All data sets."),
-    Key(
-        "datamodule.train", "mapping or null", "null", DATAMODULE, "Data sets to train on, by name."
-    ),
+    Key("datamodule", "dict", "datamodule: default", ENGINE, "All data sets."),
+    Key("datamodule.train", "dict | None", "null", DATAMODULE, "Data sets to train on, by name."),
     Key(
         "datamodule.val",
-        "mapping or null",
+        "dict | None",
         "null",
         DATAMODULE,
         "Data sets to evaluate during training, by name.",
     ),
     Key(
         "datamodule.test",
-        "mapping or null",
+        "dict | None",
         "null",
         DATAMODULE,
         "Data sets to evaluate after training, by name.",
     ),
     Key(
         "datamodule.predict",
-        "mapping or null",
+        "dict | None",
         "null",
         DATAMODULE,
         "Data sets whose predictions are written to files, by name.",
@@ -216,42 +253,42 @@ KEYS = (
     ),
     Key(
         f"{SPEC}.dataset",
-        "mapping",
-        "required",
+        "dict",
+        REQUIRED,
         DATASPEC,
         "The data set, created by its `_target_`.",
     ),
     Key(
         f"{SPEC}.preprocessing",
-        "mapping or null",
+        "dict | None",
         "none",
         DATASPEC,
         "Steps, in the order in which they are written.",
     ),
     Key(
         f"{SPEC}.preprocessing.method",
-        "mapping of steps",
+        "dict",
         "none",
         DATASPEC,
         "Methods of the data set, with their arguments. null leaves a step out.",
     ),
     Key(
         f"{SPEC}.preprocessing.apply",
-        "mapping of steps",
+        "dict",
         "none",
         DATASPEC,
         "Functions, by `_target_`, that take the data set. The last one may create a sampler.",
     ),
     Key(
         f"{SPEC}.dataloader",
-        "mapping",
-        "required",
+        "dict",
+        REQUIRED,
         DATASPEC,
         "The dataloader, created by its `_target_`. `batch_size` is per rank.",
     ),
     Key(
         f"{SPEC}.evaluation",
-        "mapping or null",
+        "dict | None",
         "none",
         DATASPEC,
         "How the model's outputs are processed and evaluated.",
@@ -259,7 +296,7 @@ KEYS = (
     Key(f"{SPEC}.misc", "any", "none", DATASPEC, "Your own values. trident does not read them."),
     Key(
         f"{SPEC}.evaluation.prepare",
-        "mapping or null",
+        "dict | None",
         "none",
         EVALSPEC,
         "Hooks. They are called with keyword arguments.",
@@ -294,38 +331,38 @@ KEYS = (
     ),
     Key(
         f"{SPEC}.evaluation.step_outputs",
-        "mapping or null",
+        "dict | None",
         "all outputs and batches",
         EVALSPEC,
         "The values of each batch to keep.",
     ),
     Key(
         f"{SPEC}.evaluation.step_outputs.outputs",
-        "key, glob or list",
+        "str | list",
         "none",
         EVALUATION,
-        "The keys of the model's outputs to keep.",
+        "The keys of the model's outputs to keep, or globs.",
     ),
     Key(
         f"{SPEC}.evaluation.step_outputs.batch",
-        "key, glob or list",
+        "str | list",
         "none",
         EVALUATION,
-        "The keys of the batch to keep.",
+        "The keys of the batch to keep, or globs.",
     ),
     Key(
         f"{SPEC}.evaluation.metrics",
-        "mapping by name",
+        "dict",
         "none",
         EVALSPEC,
         "Metrics, logged as `{data set}/{split}/{metric}`.",
     ),
     Key(
         f"{SPEC}.evaluation.metrics.NAME.metric",
-        "function or torchmetrics object",
-        "required",
+        "function",
+        REQUIRED,
         EVALSPEC,
-        "Returns a number or a dict of numbers to log, or None.",
+        "A function or a torchmetrics object. Returns a number or a dict of numbers to log, or None.",
     ),
     Key(
         f"{SPEC}.evaluation.metrics.NAME.compute_on",
@@ -336,26 +373,39 @@ KEYS = (
     ),
     Key(
         f"{SPEC}.evaluation.metrics.NAME.kwargs",
-        "mapping to paths",
+        "dict",
         "{}",
         EVALSPEC,
         "Arguments, as paths such as `outputs.preds` into outputs, batch, trident_module, dataset_name or split.",
     ),
-    Key("callbacks", "mapping or null", "callbacks: default", ENGINE, "Callbacks by name."),
+    Key("callbacks", "dict | None", "callbacks: default", ENGINE, "Callbacks by name."),
     Key(
         "callbacks.NAME",
-        "mapping or null",
+        "dict | None",
         "none",
         ENGINE,
         "A callback, created by its `_target_`.",
     ),
-    Key("logger", "mapping or null", "logger: default", ENGINE, "Loggers by name."),
-    Key("logger.NAME", "mapping or null", "none", ENGINE, "A logger, created by its `_target_`."),
+    Key("logger", "dict | None", "logger: default", ENGINE, "Loggers by name."),
+    Key("logger.NAME", "dict | None", "none", ENGINE, "A logger, created by its `_target_`."),
 )
 
 
-def below(path: str) -> tuple[str, ...]:
-    """The keys directly below `path`; the top-level keys if it is empty."""
-    prefix = f"{path}." if path else ""
-    rest = (key.path.removeprefix(prefix) for key in KEYS if key.path.startswith(prefix))
-    return tuple(key for key in rest if "." not in key)
+def below(path: str) -> dict[str, Key]:
+    """The keys directly below `path`, by name; the top-level keys if it is empty."""
+    return {
+        key.name: key for key in KEYS if key.path == (f"{path}.{key.name}" if path else key.name)
+    }
+
+
+def key_at(path: str) -> Key | None:
+    """The key at the path of a value, in which splits and names are those of the config."""
+    parts = path.split(".")
+
+    def matches(key: Key) -> bool:
+        own = key.path.split(".")
+        return len(own) == len(parts) and all(
+            one in ("SPLIT", "NAME", other) for one, other in zip(own, parts, strict=True)
+        )
+
+    return next(filter(matches, KEYS), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from trident.config.keys import COMPUTE_ON, MODES, SHARDING, SPEC, UNEVEN, below
+from trident.config.annotations import Accepted
+from trident.config.keys import REQUIRED, SPEC, Key, below
 from trident.config.signatures import Parameters, TargetNotFound, parameters
 from trident.errors import ConfigError
 
@@ -27,16 +29,9 @@ SECTIONS = ("run", "trainer", "module", "datamodule", "callbacks", "logger")
 BUILT = ("callbacks", "logger")
 """Sections of objects by name that are passed to the Trainer."""
 
-RUN_TYPES: Mapping[str, tuple[type, str]] = {
-    "seed": (int, "a whole number"),
-    "ckpt_path": (str, "text"),
-    "optimized_metric": (str, "text"),
-}
-
 SPLITS = ("train", "val", "test", "predict")
-REQUIRED = ("dataloader", "dataset")
-CHOICES = {"sharding": SHARDING, "mode": MODES, "uneven": UNEVEN}
-"""The keys of the datamodule that take one of a few values."""
+MODULE_GROUPS = ("model", "optimizer", "scheduler")
+"""The keys of the module that are config groups."""
 
 METRIC_SOURCES = ("trident_module", "outputs", "batch", "cfg", "dataset_name", "split")
 """The sources of a metric's arguments: the first part of a path such as ``outputs.preds``."""
@@ -99,6 +94,8 @@ def require_none(problems: Sequence[Problem], locate: Locate | None = None) -> N
 def find_problems(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
     """The problems of a composed config, in order of its sections; empty if there are none."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
+    if isinstance(cfg, DictConfig):
+        _follow_references(cfg, plain)
     problems = list(_top(plain))
     for key in SECTIONS:
         problems += _missing(key, plain.get(key))
@@ -115,9 +112,12 @@ def find_problems(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
 
 
 def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _near_misses("", cfg, below(""))
-    yield from _run(_mapping(cfg.get("run")))
+    for section in ("", "run"):
+        node = _mapping(cfg.get(section)) if section else cfg
+        yield from _near_misses(section, node, below(section))
+        yield from _values(section, node, section)
     trainer = _mapping(cfg.get("trainer"))
+    yield from _values("trainer", trainer, "trainer")
     yield from _devices(trainer.get("devices"))
     for section in BUILT:
         if trainer.get(section) is not None:
@@ -130,14 +130,6 @@ def _top(cfg: Mapping[str, Any]) -> Iterator[Problem]:
 def _mapping(node: Any) -> Mapping[str, Any]:
     """`node` if it is a mapping, otherwise an empty one."""
     return node if isinstance(node, Mapping) else {}
-
-
-def _run(run: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _near_misses("run", run, below("run"))
-    for key, (kind, what) in RUN_TYPES.items():
-        value = run.get(key)
-        if value is not None and not isinstance(value, kind) and not _is_interpolated(value):
-            yield Problem(f"run.{key}", f"{value!r} is not {what}")
 
 
 def _devices(value: Any) -> Iterator[Problem]:
@@ -202,6 +194,21 @@ def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig,
         yield from ((value, at, f"{place}[{at}]") for at in range(len(value)))
 
 
+REFERENCE = re.compile(r"\$\{[^:{}]+\}")
+"""A value that is another key's; what a resolver returns may differ between machines."""
+
+
+def _follow_references(node: DictConfig | ListConfig, plain: Any) -> None:
+    """Put into the plain values of a config what their references to text and numbers are."""
+    for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        if isinstance(value, dict | list):
+            _follow_references(node[key], value)
+        elif isinstance(value, str) and REFERENCE.fullmatch(value):
+            with suppress(OmegaConfBaseException):
+                if isinstance(found := node[key], str | int | float):
+                    plain[key] = found
+
+
 # -- targets -------------------------------------------------------------------------------------
 
 
@@ -236,7 +243,7 @@ def _mistyped(place: str, node: Mapping[str, Any], known: Parameters) -> Iterato
     for key, value in node.items():
         accepts = known.get(key)
         if accepts is not None and (expected := accepts.mismatch(value)) is not None:
-            yield Problem(place, f"{key}: {value!r} is not {expected}", key=key)
+            yield _wrong(f"{place}.{key}", value, expected, accepts)
 
 
 # -- module --------------------------------------------------------------------------------------
@@ -246,18 +253,12 @@ def _module(node: Any) -> Iterator[Problem]:
     if not isinstance(node, Mapping):
         return
     if node.get("_target_") in OUR_MODULE:
-        yield from _unknown("module", node, below("module"))
-    for key in ("model", "optimizer", "scheduler"):
-        value = node.get(key)
-        if isinstance(value, str) and value != "???" and not _is_interpolated(value):
-            yield Problem(
-                f"module.{key}", f"{value!r} is a name where a mapping is needed", _group_hint(key)
-            )
-
-
-def _group_hint(key: str) -> str:
-    """How to choose an option of a group, which differs from setting a value."""
-    return f"a group's option is chosen as module/{key}=NAME, with a slash"
+        yield from _section("module", node, "module")
+        for key in ("optimizer", "scheduler"):
+            yield from _values(f"module.{key}", _mapping(node.get(key)), f"module.{key}")
+    else:  # another module may have its own arguments
+        keys = below("module")
+        yield from _wrong_values("module", node, {name: keys[name] for name in MODULE_GROUPS})
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -266,21 +267,16 @@ def _group_hint(key: str) -> str:
 def _datamodule(node: Mapping[str, Any]) -> Iterator[Problem]:
     ours = node.get("_target_") in OURS  # another datamodule may have its own arguments and splits
     if ours:
-        yield from _unknown("datamodule", node, below("datamodule"))
-        for key, choices in CHOICES.items():
-            if node.get(key) is not None:
-                yield from _not_one_of(f"datamodule.{key}", node[key], choices)
+        yield from _section("datamodule", node, "datamodule")
+    required = {name for name, key in below(SPEC).items() if key.default == REQUIRED}
     for split in SPLITS:
         for name, spec in _mapping(node.get(split)).items():
-            if isinstance(spec, Mapping) and (ours or spec.keys() >= set(REQUIRED)):
+            if isinstance(spec, Mapping) and (ours or spec.keys() >= required):
                 yield from _dataspec(f"datamodule.{split}.{name}", spec)
 
 
 def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _unknown(place, spec, below(SPEC))
-    for key in REQUIRED:
-        if spec.get(key) is None:
-            yield Problem(place, f"`{key}` is missing")
+    yield from _section(place, spec, SPEC)
     yield from _preprocessing(f"{place}.preprocessing", _mapping(spec.get("preprocessing")))
     evaluation = _mapping(spec.get("evaluation"))
     if "_target_" not in evaluation:
@@ -289,26 +285,23 @@ def _dataspec(place: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _preprocessing(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
     steps = "write a method of the data set below `method`, and a function below `apply`"
-    for problem in _unknown(place, node, below(f"{SPEC}.preprocessing")):
-        yield replace(problem, hint=f"{steps}; {problem.hint}")
+    for problem in _section(place, node, f"{SPEC}.preprocessing"):
+        yield replace(problem, hint=f"{steps}; {problem.hint}") if problem.key else problem
 
 
 def _evaluation(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
     path = f"{SPEC}.evaluation"
-    yield from _unknown(place, node, below(path))
+    yield from _section(place, node, path)
     for key in ("prepare", "step_outputs"):
-        yield from _unknown(f"{place}.{key}", _mapping(node.get(key)), below(f"{path}.{key}"))
+        yield from _section(f"{place}.{key}", _mapping(node.get(key)), f"{path}.{key}")
     for name, metric in _mapping(node.get("metrics")).items():
         if isinstance(metric, Mapping):
             yield from _metric(f"{place}.metrics.{name}", metric)
 
 
 def _metric(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _unknown(place, node, below(f"{SPEC}.evaluation.metrics.NAME"))
-    if node.get("metric") is None:
-        yield Problem(place, "`metric` is missing")
+    yield from _section(place, node, f"{SPEC}.evaluation.metrics.NAME")
     compute_on = node.get("compute_on") or "epoch_end"
-    yield from _not_one_of(f"{place}.compute_on", compute_on, COMPUTE_ON)
     for name, path in _mapping(node.get("kwargs")).items():
         if name not in DIRECTIVES and path is not None:
             yield from _source(f"{place}.kwargs.{name}", path, compute_on)
@@ -334,7 +327,41 @@ def _source(place: str, path: Any, compute_on: Any) -> Iterator[Problem]:
     yield from _not_one_of(place, source, METRIC_SOURCES, what="source")
 
 
-# -- text ----------------------------------------------------------------------------------------
+# -- keys and values -----------------------------------------------------------------------------
+
+
+def _section(place: str, node: Mapping[str, Any], section: str) -> Iterator[Problem]:
+    """Problems with a mapping all of whose keys are trident's."""
+    yield from _unknown(place, node, below(section))
+    yield from _values(place, node, section)
+
+
+def _values(place: str, node: Mapping[str, Any], section: str) -> Iterator[Problem]:
+    """Problems with values that are missing or of a wrong type, of the keys that are trident's."""
+    for name, key in below(section).items():
+        if key.default == REQUIRED and node.get(name) is None:
+            yield Problem(place, f"`{name}` is missing")
+    yield from _wrong_values(place, node, below(section))
+
+
+def _wrong_values(
+    place: str, node: Mapping[str, Any], keys: Mapping[str, Key]
+) -> Iterator[Problem]:
+    for name, key in keys.items():
+        value = node.get(name)
+        if key.accepts is not None and (expected := key.mismatch(value)) is not None:
+            yield _wrong(f"{place}.{name}".lstrip("."), value, expected, key.accepts)
+
+
+def _wrong(place: str, value: Any, expected: str, accepts: Accepted) -> Problem:
+    nearest = get_close_matches(str(value), accepts.choices(), n=1)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else ""
+    if isinstance(value, str) and place.removeprefix("module.") in MODULE_GROUPS:
+        group = place.replace(".", "/")
+        hint = f"a group's option is chosen as {group}=NAME, with a slash"
+    if isinstance(value, int | float) and "str" in accepts.kinds:
+        hint = f"quotes make it text: `{place}=\\'{value}\\'` on the command line"
+    return Problem(place, f"{value!r} is not {expected}", hint)
 
 
 def _unknown(

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from trident.config.annotations import Accepted, accepted
+from trident.config.annotations import Accepted, Alias, accepted
 
 __all__ = ["Parameters", "TargetNotFound", "parameters"]
 
@@ -202,7 +202,7 @@ def _member(definition: _Definition | None, name: str) -> _Definition | None:
 def _signature(source: _Source, scope: Scope, depth: int) -> Parameters | None:
     if isinstance(scope, ast.ClassDef):
         return _of_class(source, scope, depth)
-    return None if _is_wrapped(scope) else _names(scope.args)
+    return None if _is_wrapped(scope) else _names(source, scope.args, depth)
 
 
 def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> Parameters | None:
@@ -210,7 +210,7 @@ def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> Parameters | 
     if scope.decorator_list or scope.keywords or "__new__" in methods:
         return None  # a dataclass or metaclass generates its own `__init__`
     if (init := methods.get("__init__")) is not None:
-        own = _names(init.args)
+        own = _names(source, init.args, depth)
         me = init.args.args[0].arg
         return None if own is None else {name: own[name] for name in own if name != me}
     if not scope.bases:
@@ -235,11 +235,35 @@ def _is_wrapped(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any(not ast.unparse(d).partition("(")[0].endswith(plain) for d in scope.decorator_list)
 
 
-def _names(args: ast.arguments) -> Parameters | None:
+def _names(source: _Source, args: ast.arguments, depth: int) -> Parameters | None:
     if args.kwarg is not None:
         return None
     named = (*args.posonlyargs, *args.args, *args.kwonlyargs)
-    return {arg.arg: accepted(arg.annotation) for arg in named}
+    look_up = partial(_alias, source, depth=depth)
+    return {arg.arg: accepted(arg.annotation, look_up) for arg in named}
+
+
+def _alias(source: _Source, name: str, *, depth: int) -> Alias | None:
+    """What a name in an annotation stands for: ``_PRECISION = Literal[16, 32]``."""
+    bound = [node for node in _statements(source.tree.body) if name in _binds(node)]
+    if depth <= 0 or len(bound) != 1:
+        return None
+    match bound[0]:
+        case ast.Assign(targets=[ast.Name()], value=value):
+            return Alias(value, partial(_alias, source, depth=depth - 1))
+        # Other names are mostly classes, whose files are not worth reading.
+        case ast.ImportFrom(module=module, level=level, names=names) if name.isupper():
+            real = next(a.name for a in names if (a.asname or a.name) == name)
+            return _imported_alias(f"{source.absolute(module, level)}.{real}", depth - 1)
+    return None
+
+
+def _imported_alias(target: str, depth: int) -> Alias | None:
+    try:
+        source, rest = _module(target)
+    except TargetNotFound:
+        return None
+    return _alias(source, rest[0], depth=depth) if source and len(rest) == 1 else None
 
 
 # -- what a file's statements bind ---------------------------------------------------------------

@@ -1,122 +1,26 @@
 """``hydra/launcher=trident_local`` and ``trident_slurm``: they wait for the members and return their results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
 from omegaconf import DictConfig
 
+from trident.launch.core.options import LocalOptions, SlurmOptions
+
 
 @dataclass
-class TridentLocalConf(LocalQueueConf):
-    """hydra-submitit-launcher's local options, and ours. Each works or is refused with a reason."""
-
+class TridentLocalConf(LocalOptions):
     _target_: str = "hydra_plugins.trident.launchers.TridentLocalLauncher"
 
-    submitit_folder: str | None = None
-    """Refused: logs and records are in the sweep's directory."""
-
-    name: str | None = None
-    """Refused: `trident-sweep submit --name` names the sweep."""
-
-    timeout_min: float | None = None
-    """Minutes after which an attempt is ended; null is no limit."""
-
-    cpus_per_task: int | None = None
-    """Threads of a rank, and the cores counted for it; null is 1."""
-
-    gpus_per_node: int | None = None
-    """GPUs of a member per node; null is one per rank where the machine has GPUs and the trainer may use them."""
-
-    tasks_per_node: int | None = None
-    """Ranks of a member per node; null is gpus_per_node, else trainer.devices, else 1."""
-
-    mem_gb: int | None = None
-    """The memory that a member is expected to use; limits how many `auto` runs at once."""
-
-    stderr_to_stdout: bool = True
-    """A rank's log is one file; false is refused."""
-
-    snapshot: bool = True
-    """Freeze the code of the directory, as git knows it, when the sweep is submitted."""
-
-    array_parallelism: Any = "auto"
-    """Members that run at once: a number, or `auto` by cores, GPUs and mem_gb."""
-
-    env: dict[str, str] = field(default_factory=dict)
-    """Further environment of every rank."""
-
-    may_differ: list[str] = field(default_factory=list)
-    """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
-
-    ranks: str = "wired"
-    """`none` if the ranks of an `--app` work on their own, and are not meant to connect to each other."""
-
 
 @dataclass
-class TridentSlurmConf(SlurmQueueConf):
-    """hydra-submitit-launcher's SLURM options, and ours. Each works or is refused with a reason."""
-
+class TridentSlurmConf(SlurmOptions):
     _target_: str = "hydra_plugins.trident.launchers.TridentSlurmLauncher"
-
-    submitit_folder: str | None = None
-    """Refused: logs and records are in the sweep's directory."""
-
-    name: str | None = None
-    """Refused: `trident-sweep submit --name` names the sweep."""
-
-    timeout_min: float | None = 60
-    """Minutes after which an attempt is ended; SLURM counts whole ones. null is the partition's own limit."""
-
-    mem_gb: float | None = None
-    """Memory of a node in GB; fractions are passed to SLURM in MB."""
-
-    gpus_per_node: Any = None
-    """GPUs of a node: a number, or a type and a number as in `a100:4`."""
-
-    tasks_per_node: int | None = None
-    """Ranks of a member per node; null is gpus_per_node, else trainer.devices, else 1."""
-
-    stderr_to_stdout: bool = True
-    """A rank's log is one file; false is refused."""
-
-    max_num_timeout: int = 3
-    """How often a member that reached its time limit is requeued; preemption and node loss are not counted."""
-
-    snapshot: bool = True
-    """Freeze the code of the directory, as git knows it, when the sweep is submitted."""
-
-    teardown: list[str] | None = None
-    """Lines of shell to run after the ranks have ended; those of `setup` run before."""
-
-    env: dict[str, str] = field(default_factory=dict)
-    """Further environment of every rank."""
-
-    may_differ: list[str] = field(default_factory=list)
-    """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
-
-    ranks: str = "wired"
-    """`none` if the ranks of an `--app` work on their own, and are not meant to connect to each other."""
-
-    srun_args: list[str] = field(default_factory=list)
-    """Further arguments of srun."""
-
-    master_address: str = "{host}"
-    """The name by which ranks reach the head node: `{host}i` where hosts have other names in the fast network."""
-
-    meeting_s: float = 120
-    """Seconds within which all ranks must have started and found each other."""
-
-    template: str = "array"
-    """The batch script: array, container, minimal, or a path to your own."""
-
-    container: dict[str, Any] = field(default_factory=dict)
-    """With template=container: image, mounts (list), python (in the container), runtime (pyxis or apptainer)."""
 
 
 class _Blocking(Launcher):

@@ -56,6 +56,15 @@ CASES = [
     ("submit a=1 experiment=other,di", ["other,digits"]),
     ("submit trainer=deb", ["debug"]),
     ("submit no.such/group=", []),
+    ("submit run.se", ["run.seed="]),
+    ("submit ++run.resume_m", ["++run.resume_minutes="]),
+    ("submit datamodule.uneven=", ["join", "pad", "drop"]),
+    ("submit print_config=t", ["true"]),
+    ("submit trainer.prec", ["trainer.precision="]),
+    ("submit trainer.precision=16", ["16", "16-true", "16-mixed"]),
+    ("submit hydra.launcher.sig", ["hydra.launcher.signal_delay_s="]),
+    ("submit hydra.launcher.snapshot=f", ["false"]),
+    ("submit datamodule.tr", []),
     ("stauts o", []),
 ]
 
@@ -85,6 +94,7 @@ def test_configs_are_those_that_the_options_name(here: Path) -> None:
 def test_each_shell_has_a_script(shell: str, here: Path) -> None:
     script = ask(f"{shell}_source", here)
     assert f"{VARIABLE}={shell}_complete" in script and "trident-sweep" in script
+    assert "nospace" in script or shell != "bash"
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_a_sweeper_that_waits_for_results_is_refused(composed: Composes) -> None
     [
         (
             ["+run.seed=1,2,abc"],
-            "run.seed: 'abc' is not a whole number (the override +run.seed=abc)",
+            "run.seed: 'abc' is not a whole number or null (the override +run.seed=abc)",
         ),
         (["trainer.devices=1,two"], "trainer.devices: 'two' is not a number"),
         (["+callbacks.a={_target_: builtins.list},b"], "callbacks.a: has no `_target_`"),

@@ -103,3 +103,40 @@ def test_a_value_that_hydra_cannot_use_is_a_usage_error() -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(KeyError), explained(Hydra(), "config", ()):
         raise KeyError("a defect of ours")
+
+
+TYPE = "Value 'two' of type 'str' could not be converted to Integer\n    full_key: hydra.launcher."
+
+
+@pytest.mark.parametrize(
+    ("first", "where"),
+    [
+        (
+            "Error merging override hydra.launcher.tasks_per_node=two",
+            " (the override hydra.launcher.tasks_per_node=two)",
+        ),
+        (
+            "In 'hydra/launcher/mine': ValidationError raised while composing config:",
+            " (hydra/launcher/mine.yaml)",
+        ),
+        ("", ""),
+    ],
+)
+def test_an_option_of_the_launcher_of_a_wrong_type_is_described(first: str, where: str) -> None:
+    text = message(ConfigCompositionException(f"{first}\n{TYPE}tasks_per_node"))
+    wrong = "hydra.launcher.tasks_per_node: 'two' is not a whole number or null"
+    assert text.startswith(f"{wrong}{where}\nhint: Ranks of a member per node")
+
+
+def test_the_unit_of_an_option_is_named_and_unknown_ones_are_left_to_hydra() -> None:
+    text = message(ConfigCompositionException(f"{TYPE}timeout_min"))
+    assert "'two' is not a number or null, in minutes\n" in text
+    assert "hint" not in message(ConfigCompositionException(f"{TYPE}zzz"))
+    error = "Error merging override hydra.launcher.env=[1]\nCannot merge DictConfig with ListConfig"
+    text = message(ConfigCompositionException(f"{error}\n    full_key: hydra.launcher.env"))
+    assert text.startswith("hydra.launcher.env: '[1]' is not a mapping (the override")
+
+
+def test_an_option_that_only_slurm_has_is_named_as_such() -> None:
+    error = "Key 'qos' not in 'TridentLocalConf'\n    full_key: hydra.launcher.qos"
+    assert "hint: hydra/launcher=trident_slurm has it" in message(ConfigCompositionException(error))

@@ -45,7 +45,15 @@ def test_the_nearest_name_is_suggested_once(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Could not override 'trainer'. No match in the defaults list.", "mismatched input", ""]
+    "text",
+    [
+        "Could not override 'trainer'. No match in the defaults list.",
+        "mismatched input",
+        "",
+        # keys that are right: one that the config lacks, and one whose value is of another type
+        "Could not override 'run.resume_steps'.\nKey 'resume_steps' is not in struct",
+        "Value 'x' of type 'str' could not be converted to Integer\n    full_key: run.seedd",
+    ],
 )
 def test_a_hint_never_repeats_what_was_typed(text: str) -> None:
     assert hint(text, Loader(), compose, []) == ""

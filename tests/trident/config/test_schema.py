@@ -30,6 +30,9 @@ evaluation:
 """
 
 
+OURS = {"_target_": "trident.TridentModule"}
+
+
 def problems(cfg: Any) -> list[str]:
     return [problem.text() for problem in find_problems(cfg)]
 
@@ -60,7 +63,7 @@ def test_a_right_config_has_no_problems():
         ({"evaluation": {"metrics": {"acc": {"metrc": 1}}}}, "unknown key 'metrc'", "`metric`"),
         (
             {"evaluation": {"metrics": {"acc": {"compute_on": "epoch"}}}},
-            ".acc.compute_on: unknown value 'epoch'",
+            ".acc.compute_on: 'epoch' is not epoch_end or eval_step",
             "`epoch_end`",
         ),
         (
@@ -79,6 +82,12 @@ def test_a_right_config_has_no_problems():
             "step_outputs",
         ),
         ({"dataset": None}, "datamodule.train.nli: `dataset` is missing", ""),
+        ({"dataloader": "two"}, "datamodule.train.nli.dataloader: 'two' is not a mapping", ""),
+        (
+            {"evaluation": {"prepare": {"flatten_outputs": "tru"}}},
+            ".prepare.flatten_outputs: 'tru' is not true or false",
+            "`true`",
+        ),
     ],
 )
 def test_a_typo_names_its_place_and_the_nearest_key(spec, place, hint):
@@ -100,10 +109,26 @@ def test_interpolations_are_followed_where_that_can_be_done_anywhere():
     assert problems(cfg) == ["module.list[0].wrong: Interpolation key 'run.sed' not found"]
 
 
+def test_values_that_are_another_keys_are_checked_where_they_are_used() -> None:
+    trainer = {"_target_": "lightning.Trainer", "max_epochs": "${run.epochs}"}
+    optimizer = {"_target_": "${run.optimizer}", "lr": "${.rate}", "betas": ["${run.x}"]}
+    config = {
+        "run": {"epochs": "abc", "optimizer": "torch.optim.AdamWW", "x": "${oc.env:NOT_HERE}"}
+    }
+    found = problems(
+        OmegaConf.create({**config, "trainer": trainer, "module": {"optimizer": optimizer}})
+    )
+    assert found[0].startswith("trainer.max_epochs: 'abc' is not a whole number or null")
+    assert "Interpolation key 'rate' not found" in found[1]
+    assert "torch.optim has no 'AdamWW'" in found[2]
+
+
 def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():
     assert "did you mean `test`" in found({}, tests={})[0]
     assert found({}, sharding="auto") == []
-    assert "unknown value 'atuo'" in found({}, sharding="atuo")[0]
+    assert found({}, sharding="atuo") == [
+        "datamodule.sharding: 'atuo' is not auto or manual\nhint: did you mean `auto`?"
+    ]
     other = "builtins.dict"
     assert found({}, own=1, _target_=other) == []
     assert found({}, val={"batch_size": 2, "files": {"a": 1}}, _target_=other) == []
@@ -128,7 +153,7 @@ def test_checking_needs_no_torch():
         ({"callbacks": {"best": {"monitor": "x"}}}, "callbacks.best: has no `_target_`"),
         (
             {"module": {"optimizer": "adam"}},
-            "module.optimizer: 'adam' is a name where a mapping is needed\n"
+            "module.optimizer: 'adam' is not a mapping\n"
             "hint: a group's option is chosen as module/optimizer=NAME, with a slash",
         ),
         (
@@ -176,7 +201,7 @@ def test_all_problems_are_errors_of_one_message():
         check({"trainr": {}, "run": {"seed": "one"}}, lambda path: f"file of {path}")
     assert str(error.value) == (
         "unknown key 'trainr' (file of trainr)\nhint: did you mean `trainer`?\n"
-        "error: run.seed: 'one' is not a whole number (file of run.seed)"
+        "error: run.seed: 'one' is not a whole number or null (file of run.seed)"
     )
     check({})
 
@@ -186,12 +211,12 @@ def test_all_problems_are_errors_of_one_message():
     [
         (
             {"trainer": {"_target_": "lightning.Trainer", "max_epochs": "abc"}},
-            "trainer: max_epochs: 'abc' is not a whole number or null",
+            "trainer.max_epochs: 'abc' is not a whole number or null",
         ),
         ({"trainer": {"devices": "two"}}, "trainer.devices: 'two' is not a number, a list of"),
         (
             {"module": {"optimizer": {"_target_": "torch.optim.AdamW", "lr": "fast"}}},
-            "module.optimizer: lr: 'fast' is not a number",
+            "module.optimizer.lr: 'fast' is not a number",
         ),
     ],
 )

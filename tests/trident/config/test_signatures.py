@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +173,32 @@ def test_what_a_module_does_not_have_is_named(target, nearest):
     with pytest.raises(TargetNotFound, match=f"{module} has no '{name}'") as error:
         parameters(target)
     assert error.value.nearest == nearest
+
+
+def test_aliases_in_annotations_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aliases_of_mine.py").write_text(
+        "from typing import Literal\nUNITS = int | None\nloop = loop\n"
+    )
+    (tmp_path / "uses_aliases.py").write_text(
+        "from typing import Literal\nfrom aliases_of_mine import UNITS, Other, NONE\n"
+        "Kind = Literal['relu', 'gelu']\nloop = loop\n"
+        "class Model:\n"
+        "    def __init__(self, kind: Kind | None, units: UNITS, other: Other, none: NONE, loop: loop, any: Any): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = parameters("uses_aliases.Model")
+    assert found is not None
+    texts = {name: accepts and accepts.text() for name, accepts in found.items()}
+    assert texts == {
+        "kind": "relu or gelu or null",
+        "units": "a whole number or null",
+        **dict.fromkeys(("other", "none", "loop", "any")),
+    }
+
+
+def test_the_trainers_precision_is_known() -> None:
+    precision = (parameters("lightning.Trainer") or {})["precision"]
+    assert precision is not None and precision.mismatch("bf16-mixed") is None
+    assert precision.mismatch("bf16-mix") is not None
