@@ -66,6 +66,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         sweep_id=sweep.record.id,
         main_process=ranks.rank == 0,
         compares=bool(planned),
+        records_return=True,
     )
     environment = {**_environment(environ, app, sweep, index, attempt, ranks), **planned}
     rank = Rank(sweep, index, attempt, ranks, app)

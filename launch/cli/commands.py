@@ -579,7 +579,7 @@ def results(
         notes.append(f"selected: {len(rows)} of {members} members match {selection.typed}")
     if excluded := r.describe_excluded(rows):
         notes.append(f"excluded: {excluded}")
-    notes += [f"warning: {line}" for line in r.mixtures(rows)]
+    notes += [f"warning: {line}" for line in (*r.mixtures(rows), *r.missing(rows))]
     if groups is None and form == "table" and not as_json and _have_seeds(rows):
         notes.append("hint: `--grouped` gives mean and interval over run.seed")
     if as_json or form == "json":

@@ -42,6 +42,7 @@ _PLANNING_S = 3600.0
 """How long an app may take to plan its sweep: it may import a lot, and compose many configs."""
 
 _COMPARES = "++hydra.callbacks.trident_planned._target_=trident.config.planned.CompareWithPlan"
+_RETURNS = "++hydra.callbacks.trident_returned._target_=trident.output.returned.RecordReturn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,13 @@ class App:
         sweep_id: str,
         main_process: bool = True,
         compares: bool = False,
+        records_return: bool = False,
     ) -> tuple[str, ...]:
         """The member's whole command line: a single run, never a multirun, so that a failure is an exit code.
 
         Args:
             compares: whether it compares its config with the planned one, which the environment names.
+            records_return: whether it records what its main function returns.
         """
         search = ",".join(map(quote, self.searchpath))
         overrides = (
@@ -116,6 +119,7 @@ class App:
             f"hydra.job.num={member.index}",
             f"hydra.job.id={quote(f'{sweep_id}_{member.index}')}",
             *([_COMPARES] if compares and not self.leaves_result else []),  # the engine always does
+            *([_RETURNS] if records_return and not self.leaves_result else []),
             "hydra.mode=RUN",  # a project's configs may say MULTIRUN: each member would be a sweep
         )
         if not main_process and not self.leaves_result:  # the engine sees to this itself

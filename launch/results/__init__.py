@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .export import as_records, groups_csv, rows_csv
-from .rows import Row, describe_excluded, mixtures, rows, select_metrics
+from .rows import Row, describe_excluded, missing, mixtures, rows, select_metrics
 from .statistics import Group, Summary, best_first, group, interval95, is_lower_better
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "groups_csv",
     "interval95",
     "is_lower_better",
+    "missing",
     "mixtures",
     "rows",
     "rows_csv",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,9 +14,10 @@ from ..core.states import State
 from ..errors import UsageError, nearest
 from ..monitoring.attempts import codes
 from ..monitoring.status import Report, report
+from ..sweepdir.outcome import Outcome, outcome
 from ..sweepdir.sweep import SweepDir
 
-__all__ = ["Row", "describe_excluded", "mixtures", "rows", "select_metrics"]
+__all__ = ["Row", "describe_excluded", "missing", "mixtures", "rows", "select_metrics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Row:
     """The hash of the code that it ran; several by ``+``."""
     packages: str | None = None
     """How the packages that it ran under differ from those of the plan."""
+    problem: str | None = None
+    """Why a metric is missing that the launcher's options name."""
 
     def record(self) -> dict[str, Any]:
         """What `results --json` prints of it."""
@@ -57,10 +60,9 @@ def rows(sweep: SweepDir, selection: Selection | None = None) -> list[Row]:
 def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
     index, status = item.member.index, item.status
     values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
-    result: Mapping[str, Any] = {}
-    code = ""
+    achieved, code = Outcome(), ""
     if status.state is State.COMPLETED and status.attempt is not None:
-        result = sweep.attempts.result(index, status.attempt) or {}
+        achieved = outcome(sweep, index, status.attempt)
         code = codes(sweep, index)
     return Row(
         index=index,
@@ -68,8 +70,9 @@ def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
         cause=status.cause,
         attempt=status.attempt,
         params={key: values.get(key) for key in keys},
-        metrics=dict(result.get("metrics") or {}),
-        optimized_metric=result.get("optimized_metric"),
+        metrics=dict(achieved.metrics),
+        optimized_metric=achieved.optimized_metric,
+        problem=achieved.problem,
         seconds=_seconds(sweep, item),
         overrides=item.member.overrides,
         directory=item.directory,
@@ -111,6 +114,17 @@ def mixtures(table: Sequence[Row]) -> list[str]:
         indexes = brief_ranges([row.index for row in changed])
         lines.append(f"members {indexes} ran under {changed[0].packages}")
     return lines
+
+
+def missing(table: Sequence[Row]) -> list[str]:
+    """Why members have no metrics, or not those to optimize; a line for each reason."""
+    by_problem: dict[str, list[int]] = {}
+    for row in table:
+        if row.problem is not None:
+            by_problem.setdefault(row.problem, []).append(row.index)
+    return [
+        f"members {brief_ranges(indexes)}: {problem}" for problem, indexes in by_problem.items()
+    ]
 
 
 def select_metrics(table: Sequence[Row], patterns: Sequence[str]) -> list[str]:

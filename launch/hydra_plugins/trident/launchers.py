@@ -54,6 +54,12 @@ class TridentLocalConf(LocalQueueConf):
     may_differ: list[str] = field(default_factory=list)
     """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
 
+    metrics: str | None = None
+    """The file in which an app leaves its metrics: a .json or .csv in the member's directory; `*` and `**` match."""
+
+    optimized_metric: Any = None
+    """The metric of an app that a sweeper optimizes, or a list of them; null is what its main function returns."""
+
 
 @dataclass
 class TridentSlurmConf(SlurmQueueConf):
@@ -96,6 +102,12 @@ class TridentSlurmConf(SlurmQueueConf):
 
     may_differ: list[str] = field(default_factory=list)
     """Keys of the config, and environment variables that it reads, whose values may differ from the submission's."""
+
+    metrics: str | None = None
+    """The file in which an app leaves its metrics: a .json or .csv in the member's directory; `*` and `**` match."""
+
+    optimized_metric: Any = None
+    """The metric of an app that a sweeper optimizes, or a list of them; null is what its main function returns."""
 
     srun_args: list[str] = field(default_factory=list)
     """Further arguments of srun."""
