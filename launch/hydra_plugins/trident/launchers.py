@@ -132,11 +132,12 @@ class _Blocking(Launcher):
         self.conf = conf
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
+        self.task: TaskFunction | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.config, self.context = config, hydra_context
+        self.config, self.context, self.task = config, hydra_context, task_function
 
 
 class SweepLauncher(_Blocking):
@@ -158,6 +159,7 @@ class SweepLauncher(_Blocking):
             first=initial_job_idx,
             launcher=self.launcher,
             loader=self.context.config_loader,
+            task=self.task,
         )
 
 
