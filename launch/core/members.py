@@ -21,7 +21,6 @@ __all__ = [
     "SWEEP_FOLDERS",
     "Member",
     "check_name",
-    "chooses_launcher",
     "expand",
     "is_launcher_key",
     "is_shared",
@@ -78,7 +77,7 @@ def _choices(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         raise UsageError(
             f"{override.input_line!r} has no finite list of values\n"
-            "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
+            "hint: intervals are for optimizing sweepers: `-m hydra/sweeper=optuna …` on the program's own command line"
         )
     key = override.get_key_element()
     return [f"{key}={_in_grammar(value)}" for value in override.sweep_iterator()]
@@ -241,14 +240,9 @@ def is_launcher_key(key: str) -> bool:
     return key.startswith(_LAUNCHER_KEYS)
 
 
-def chooses_launcher(key: str) -> bool:
-    """Whether an override of this key chooses the launcher, or sets one of its options."""
-    return key == "hydra/launcher" or key.startswith(("hydra/launcher@", "hydra.launcher."))
-
-
 def is_shared(key: str) -> bool:
     """Whether every member gets an override of this key, since configs may refer to the launcher and the sweeper."""
-    return chooses_launcher(key) or key.startswith(("hydra/sweeper", "hydra.sweeper."))
+    return key.startswith(("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper."))
 
 
 _SET_BY_SWEEP = {

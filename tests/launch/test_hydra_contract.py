@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite
+from typed import Cli
 
 from trident.launch.sweepdir.sweep import SweepDir
 
@@ -41,8 +43,12 @@ def multirun(directory: Path, *words: str, code: int = 0) -> str:
 
 
 def test_a_project_optimizes_by_another_word_for_the_launcher(template: Path) -> None:
-    """Also with the launcher that its configs choose, and where its configs say the members' folders are."""
-    multirun(template, "hparams_search=optuna", "hydra/launcher=trident_local", "data=2")
+    """`submit`, which does not wait for results, says what to type."""
+    app = ("submit", "--app", "python src/train.py", "hydra/launcher=trident_local")
+    refused = Cli(template)(*app, "hparams_search=optuna", "data=2", code=2).stderr
+    assert "hydra/sweeper=optuna chooses points from results" in refused
+    typed = refused.partition("hint: `python src/train.py -m ")[2].partition("`")[0]
+    multirun(template, *shlex.split(typed))
     (sweep,) = map(SweepDir, (template / "logs/multiruns").iterdir())
     assert [sweep.member_dir(index) for index in range(3)] == [
         sweep.path / f"trial{n}" for n in range(3)
