@@ -188,6 +188,7 @@ class Runner:
                 launcher=self.job,
                 code=self.code,
                 array=self.array.index,
+                metrics=(self.array.launcher.get("options") or {}).get("metrics"),
             )
             member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
         except OSError as error:

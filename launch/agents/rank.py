@@ -67,6 +67,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         sweep_id=sweep.record.id,
         main_process=ranks.rank == 0,
         compares=bool(planned),
+        records_return=True,
     )
     environment = {**network, **_environment(environ, app, sweep, index, attempt, ranks), **planned}
     meeting_place = (

@@ -116,6 +116,7 @@ class ArrayTask:
             launcher=identity(os.getpid()),
             code=self.array.launcher.get("code"),
             array=self.array.index,
+            metrics=self.options.get("metrics"),
         )
         say(f"member {self.index}: attempt {attempt} on {', '.join(self.task.hosts)}")
         if (end := self._gives_up()) is not None:

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 __all__ = [
+    "EARLIER",
+    "SWEEP_FOLDERS",
     "Member",
     "check_name",
-    "chooses_launcher",
     "expand",
     "is_launcher_key",
+    "is_shared",
     "key_of",
     "members",
     "merge",
@@ -34,12 +36,20 @@ __all__ = [
 ]
 
 
+SWEEP_FOLDERS = ("arrays", "code", "members", "planned")
+"""The folders that a sweep makes in its directory."""
+EARLIER = "earlier"
+"""The folder of earlier sweeps of the same directory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One point of the sweep."""
 
     index: int
     overrides: tuple[str, ...]
+    folder: str | None = field(default=None, compare=False)
+    """Where its directory is, relative to the sweep's, if Hydra's ``hydra.sweep.subdir`` says so."""
 
     @property
     def directory(self) -> str:
@@ -67,7 +77,7 @@ def _choices(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         raise UsageError(
             f"{override.input_line!r} has no finite list of values\n"
-            "hint: intervals are for optimizing sweepers: `python -m trident.run -m hydra/sweeper=optuna …`"
+            "hint: intervals are for optimizing sweepers: `-m hydra/sweeper=optuna …` on the program's own command line"
         )
     key = override.get_key_element()
     return [f"{key}={_in_grammar(value)}" for value in override.sweep_iterator()]
@@ -230,9 +240,9 @@ def is_launcher_key(key: str) -> bool:
     return key.startswith(_LAUNCHER_KEYS)
 
 
-def chooses_launcher(key: str) -> bool:
-    """Whether an override of this key chooses the launcher, or sets one of its options."""
-    return key == "hydra/launcher" or key.startswith(("hydra/launcher@", "hydra.launcher."))
+def is_shared(key: str) -> bool:
+    """Whether every member gets an override of this key, since configs may refer to the launcher and the sweeper."""
+    return key.startswith(("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper."))
 
 
 _SET_BY_SWEEP = {

@@ -17,8 +17,9 @@ __all__ = ["PREFIX", "LocalOptions", "SlurmOptions", "option_keys", "refused"]
 PREFIX = "hydra.launcher."
 
 
-def _about(sentence: str, *, unit: str = "") -> dict[str, Any]:
-    return {"about": sentence, "unit": unit}
+def _about(sentence: str, *, unit: str = "", type: str | None = None) -> dict[str, Any]:
+    """What is said of an option. `type` is for those whose type OmegaConf does not know."""
+    return {"about": sentence, "unit": unit, "type": type}
 
 
 def _refused(why: str) -> dict[str, Any]:
@@ -64,8 +65,22 @@ class _Options:
     ranks: str = field(
         default="wired",
         metadata=_about(
-            "`none` if the ranks of an `--app` are not meant to connect to each other. Otherwise you are warned if they "
-            "do not."
+            "`none` if the ranks of an `--app` are not meant to connect to each other. Otherwise you are warned if "
+            "they do not."
+        ),
+    )
+    metrics: str | None = field(
+        default=None,
+        metadata=_about(
+            "For `--app`: the `.json` or `.csv` file in the member's directory that contains its "
+            "[metrics](other-programs.md#metrics-of-any-program); `*` and `**` match."
+        ),
+    )
+    optimized_metric: Any = field(
+        default=None,
+        metadata=_about(
+            "For `--app`: the metric that a sweeper optimizes, or a list of them; null is what the program returns.",
+            type="str | list[str] | None",
         ),
     )
     submitit_folder: str | None = field(
@@ -184,7 +199,7 @@ def option_keys(options: type[_Options]) -> dict[str, Key]:
     return {
         option.name: Key(
             path=f"{PREFIX}{option.name}",
-            type=str(option.type),
+            type=option.metadata["type"] or str(option.type),
             default=_in_yaml(getattr(values, option.name)),
             read_in="launch/core/options.py",
             about=option.metadata["about"],

@@ -37,7 +37,7 @@ class Report:
     elapsed: float | None
     """Seconds that the last attempt has run, so far or in total."""
     progress: Mapping[str, Any] | None
-    """The last line of the run's metrics."""
+    """The last step and metrics, as the run's journal or an app reports them."""
     directory: str
     warnings: tuple[str, ...] = ()
     """What makes the results of its last attempt doubtful."""
@@ -274,13 +274,19 @@ def _report(
         member=member,
         status=status,
         elapsed=_elapsed(attempt, status),
-        progress=sweep.attempts.last_metrics(member.index)
-        if progress and attempt is not None
-        else None,
+        progress=_progress(sweep, attempt, member.index) if progress else None,
         directory=str(sweep.member_dir(member.index)),
         warnings=() if attempt is None else attempt.warnings,
         past=earlier(sweep, member.index, attempt) if progress else (),
     )
+
+
+def _progress(sweep: SweepDir, attempt: Attempt | None, index: int) -> Mapping[str, Any] | None:
+    if attempt is None:
+        return None
+    from ..sweepdir.outcome import progress  # here: `list` starts without it
+
+    return progress(sweep, index, attempt.number)
 
 
 def _said(

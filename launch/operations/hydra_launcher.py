@@ -6,7 +6,7 @@ It waits until all members have ended, returns the members' values and raises th
 from __future__ import annotations
 
 import logging
-import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from trident.protocol.planned import PlannedConfig
 
-from ..core.members import Member, chooses_launcher, is_launcher_key, key_of
+from ..core.arrays import brief_ranges
+from ..core.members import Member, is_launcher_key, is_shared, key_of
 from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
-from ..monitoring.status import Watch
+from ..monitoring.status import Watch, statuses
 from ..planning.app import App
+from ..planning.folders import folder_of
 from ..planning.plan import Plan
+from ..planning.this_app import hydra_overrides, this_app
 from ..schedulers.base import select
 from ..schedulers.submission import submit_all
 from ..sweepdir.find import new_id
+from ..sweepdir.outcome import outcome
 from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
@@ -39,6 +43,11 @@ __all__ = ["MemberFailed", "launch"]
 
 
 log = logging.getLogger(__name__)
+
+_NO_VALUE = (
+    "it has no value to optimize\nhint: return a number from the main function, or name a metric by "
+    "`hydra.launcher.optimized_metric` (for the engine, by `run.optimized_metric`)"
+)
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
 """Bounds of the pause before the members' files are read again."""
@@ -56,6 +65,7 @@ def launch(
     first: int,
     launcher: str,
     loader: ConfigLoader,
+    task: Any = None,
 ) -> list[JobReturn]:
     """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them.
 
@@ -63,43 +73,65 @@ def launch(
         config: the app's, with its ``hydra`` section.
         conf: the launcher's options.
         loader: the app's, to compose what the members have to compose.
+        task: the app's main function.
 
     Returns:
         The value of each point; a `MemberFailed` where it did not complete, which Hydra raises when it is read.
 
     Raises:
-        UsageError: options that contradict each other, or a directory that holds another sweep.
+        UsageError: options that contradict each other, a directory in which another sweep runs, or a task that no
+            command line starts.
     """
+    app = this_app(config, task)
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
-    new = _members(config, points, first)
-    plan = _plan(config, _plain(conf), new, name=sweep.name, launcher=launcher)
+    new = _members(config, points, first, loader)
+    plan = _plan(config, app, _plain(conf), new, name=sweep.name, launcher=launcher)
     plan = _with_configs(plan, config, new, loader)
     revision = git(Path(plan.app.directory))
     with sweep.locked():
         if first == 0 and sweep.exists():
-            raise UsageError(
-                f"hydra.sweep.dir={sweep.path} already holds a sweep, whose results would be mixed with this one's\n"
-                "hint: use a new directory for each sweep; by default its name contains the time"
-            )
+            sweep = _without_earlier(sweep)
         earlier = [member for member in sweep.members() if member.index < first]
         plan = replace(plan, members=(*earlier, *new))
         sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, " ".join(sys.argv), revision)
-    statuses = _run(plan, sweep)
-    return [_job_return(sweep, member, statuses[member.index]) for member in new]
+    ended = _run(plan, sweep)
+    optimizes = config.hydra.runtime.choices["hydra/sweeper"] != "basic"
+    return [
+        _job_return(sweep, config, member, ended[member.index], optimizes=optimizes)
+        for member in new
+    ]
 
 
-def _members(config: DictConfig, points: Sequence[Sequence[str]], first: int) -> tuple[Member, ...]:
-    overrides = map(str, config.hydra.overrides.hydra)
-    passed_on = [o for o in overrides if not is_launcher_key(key_of(o))]
+def _without_earlier(sweep: SweepDir) -> SweepDir:
+    """The same directory for a new sweep: the one that is there is moved aside, so that results are not mixed."""
+    live = [index for index, status in statuses(sweep).items() if not status.state.ended]
+    if live:
+        raise UsageError(
+            f"hydra.sweep.dir={sweep.path} holds a sweep whose members {brief_ranges(live)} have not ended\n"
+            f"hint: use another directory, or `trident-sweep cancel {shlex.quote(str(sweep.path))}`"
+        )
+    log.warning("the earlier sweep in %s is now in %s", sweep.path, sweep.set_aside())
+    return SweepDir(sweep.path)
+
+
+def _members(
+    config: DictConfig, points: Sequence[Sequence[str]], first: int, loader: ConfigLoader
+) -> tuple[Member, ...]:
+    passed_on = [o for o in hydra_overrides(config) if not is_launcher_key(key_of(o))]
     return tuple(
-        Member(index=index, overrides=(*point, *passed_on))
+        Member(
+            index=index,
+            overrides=(*point, *passed_on),
+            folder=folder_of(config, point, index, loader),
+        )
         for index, point in enumerate(points, start=first)
     )
 
 
 def _plan(
     config: DictConfig,
+    app: App,
     options: Mapping[str, Any],
     new: Sequence[Member],
     *,
@@ -110,7 +142,7 @@ def _plan(
     return Plan(
         name=name,
         sweep_id=new_id(),
-        app=_this_app(config),
+        app=app,
         submit=tuple(member.index for member in new),
         launcher=launcher,
         resources=resolved.resources,
@@ -127,8 +159,7 @@ def _with_configs(
     from ..planning.compose import plan_of_points
     from ..planning.hydra_session import LoaderSession
 
-    overrides = map(str, config.hydra.overrides.hydra)
-    for_launcher = [o for o in overrides if chooses_launcher(key_of(o))]
+    for_launcher = [o for o in hydra_overrides(config) if is_shared(key_of(o))]
     composed = plan_of_points(
         LoaderSession(loader),
         config.hydra.job.config_name,
@@ -188,17 +219,22 @@ def _ended(sweep: SweepDir, indexes: Sequence[int], pause: float) -> dict[int, S
         raise
 
 
-def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
+def _job_return(
+    sweep: SweepDir, config: DictConfig, member: Member, status: Status, *, optimizes: bool
+) -> JobReturn:
     from hydra.core.utils import JobReturn, JobStatus
 
     job = JobReturn(
         overrides=list(member.overrides),
-        task_name=sweep.name,
+        task_name=config.hydra.job.name,
         working_dir=str(sweep.member_dir(member.index)),
     )
     if status.state is State.COMPLETED and status.attempt is not None:
         job.status = JobStatus.COMPLETED
-        job.return_value = (sweep.attempts.result(member.index, status.attempt) or {}).get("score")
+        achieved = outcome(sweep, member.index, status.attempt)
+        job.return_value = achieved.objective
+        if achieved.objective is None and optimizes:
+            log.warning("member %d: %s", member.index, achieved.problem or _NO_VALUE)
     else:
         job.status = JobStatus.FAILED
         job.return_value = MemberFailed(
@@ -206,35 +242,3 @@ def _job_return(sweep: SweepDir, member: Member, status: Status) -> JobReturn:
             f"hint: `trident-sweep logs {sweep.path} {member.index}`"
         )
     return job
-
-
-def _this_app(config: DictConfig) -> App:
-    """The app whose process this is, as Python says that it was started."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    directory = str(Path.cwd())
-    module = spec.name.removesuffix(".__main__") if spec is not None else None
-    if module is None and Path(sys.argv[0]).name == "trident":
-        module = "trident.run"
-    start = ("-P", "-m", module) if module else (str(Path(sys.argv[0]).resolve()),)
-    source = os.pathsep.join(entry or directory for entry in (directory, *sys.path[:1]))
-    return App(
-        command=(sys.executable, *start, *_config_options(config)),
-        directory=directory,
-        source=source,
-        leaves_result=module == "trident.run",
-    )
-
-
-def _config_options(config: DictConfig) -> list[str]:
-    """The options by which another process finds the same configs."""
-    name = config.hydra.job.config_name
-    options = [] if name is None else [f"--config-name={name}"]
-    sources = {source.provider: source for source in config.hydra.runtime.config_sources}
-    main, extra = sources.get("main"), sources.get("command-line")
-    if main is not None and main.path:
-        scheme = "pkg://" if main.schema == "pkg" else ""
-        options.append(f"--config-path={scheme}{main.path}")
-    if extra is not None and extra.path:
-        options.append(f"--config-dir={extra.path}")
-    return options

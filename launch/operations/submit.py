@@ -13,7 +13,7 @@ from trident.protocol.planned import PlannedConfig
 from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
-from ..core.members import check_name, chooses_launcher, key_of, name_of, refuse_sweep_key
+from ..core.members import check_name, is_launcher_key, key_of, name_of, refuse_sweep_key
 from ..core.options import refused
 from ..core.resources import Resources, resolve
 from ..core.scheduling import ResolvedResources
@@ -146,7 +146,7 @@ def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
     """An external app plans its points in a process of its own, where its configs can be found."""
     for override in request.overrides:
         refuse_sweep_key(key_of(override), override)
-    for_launcher = [o for o in request.overrides if chooses_launcher(key_of(o))]
+    for_launcher = [o for o in request.overrides if is_launcher_key(key_of(o))]
     for_members = [o for o in request.overrides if o not in for_launcher]
     planned = plan_external(app, for_members, for_launcher, default_launcher())
     return Composition(

@@ -18,14 +18,13 @@ from trident.protocol.project import config_path as configs_of
 from trident.protocol.records import write_json
 
 from ..core.code import copied_to
-from ..core.members import Member, is_launcher_key, key_of, quote
+from ..core.members import Member, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
 from .import_roots import import_roots
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
-    from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
 __all__ = [
@@ -42,6 +41,15 @@ _PLANNING_S = 3600.0
 """How long an app may take to plan its sweep: it may import a lot, and compose many configs."""
 
 _COMPARES = "++hydra.callbacks.trident_planned._target_=trident.config.planned.CompareWithPlan"
+_PLANS = (
+    "hydra/launcher=trident_plan",
+    "hydra/sweeper=trident_plan",
+    # A config that chooses a sweeper may name its class as well.
+    "++hydra.sweeper._target_=hydra_plugins.trident.planning.TridentPlanSweeper",
+)
+"""The overrides with which an app plans its sweep. Its own choices are those of the configs that the plan composes."""
+
+_RETURNS = "++hydra.callbacks.trident_returned._target_=trident.output.returned.RecordReturn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +108,13 @@ class App:
         sweep_id: str,
         main_process: bool = True,
         compares: bool = False,
+        records_return: bool = False,
     ) -> tuple[str, ...]:
         """The member's whole command line: a single run, never a multirun, so that a failure is an exit code.
 
         Args:
             compares: whether it compares its config with the planned one, which the environment names.
+            records_return: whether it records what its main function returns.
         """
         search = ",".join(map(quote, self.searchpath))
         overrides = (
@@ -116,6 +126,7 @@ class App:
             f"hydra.job.num={member.index}",
             f"hydra.job.id={quote(f'{sweep_id}_{member.index}')}",
             *([_COMPARES] if compares and not self.leaves_result else []),  # the engine always does
+            *([_RETURNS] if records_return and not self.leaves_result else []),
             "hydra.mode=RUN",  # a project's configs may say MULTIRUN: each member would be a sweep
         )
         if not main_process and not self.leaves_result:  # the engine sees to this itself
@@ -229,29 +240,25 @@ def plan_external(
 
     Args:
         overrides: those of the members.
-        for_launcher: those of the launcher.
+        for_launcher: those of the launcher and the sweeper.
         default: the launcher where neither these nor the app's configs choose one.
         points: plan these instead of what `overrides` expand to.
 
     Raises:
         UsageError: the app refuses the overrides, or is no Hydra app.
     """
-    # The app's Hydra gives its launcher the overrides of the task alone; members need those of `hydra` as well.
-    passed_on = [
-        o for o in overrides if key_of(o).startswith("hydra") and not is_launcher_key(key_of(o))
-    ]
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
         hydra = (
             "-m",
-            "hydra/launcher=trident_plan",
-            "hydra/sweeper=basic",
+            *_PLANS,
             f"hydra.sweep.dir={quote(scratch)}",
         )
         wanted = {
             "for_launcher": [*for_launcher],
-            "passed_on": passed_on,
+            "overrides": [*overrides],
             "default": default,
+            "command": shlex.join(_as_typed(app)),
             "points": points,
         }
         environment = {
@@ -278,7 +285,17 @@ def plan_external(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
             )
         planned: dict[str, Any] = json.loads(plan.read_text())
+        if "error" in planned:
+            raise UsageError(planned["error"])
         return planned
+
+
+def _as_typed(app: App) -> list[str]:
+    """The words that start an app, as a person types them in its directory."""
+    below = f"{app.directory}{os.sep}"
+    return [
+        "python" if word == sys.executable else word.removeprefix(below) for word in app.command
+    ]
 
 
 def plan_again(app: App, points: Sequence[Sequence[str]], launcher: str) -> dict[str, Any]:
@@ -317,41 +334,37 @@ def _path(app: App) -> str:
     return os.pathsep.join(filter(None, [app.source, os.environ.get("PYTHONPATH")]))
 
 
-def write_plan(
-    config: DictConfig, points: Sequence[Sequence[str]], loader: ConfigLoader
-) -> list[JobReturn]:
-    """What the planning launcher does inside the app's process.
+def write_plan(config: DictConfig, loader: ConfigLoader) -> None:
+    """What the planning sweeper does inside the app's process.
 
     Args:
         config: the app's, with its ``hydra`` section.
-    """
-    from hydra.core.utils import JobReturn, JobStatus
 
-    from .compose import plan_of_points
+    Raises:
+        LaunchError: no `plan_external` has asked for it.
+    """
+    from .compose import plan_of_points, points_of
     from .hydra_session import LoaderSession
 
     if PLAN_FILE not in os.environ:
         raise LaunchError(
-            "hydra/launcher=trident_plan starts nothing: it is for `trident-sweep submit --app`"
+            "hydra/sweeper=trident_plan runs nothing: it is for `trident-sweep submit --app`"
         )
-    path = Path(os.environ[PLAN_FILE])
     wanted = json.loads(os.environ[PLAN_REQUEST])
-    new = plan_of_points(
-        LoaderSession(loader),
-        config.hydra.job.config_name,
-        wanted["points"] or [(*point, *wanted["passed_on"]) for point in points],
-        wanted["for_launcher"],
-        default=wanted["default"],
-        directory=Path.cwd(),
-    )
-    if path.exists():  # with hydra.sweeper.max_batch_size, this is called once for each batch
-        earlier = json.loads(path.read_text())
-        if (earlier["launcher"], earlier["options"]) != (new["launcher"], new["options"]):
-            raise UsageError(
-                f"members choose different launchers or options of them: {earlier['launcher']} and {new['launcher']}\n"
-                f"hint: choose one for all: `hydra/launcher={new['launcher']}`"
-            )
-        for key in ("points", "planned", "files"):
-            new[key] = [*earlier[key], *new[key]]
-    write_json(path, new)
-    return [JobReturn(overrides=list(point), status=JobStatus.COMPLETED) for point in points]
+    hydra, name = LoaderSession(loader), config.hydra.job.config_name
+    for_launcher, default = wanted["for_launcher"], wanted["default"]
+    try:
+        points = wanted["points"] or points_of(
+            hydra,
+            name,
+            wanted["overrides"],
+            for_launcher,
+            default=default,
+            command=wanted["command"],
+        )
+        plan = plan_of_points(
+            hydra, name, points, for_launcher, default=default, directory=Path.cwd()
+        )
+    except LaunchError as error:
+        plan = {"error": str(error)}
+    write_json(Path(os.environ[PLAN_FILE]), plan)

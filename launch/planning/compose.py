@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -41,6 +42,7 @@ __all__ = [
     "compose_members",
     "launcher_options",
     "plan_of_points",
+    "points_of",
     "searchpath_of",
 ]
 
@@ -96,7 +98,8 @@ def compose(
         for_launcher, for_members = _split(hydra.parse(overrides))
         choices, settings = _choices_and_settings(for_launcher)
         is_group = _group_test(hydra, name, overrides)
-        points, launcher = _points(hydra, name, for_members, choices, is_group, default)
+        multirun = _multirun("python -m trident.run", overrides, default)
+        points, launcher = _points(hydra, name, for_members, choices, is_group, default, multirun)
         shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
         trainers = [_check(config) for config in composed.configs]
@@ -216,6 +219,33 @@ def _with_suffix(path: str) -> str:
     return path if path.endswith((".yaml", ".yml")) else f"{path}.yaml"
 
 
+def points_of(
+    hydra: Session,
+    name: str | None,
+    overrides: Sequence[str],
+    for_launcher: Sequence[str],
+    *,
+    default: str,
+    command: str,
+) -> list[Point]:
+    """The points of an external app's sweep.
+
+    Args:
+        overrides: those of the members.
+        for_launcher: those of the launcher and the sweeper.
+        default: the launcher where neither these nor the configs choose one.
+        command: what starts the app, for a hint.
+
+    Raises:
+        UsageError: the sweep is empty or has no end, or its points depend on results.
+    """
+    choices, _ = _choices_and_settings(hydra.parse(for_launcher))
+    is_group = _group_test(hydra, name, overrides)
+    typed = _multirun(command, [*overrides, *for_launcher], default)
+    points, _ = _points(hydra, name, hydra.parse(overrides), choices, is_group, default, typed)
+    return points
+
+
 def plan_of_points(
     hydra: Session,
     name: str | None,
@@ -301,15 +331,19 @@ def _without_launcher(choices: Sequence[str]) -> list[str]:
 
 def _points(
     hydra: Session,
-    name: str,
+    name: str | None,
     for_members: Sequence[Override],
     choices: Sequence[str],
     is_group: Callable[[str], bool],
     default: str,
+    multirun: str,
 ) -> tuple[list[Point], str]:
     """The points of the sweep, and the launcher that they choose.
 
     A config may bring a sweep of its own, in ``hydra.sweeper.params``: it counts for the members that choose it.
+
+    Args:
+        multirun: the command line that waits for results, for a hint.
     """
     typed = expand(for_members)
     keys = {override.get_key_element() for override in for_members}
@@ -320,7 +354,7 @@ def _points(
 
     bases = _bases(hydra, name, typed, choices, is_group)
     for base in bases.values():
-        _check_sweeper(base)
+        _check_sweeper(base, multirun)
     launcher = _one_launcher(bases.values(), default)
     params = {groups: hydra.parse(_sweeper_params(base)) for groups, base in bases.items()}
     if not any(params.values()):
@@ -374,12 +408,19 @@ def _sweeper_params(base: DictConfig) -> list[str]:
     return [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
 
 
-def _check_sweeper(base: DictConfig) -> None:
+def _multirun(command: str, overrides: Sequence[str], default: str) -> str:
+    """The command line by which an app runs the same sweep through Hydra, and waits for results."""
+    chosen = any(key_of(override) == "hydra/launcher" for override in overrides)
+    words = [*overrides, *([] if chosen else [f"hydra/launcher={default}"])]
+    return f"{command} -m {shlex.join(words)}"
+
+
+def _check_sweeper(base: DictConfig, multirun: str) -> None:
     sweeper = base.hydra.runtime.choices["hydra/sweeper"]
     if sweeper != "basic":
         raise UsageError(
             f"hydra/sweeper={sweeper} chooses points from results, and `submit` returns before there are any\n"
-            f"hint: `python -m trident.run -m hydra/sweeper={sweeper} hydra/launcher=trident_local …` waits for results"
+            f"hint: `{multirun}` waits for results"
         )
 
 

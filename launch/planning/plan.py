@@ -16,6 +16,7 @@ from trident.protocol.text import counted
 
 from ..core.arrays import brief_ranges, chunks, ranges
 from ..core.members import Member, key_of, members, merge
+from ..core.metric_files import check_options
 from ..core.resources import Resources
 from ..core.scheduling import Cut, ResolvedResources
 from ..core.states import State, Status
@@ -96,6 +97,9 @@ class Plan:
 
     resumed: bool = False
     """Whether it resumes members: its code and options do not count for later ones."""
+
+    def __post_init__(self) -> None:
+        check_options(self.options, of_engine=self.app.leaves_result)
 
     def pieces(self) -> list[tuple[int, tuple[int, ...]]]:
         """The arrays that are to be submitted, each as (offset, members)."""

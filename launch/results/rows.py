@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..core.states import State
 from ..errors import UsageError, nearest
 from ..monitoring.attempts import codes
 from ..monitoring.status import Report, report
+from ..sweepdir.outcome import Outcome, outcome
 from ..sweepdir.sweep import SweepDir
 
 __all__ = ["Row", "describe_excluded", "mixtures", "rows", "select_metrics"]
@@ -57,10 +58,9 @@ def rows(sweep: SweepDir, selection: Selection | None = None) -> list[Row]:
 def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
     index, status = item.member.index, item.status
     values = {key_of(o): o.partition("=")[2] for o in item.member.overrides}
-    result: Mapping[str, Any] = {}
-    code = ""
+    achieved, code = Outcome(), ""
     if status.state is State.COMPLETED and status.attempt is not None:
-        result = sweep.attempts.result(index, status.attempt) or {}
+        achieved = outcome(sweep, index, status.attempt)
         code = codes(sweep, index)
     return Row(
         index=index,
@@ -68,13 +68,13 @@ def _row(sweep: SweepDir, item: Report, keys: Sequence[str]) -> Row:
         cause=status.cause,
         attempt=status.attempt,
         params={key: values.get(key) for key in keys},
-        metrics=dict(result.get("metrics") or {}),
-        optimized_metric=result.get("optimized_metric"),
+        metrics=dict(achieved.metrics),
+        optimized_metric=achieved.optimized_metric,
         seconds=_seconds(sweep, item),
         overrides=item.member.overrides,
         directory=item.directory,
         code=code,
-        warnings=item.warnings,
+        warnings=(*item.warnings, *filter(None, [achieved.problem])),
     )
 
 

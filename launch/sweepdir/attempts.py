@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,34 @@ _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
 class Attempts:
     """The folder ``members/`` of a sweep. A member is identified by its index, an attempt by that and its number."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, folder_of: Callable[[int], str | None] = lambda _: None) -> None:
+        """`folder_of` says where to make a member's directory, relative to the sweep's; None for the usual place."""
+        self.path, self._folder_of = path, folder_of
 
     def member_dir(self, index: int) -> Path:
         """The member's Hydra run directory."""
-        return self.path / f"{index:04d}"
+        usual = self.path / f"{index:04d}"
+        try:
+            target = os.path.normpath(self.path / usual.readlink())
+        except OSError:
+            return usual  # no link
+        sweep = self.path.parent
+        placed = Path(target).is_relative_to(sweep) and not Path(target).is_relative_to(self.path)
+        return Path(target) if placed else usual  # any other link is a person's
+
+    def _make_member_dir(self, index: int) -> Path:
+        """Create the member's directory, if need be; in its folder if that is free, with a link at the usual place."""
+        usual = self.path / f"{index:04d}"
+        folder = None if os.path.lexists(usual) else self._folder_of(index)
+        if folder is not None and not os.path.lexists(self.path.parent / folder):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(
+                OSError
+            ):  # another process has just made it, or there are no links here
+                usual.symlink_to(Path("..") / folder)
+        directory = self.member_dir(index)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
     def directory(self, index: int, number: int) -> Path:
         """The directory of an attempt."""
@@ -60,13 +84,22 @@ class Attempts:
 
         return claim(self.directory(index, number), rank, process)
 
-    def lease(self, index: int, **record: Any) -> int:
+    def lease(self, index: int, *, metrics: str | None = None, **record: Any) -> int:
         """Take the member's next attempt. Returns its number.
 
-        If several processes do this at once, each gets another number. `record` is the rest of the lease.
+        If several processes do this at once, each gets another number.
+
+        Args:
+            metrics: the pattern of the files in which an app leaves metrics.
+            record: the rest of the lease.
         """
         number = self._take(index)
         directory = self.directory(index, number)
+        if metrics is not None:
+            from .outcome import metric_files
+
+            before = metric_files(self.member_dir(index), metrics)
+            record["metrics"] = {"pattern": metrics, "before": before}
         (directory / "ranks").mkdir()
         write_json(directory / _LEASE, {"attempt": number, "started": time.time(), **record})
         return number
@@ -76,8 +109,8 @@ class Attempts:
         last = self.last_number(index)
         number = 0 if last is None else last + 1
         while True:
-            directory = self.directory(index, number)
-            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory = self._make_member_dir(index) / "attempts" / str(number)
+            directory.parent.mkdir(exist_ok=True)
             try:
                 directory.mkdir()
             except FileExistsError:
@@ -196,8 +229,7 @@ class Attempts:
 
     def mark_cancelled(self, index: int) -> None:
         """Write the member's cancel mark, which launchers and array tasks check."""
-        self.member_dir(index).mkdir(parents=True, exist_ok=True)
-        write_json(self.member_dir(index) / _CANCELLED, {"cancelled": time.time()})
+        write_json(self._make_member_dir(index) / _CANCELLED, {"cancelled": time.time()})
 
     def unmark_cancelled(self, index: int) -> None:
         """Remove the member's cancel mark, if it has one."""

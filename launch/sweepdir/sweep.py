@@ -5,10 +5,13 @@
       members.jsonl         one line a member: index, overrides, directory
       code/1f2e…/           the code that members run, as it was when it was frozen
       planned/1f2e….jsonl   the configs that members have to compose, one line for each that differs in structure
+      earlier/ID/           an earlier sweep of this directory, whole; only Hydra's own multiruns use one again
       arrays/0000/          array.json, the script, submission.json, started.json, its log
-      members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json
+      members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json;
+                            a link to it, if it is where Hydra's own ``hydra.sweep.subdir`` says
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
 
+                            reported/HOST-PID.jsonl: the metrics of an app, one file for each process that reports some
                             ranks/worker-0003.json: the one worker that runs this rank
                             ranks/exception-0003-PID.json: how a Python process of the rank ended; the worker removes it
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from trident.protocol.records import read_lines, write_atomic, write_json
 
-from ..core.members import Member
+from ..core.members import EARLIER, SWEEP_FOLDERS, Member
 from ..errors import UsageError
 from .arrays import Arrays
 from .attempts import Attempts
@@ -52,7 +56,7 @@ class SweepDir:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.arrays = Arrays(self.path / "arrays")
-        self.attempts = Attempts(self.path / "members")
+        self.attempts = Attempts(self.path / "members", self._folder_of)
 
     @cached_property
     def plans(self) -> Plans:
@@ -107,6 +111,23 @@ class SweepDir:
                 write_atomic(self.path / _DIFF, diff)
             write_json(self.path / _SWEEP, record.record())
 
+    def set_aside(self) -> Path:
+        """Move the sweep, with the folders of its members, to ``earlier/ID`` in its directory. Returns where it is now.
+
+        What else is in the directory stays. The sweep has to have ended.
+        """
+        aside = self.path / EARLIER / self.record.id
+        placed = (self.member_dir(member.index).relative_to(self.path) for member in self.members())
+        folders = sorted(str(path) for path in placed if path.parts[0] != "members")
+        # sweep.json is moved last: after a crash, the rest is moved the next time.
+        for name in (*folders, *SWEEP_FOLDERS, _DIFF, _MEMBERS, _SWEEP):
+            if os.path.lexists(
+                self.path / name
+            ):  # a folder may have moved with the one that it was in
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.path / name).rename(aside / name)
+        return aside
+
     def is_free(self) -> bool:
         """Whether a sweep may be written here: there is nothing, or a sweep that was not written to its end."""
         if not self.path.exists():
@@ -136,9 +157,14 @@ class SweepDir:
     def members(self) -> tuple[Member, ...]:
         """All members, in the order of their indexes."""
         return tuple(
-            Member(index=line["index"], overrides=tuple(line["overrides"]))
+            Member(
+                index=line["index"], overrides=tuple(line["overrides"]), folder=line.get("folder")
+            )
             for line in read_lines(self.path / _MEMBERS)
         )
+
+    def _folder_of(self, index: int) -> str | None:
+        return next((member.folder for member in self.members() if member.index == index), None)
 
     def member(self, index: int) -> Member:
         """The member of this index. Raises UsageError where there is none."""
@@ -178,6 +204,7 @@ def _member_record(member: Member) -> dict[str, Any]:
         "index": member.index,
         "overrides": member.overrides,
         "directory": f"members/{member.directory}",
+        **({} if member.folder is None else {"folder": member.folder}),
     }
 
 

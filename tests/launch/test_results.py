@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from trident.launch.results import (
     group,
     groups_csv,
     interval95,
+    mixtures,
     rows_csv,
     select_metrics,
 )
@@ -131,3 +133,9 @@ def test_a_run_that_diverged_is_counted_and_never_the_best() -> None:
     assert (summary.n, summary.best, summary.best_index) == (2, 0.5, 1)
     assert math.isnan(summary.mean) and summary.std is not None and math.isnan(summary.std)
     assert json.loads(to_json(second.record()))["metrics"]["d/test/acc"]["mean"] is None
+
+
+def test_members_without_their_metrics_are_named() -> None:
+    why = "hydra.launcher.metrics=a.json: the member's directory has no such file"
+    table = [replace(item, warnings=(why,) if item.index < 3 else ()) for item in TABLE]
+    assert f"members 0-2: {why}" in mixtures(table)

@@ -23,24 +23,24 @@ class TridentSlurmConf(SlurmOptions):
     _target_: str = "hydra_plugins.trident.launchers.TridentSlurmLauncher"
 
 
-class _Blocking(Launcher):
-    """Hydra's protocol: `setup` once, then `launch` for each batch of the sweeper."""
+class SweepLauncher(Launcher):
+    """Runs the sweep with the scheduler named `launcher`. Launchers of other packages may derive from it.
+
+    Hydra calls `setup` once, and then `launch` for each batch of the sweeper.
+    """
+
+    launcher: str
 
     def __init__(self, **conf: Any) -> None:
         self.conf = conf
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
+        self.task: TaskFunction | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.config, self.context = config, hydra_context
-
-
-class SweepLauncher(_Blocking):
-    """Runs the sweep with the scheduler named `launcher`. Launchers of other packages may derive from it."""
-
-    launcher: str
+        self.config, self.context, self.task = config, hydra_context, task_function
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -56,6 +56,7 @@ class SweepLauncher(_Blocking):
             first=initial_job_idx,
             launcher=self.launcher,
             loader=self.context.config_loader,
+            task=self.task,
         )
 
 
@@ -67,22 +68,8 @@ class TridentSlurmLauncher(SweepLauncher):
     launcher = "trident_slurm"
 
 
-class TridentPlanLauncher(_Blocking):
-    """Starts nothing: writes to a file what Hydra would have launched, for ``trident-sweep submit --app``."""
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        from trident.launch.planning import app
-
-        assert self.config is not None and self.context is not None
-        return app.write_plan(self.config, job_overrides, self.context.config_loader)
-
-
 for name, node in (
     ("trident_local", TridentLocalConf),
     ("trident_slurm", TridentSlurmConf),
-    # No schema: a project's configs may set options of the launcher that the sweep will have.
-    ("trident_plan", {"_target_": "hydra_plugins.trident.launchers.TridentPlanLauncher"}),
 ):
     ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="trident")

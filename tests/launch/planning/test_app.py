@@ -116,16 +116,17 @@ def test_a_frozen_app_runs_from_the_copy_what_lies_there(tmp_path: Path) -> None
 def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(PLANNING_APP)
     app = external_app("python train.py", tmp_path)
-    words = ["x=1,2", "hydra.verbose=true", "hydra.sweeper.params.y=1"]
-    launcher = ["hydra/launcher=trident_local"]
+    words = ["x=1,2", "hydra.verbose=true"]
+    launcher = ["hydra/launcher=trident_local", "+hydra.sweeper.params.y=1"]
     assert plan_external(app, words, launcher, "trident_slurm")["points"] == [["x=1"], ["x=2"]]
     argv, wanted = json.loads((tmp_path / "asked.json").read_text())
-    assert argv[:3] == ["-m", "hydra/launcher=trident_plan", "hydra/sweeper=basic"]
-    assert argv[4:] == words
+    assert argv[:3] == ["-m", "hydra/launcher=trident_plan", "hydra/sweeper=trident_plan"]
+    assert argv[5:] == words
     assert wanted == {
         "for_launcher": launcher,
-        "passed_on": ["hydra.verbose=true"],
+        "overrides": words,
         "default": "trident_slurm",
+        "command": "python train.py",
         "points": None,
     }
 
@@ -144,10 +145,10 @@ def test_an_app_that_cannot_plan_is_an_error(text: str, message: str, tmp_path: 
     assert message in str(error.value)
 
 
-def test_the_planning_launcher_is_for_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_planning_sweeper_is_for_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRIDENT_PLAN_FILE", raising=False)
-    with pytest.raises(LaunchError, match="starts nothing: it is for `trident-sweep submit --app`"):
-        write_plan(None, [["x=1"]], None)
+    with pytest.raises(LaunchError, match="runs nothing: it is for `trident-sweep submit --app`"):
+        write_plan(None, None)
 
 
 HYDRA_APP = """
@@ -161,13 +162,17 @@ main()
 
 @pytest.fixture
 def hydra_app(tmp_path: Path) -> App:
-    """An app with a sweep of batches, a preset that chooses the launcher, and a folder on its search path."""
+    """An app with sweeps in its configs, a preset that chooses the launcher, and a folder on its search path."""
     (tmp_path / "train.py").write_text(HYDRA_APP)
     for name, text in {
-        "conf/top.yaml": "hydra: {searchpath: [file://more], sweeper: {max_batch_size: 1}}\nx: 1\nkind: ${x}\n",
+        "conf/top.yaml": "hydra: {searchpath: [file://more]}\nx: 1\nkind: ${x}\n",
         "conf/on/slurm.yaml": "# @package _global_\ndefaults: [{override /hydra/launcher: trident_slurm}]\n"
         "hydra: {launcher: {partition: big}}\n",
         "conf/with/partition.yaml": "# @package _global_\nhydra: {launcher: {timeout_min: 7}}\n",
+        "conf/of/seeds.yaml": "# @package _global_\nhydra: {sweeper: {params: {x: '8,9'}}}\n",
+        "conf/of/nothing.yaml": "# @package _global_\ny: 1\n",
+        "conf/of/trials.yaml": "# @package _global_\ndefaults: [{override /hydra/sweeper: optuna}]\n"
+        "hydra: {sweeper: {_target_: no.such.Sweeper, n_trials: 3, sampler: {_target_: no.such.Sampler}}}\n",
         "more/size/big.yaml": "{size: 9}",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +199,32 @@ def test_configs_may_set_options_of_the_launcher_on_the_command_line(hydra_app: 
     plan = plan_external(hydra_app, ["+with=partition"], launcher, "trident_local")
     assert plan["options"]["timeout_min"] == 7
     assert plan["shared"] == ["hydra/launcher=trident_slurm"], "so that members compose it, too"
+
+
+def test_a_sweep_that_a_choice_brings_counts_for_the_members_that_choose_it(hydra_app: App) -> None:
+    plan = plan_external(
+        hydra_app, ["+of=seeds,nothing", "hydra.verbose=true"], [], "trident_local"
+    )
+    assert plan["points"] == [
+        ["x=8", "+of=seeds", "hydra.verbose=true"],
+        ["x=9", "+of=seeds", "hydra.verbose=true"],
+        ["+of=nothing", "hydra.verbose=true"],
+    ]
+
+
+def test_a_sweeper_that_waits_for_results_is_refused_with_what_to_type(hydra_app: App) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    with pytest.raises(UsageError) as error:
+        plan_external(
+            hydra_app,
+            ["+of=trials", "x=choice(1,2)"],
+            ["hydra.sweeper.n_trials=5"],
+            "trident_local",
+        )
+    said, hint = str(error.value).split("\nhint: ")
+    assert said.startswith("hydra/sweeper=optuna chooses points from results")
+    line = "python train.py -m +of=trials 'x=choice(1,2)' hydra.sweeper.n_trials=5 hydra/launcher=trident_local"
+    assert hint == f"`{line}` waits for results"
 
 
 def test_options_of_hydra_reach_an_app(tmp_path: Path) -> None:

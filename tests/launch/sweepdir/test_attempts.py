@@ -106,3 +106,40 @@ def test_metrics_and_checkpoints_are_the_members(attempts: Attempts) -> None:
     folder.mkdir()
     (folder / "a.ckpt").touch()
     assert attempts.checkpoints(0) == [folder / "a.ckpt"]
+
+
+def test_a_member_is_where_hydras_subdir_says(tmp_path: Path) -> None:
+    folders = {0: "a/0", 1: "taken", 2: "a/0"}
+    attempts = Attempts(tmp_path / "members", folders.get)
+    (tmp_path / "taken").mkdir()
+    for index in (0, 1, 2, 3):
+        assert attempts.lease(index) == 0
+    assert attempts.member_dir(0) == tmp_path / "a/0"
+    assert (tmp_path / "members/0000").readlink() == Path("../a/0")
+    assert (tmp_path / "a/0/attempts/0/lease.json").is_file()
+    assert attempts.lease(0) == 1, "the next attempt is there, too"
+    usual = [tmp_path / "members" / f"{index:04d}" for index in (1, 2, 3)]
+    assert [attempts.member_dir(index) for index in (1, 2, 3)] == usual
+    assert not list((tmp_path / "taken").iterdir()), "what is there is left alone"
+
+
+def test_a_cancel_mark_comes_before_the_first_attempt(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path / "members", {0: "0"}.get)
+    attempts.mark_cancelled(0)
+    assert attempts.is_cancelled(0) and (tmp_path / "0/cancelled.json").is_file()
+
+
+def test_processes_that_start_a_member_at_once_agree_where_it_is(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path / "members", {0: "0"}.get)
+    with ThreadPoolExecutor(16) as pool:
+        numbers = list(pool.map(lambda _: attempts.lease(0), range(32)))
+    assert sorted(numbers) == list(range(32))
+    assert len(list((tmp_path / "0/attempts").iterdir())) == 32
+
+
+def test_a_persons_link_is_no_place_of_ours(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path / "members", {}.get)
+    for index, target in ((0, tmp_path.parent), (1, Path("0002"))):
+        attempts.member_dir(index).parent.mkdir(exist_ok=True)
+        (tmp_path / "members" / f"{index:04d}").symlink_to(target)
+        assert attempts.member_dir(index) == tmp_path / "members" / f"{index:04d}"

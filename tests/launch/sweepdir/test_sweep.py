@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from written import LOCAL, record, written
 
-from trident.launch.core.members import members
+from trident.launch.core.members import Member, members
 from trident.launch.errors import UsageError
 from trident.launch.sweepdir.sweep import SweepDir
 
@@ -91,3 +91,28 @@ def test_a_crash_before_the_last_file_leaves_no_sweep(
         sweep.create(record(), members([("x=1",)]), diff="-a\n+b\n")
     assert not sweep.exists()
     assert {path.name for path in sweep.path.iterdir()} == {"members.jsonl", "uncommitted.diff"}
+
+
+def test_an_earlier_sweep_is_moved_aside_whole(tmp_path: Path) -> None:
+    """Hydra's multiruns may use a directory again; their own files, and those of others, stay where they are."""
+    placed = [Member(index=i, overrides=(f"x={i}",), folder=f) for i, f in enumerate("ab")]
+    placed.append(Member(index=2, overrides=("x=2",), folder="a/inner"))
+    placed.append(Member(index=3, overrides=("x=3",)))
+    sweep = SweepDir(tmp_path)
+    sweep.create(record(), placed)
+    sweep.arrays.add([0, 1, 2, 3], LOCAL)
+    for index in (0, 2, 3):
+        sweep.attempts.lease(index)
+    (tmp_path / "multirun.yaml").touch()
+    (tmp_path / "b").mkdir()  # of somebody else
+
+    aside = sweep.set_aside()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "earlier", "multirun.yaml"]
+    moved, again = SweepDir(aside), SweepDir(tmp_path)
+    assert not again.exists()
+    assert moved.record.id == "abc" and len(moved.members()) == 4
+    assert moved.member_dir(2) == aside / "a/inner"
+    assert [moved.attempts.last_number(index) for index in range(4)] == [0, None, 0, 0]
+
+    again.create(record(id="def"), placed)
+    assert again.attempts.lease(0) == 0 and again.member_dir(0) == tmp_path / "a"

@@ -1,0 +1,129 @@
+"""What a member's attempt has achieved: its metrics, the value to optimize, and how far it is.
+
+The engine leaves its own records. Any other program reports by `trident.protocol.metrics`, by what its main function
+returns, or by a file that ``hydra.launcher.metrics`` names. A file that an earlier attempt has left does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trident.protocol.metrics import RETURN_VALUE, Reported, read_reported
+
+from ..core.metric_files import FileMetrics, optimized_metrics, parse
+
+if TYPE_CHECKING:
+    from .sweep import SweepDir
+
+__all__ = ["Outcome", "metric_files", "outcome", "progress"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an attempt has achieved."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    optimized_metric: str | None = None
+    objective: float | tuple[float, ...] | None = None
+    """What an optimizing sweeper gets; several values if it has several objectives."""
+    problem: str | None = None
+    """Why a metric is missing that the launcher's options name."""
+
+
+def outcome(sweep: SweepDir, index: int, number: int) -> Outcome:
+    """The outcome of an attempt, from its files alone."""
+    result = sweep.attempts.result(index, number)
+    if result is not None:
+        return Outcome(
+            metrics=dict(result.get("metrics") or {}),
+            optimized_metric=result.get("optimized_metric"),
+            objective=result.get("score"),
+        )
+    if sweep.record.app.get("leaves_result"):
+        return Outcome()
+    reported = read_reported(sweep.attempts.directory(index, number))
+    in_file, problem = _of_file(sweep, index, number)
+    metrics = {**in_file.metrics, **reported.metrics, **_returned(reported)}
+    names = optimized_metrics(sweep.record.launcher.get("options") or {})
+    missing = [name for name in names if name not in metrics]
+    if missing and problem is None:
+        known = ", ".join(metrics) or "no metric"
+        problem = f"hydra.launcher.optimized_metric={missing[0]}: it reported {known}"
+    return Outcome(
+        metrics=metrics,
+        optimized_metric=names[0] if names else _name_of_return(reported),
+        objective=None if missing else _objective(names, metrics, reported),
+        problem=problem,
+    )
+
+
+def _objective(
+    names: tuple[str, ...], metrics: Mapping[str, float], reported: Reported
+) -> float | tuple[float, ...] | None:
+    if not names:
+        return reported.returned
+    values = tuple(metrics[name] for name in names)
+    return values[0] if len(values) == 1 else values
+
+
+def _name_of_return(reported: Reported) -> str | None:
+    return next(iter(_returned(reported)), None)
+
+
+def _returned(reported: Reported) -> dict[str, float]:
+    """What the main function has returned, as metrics."""
+    if isinstance(reported.returned, tuple):
+        return {f"{RETURN_VALUE}_{at}": value for at, value in enumerate(reported.returned)}
+    return {} if reported.returned is None else {RETURN_VALUE: reported.returned}
+
+
+def progress(sweep: SweepDir, index: int, number: int) -> Mapping[str, Any] | None:
+    """The last step and metrics of a member whose last attempt this is, as its journal or it itself reports them."""
+    line = sweep.attempts.last_metrics(index)
+    if line is not None or sweep.record.app.get("leaves_result"):
+        return line
+    reported = read_reported(sweep.attempts.directory(index, number))
+    in_file, _ = _of_file(sweep, index, number)
+    metrics = {**in_file.metrics, **reported.metrics, **_returned(reported)}
+    step = in_file.step if reported.step is None else reported.step
+    if not metrics and step is None:
+        return None
+    return {"step": step, "steps": reported.steps, "metrics": metrics}
+
+
+def metric_files(directory: Path, pattern: str) -> dict[str, list[int]]:
+    """The files of a member's directory that match a pattern, each with what tells whether it was written since."""
+    found = {}
+    for path in sorted(directory.glob(pattern)):
+        try:
+            stat = path.stat()
+        except OSError:  # it was removed just now
+            continue
+        found[str(path.relative_to(directory))] = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
+    return found
+
+
+def _of_file(sweep: SweepDir, index: int, number: int) -> tuple[FileMetrics, str | None]:
+    """What the attempt's newest file of metrics holds, and what is wrong with it, if anything is."""
+    watched: Mapping[str, Any] = sweep.attempts.get(index, number).lease.get("metrics") or {}
+    if not watched:
+        return FileMetrics(), None
+    pattern, directory = watched["pattern"], sweep.member_dir(index)
+    files = metric_files(directory, pattern)
+    written = [name for name, state in files.items() if watched["before"].get(name) != state]
+    option = f"hydra.launcher.metrics={pattern}"
+    if not written:
+        what = (
+            "the file is of an earlier attempt"
+            if files
+            else "the member's directory has no such file"
+        )
+        return FileMetrics(), f"{option}: {what}"
+    newest = max(written, key=lambda name: files[name])
+    try:
+        return parse(newest, (directory / newest).read_text(encoding="utf-8")), None
+    except (OSError, ValueError) as error:
+        return FileMetrics(), f"{option}: {newest} cannot be read: {error}"

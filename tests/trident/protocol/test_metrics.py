@@ -1,0 +1,184 @@
+"""What any process of a member reports, and which value counts where several report the same name."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trident.protocol.member import MemberContext
+from trident.protocol.metrics import (
+    Reported,
+    number,
+    read_reported,
+    record_return,
+    report_metrics,
+)
+
+NUMBERS = st.floats() | st.integers(-(2**53), 2**53)
+MANY = st.lists(st.dictionaries(st.text(min_size=1), NUMBERS, max_size=3), max_size=4)
+
+
+class Tensor:
+    """A number as numpy and torch have them: it knows only how to become a float."""
+
+    def __init__(self, *items: float) -> None:
+        self.items = items
+
+    def __float__(self) -> float:
+        (item,) = self.items
+        return float(item)
+
+
+def context(attempt: Path) -> MemberContext:
+    return MemberContext(
+        sweep=attempt, index=0, directory=attempt, attempt=0, attempt_directory=attempt
+    )
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This process is one of the member's."""
+    for name, value in context(tmp_path).environment().items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def in_rank(attempt: Path, code: str, rank: int | None = None) -> None:
+    """Run `code` in a process of its own, as torchrun starts one, or as a program starts a helper."""
+    ranks = {} if rank is None else {"RANK": str(rank), "WORLD_SIZE": "9", "LOCAL_RANK": str(rank)}
+    ranks |= {} if rank is None else {"LOCAL_WORLD_SIZE": "9"}
+    ranks |= {} if rank is None else {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    code = f"from trident.protocol.metrics import *\n{code}"
+    environment = {**os.environ, **context(attempt).environment(), **ranks}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+@given(lines=MANY)
+def test_the_last_value_of_a_name_counts(
+    lines: list[dict[str, float]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    attempt = tmp_path_factory.mktemp("attempt")
+    expected: dict[str, float] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in context(attempt).environment().items():
+            patch.setenv(name, value)
+        for metrics in lines:
+            report_metrics(metrics)
+            expected |= metrics
+    assert json.dumps(read_reported(attempt).metrics) == json.dumps(
+        {name: float(value) for name, value in expected.items()}
+    )
+
+
+def test_a_step_and_numbers_of_libraries(attempt: Path) -> None:
+    report_metrics({"loss": 2, "acc": Tensor(0.25)}, step=1, steps=10)
+    report_metrics({"loss": Fraction(1, 2), "diverged": math.inf}, step=2)
+    assert read_reported(attempt) == Reported(
+        metrics={"loss": 0.5, "acc": 0.25, "diverged": math.inf}, step=2, steps=10
+    )
+
+
+def test_the_lowest_rank_counts_and_any_rank_may_report(attempt: Path) -> None:
+    in_rank(attempt, "report_metrics({'loss': 3, 'only': 3}, step=30); record_return(3)", 3)
+    in_rank(attempt, "report_metrics({'loss': 1}, step=10)", 1)
+    in_rank(attempt, "report_metrics({'loss': 2}, step=20)", 2)
+    assert read_reported(attempt) == Reported(
+        metrics={"loss": 1.0, "only": 3.0}, step=10, returned=3.0
+    )
+    assert len(list(attempt.rglob("*.jsonl"))) == 3, "no file has two writers"
+
+
+def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
+    report_metrics({"loss": 1})
+    in_rank(attempt, "report_metrics({'loss': 2})")
+    assert read_reported(attempt).metrics == {"loss": 2.0}
+    report_metrics({"loss": 3})
+    assert read_reported(attempt).metrics == {"loss": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        (0.5, Reported(returned=0.5)),
+        (Tensor(0.5), Reported(returned=0.5)),
+        ((1, Tensor(2.5)), Reported(returned=(1.0, 2.5))),
+        ({"acc": 1, "model": "m", "loss": Tensor(2)}, Reported(metrics={"acc": 1.0, "loss": 2.0})),
+        *((other, Reported()) for other in (None, "0.5", object(), (), ["a"], (1, None), {}, 1j)),
+    ],
+)
+def test_what_is_returned(returned: Any, expected: Reported, attempt: Path) -> None:
+    record_return(returned)
+    assert read_reported(attempt) == expected
+
+
+@pytest.mark.parametrize("value", ["0.5", None, Tensor(1, 2), [1.0], 1j, 10**400])
+@pytest.mark.parametrize("in_sweep", [True, False])
+def test_what_is_no_number_is_refused_everywhere(
+    value: Any, in_sweep: bool, attempt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_sweep:
+        monkeypatch.delenv("TRIDENT_ATTEMPT_DIR")
+    with pytest.raises(TypeError, match=r"report_metrics: acc is .*, expected a number\nhint: "):
+        report_metrics({"loss": 1.0, "acc": value})
+    assert read_reported(attempt) == Reported(), "nothing is reported in part"
+    assert number(value) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "metrics", "steps"),
+    [
+        (TypeError, 0.5, {}),
+        (TypeError, {1: 0.5}, {}),
+        (ValueError, {"": 0.5}, {}),
+        (TypeError, {"a": 0.5}, {"step": 1.5}),
+        (ValueError, {"a": 0.5}, {"step": -1}),
+        (TypeError, {"a": 0.5}, {"step": 1, "steps": "2"}),
+    ],
+)
+def test_a_wrong_call_is_refused(
+    error: type[Exception], metrics: Any, steps: Mapping[str, Any], attempt: Path
+) -> None:
+    with pytest.raises(error, match="report_metrics: "):
+        report_metrics(metrics, **steps)
+    assert not list(attempt.iterdir())
+
+
+def test_outside_of_a_sweep_nothing_happens(
+    tmp_path: Path, attempt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path / "gone"))
+    report_metrics({"a": 1})
+    monkeypatch.delenv("TRIDENT_MEMBER")  # one variable alone makes no member
+    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path))
+    report_metrics({"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_damaged_count_as_far_as_they_can_be_read(attempt: Path) -> None:
+    report_metrics({"a": 1}, step=1)
+    (own,) = attempt.rglob("*.jsonl")
+    lines = ['{"rank": 0, "metrics": {"a": "x", "b": 2}}', '{"rank": "0"}', "[1]", '{"metrics": 3']
+    own.with_name("another.jsonl").write_text("\n".join(lines))
+    assert read_reported(attempt) == Reported(metrics={"b": 2.0, "a": 1.0}, step=1)
+    assert read_reported(attempt / "no") == Reported()
+
+
+def test_it_needs_only_the_standard_library() -> None:
+    code = (
+        "import sys, trident.protocol.metrics; print(*{n.partition('.')[0] for n in sys.modules})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert not {"torch", "hydra", "omegaconf", "numpy", "lightning"} & set(loaded.stdout.split())
