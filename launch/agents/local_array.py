@@ -25,7 +25,7 @@ from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
 
 from ..core.arrays import Array
-from ..core.resources import Resources, parallelism
+from ..core.resources import Resources, parallelism_beside
 from ..core.states import Attempt, Cause
 from ..lib.environment import LOG_ENCODING, clean
 from ..lib.parent import die_with_parent
@@ -89,9 +89,11 @@ class Runner:
     def __init__(self, sweep: SweepDir, array: Array, job: str) -> None:
         self.sweep, self.job = sweep, job
         self.resources = Resources(**array.launcher["resources"])
-        here = machine(os.environ)
-        self.slots = parallelism(array.launcher["array_parallelism"], self.resources, here)
-        self.gpus = Gpus(here.gpus)
+        self.machine = machine(os.environ)
+        options = array.launcher.get("options") or {}
+        is_auto = options.get("array_parallelism") == "auto"
+        self.parallelism = "auto" if is_auto else array.launcher["array_parallelism"]
+        self.gpus = Gpus(self.machine.gpus)
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.code: str | None = array.launcher.get("code")
         self.waiting = list(array.members)
@@ -114,7 +116,9 @@ class Runner:
         if self.terminated or not self.waiting or self._predecessors_run():
             return
         self._check_canary()
-        slots = self.slots - self._running_elsewhere()
+        slots = parallelism_beside(
+            self.parallelism, self.resources, self.machine, self._running_elsewhere()
+        )
         for index in list(self.waiting):
             if len(self.running) >= slots or self.terminated:
                 return
@@ -133,8 +137,8 @@ class Runner:
         """Whether a job that has to end before this array begins is still running."""
         if not self.array.waits:
             return False
-        indexes = {self.array.follows, self.array.canary}
-        arrays = [array for array in self.sweep.arrays.all() if array.index in indexes]
+        indexes = {self.array.follows, self.array.canary} - {None}
+        arrays = [self.sweep.arrays.get(index) for index in indexes if index is not None]
         jobs = [*self.array.after, *(array.job for array in arrays if array.job)]
         return any(map(runs_here, jobs))
 
@@ -148,8 +152,8 @@ class Runner:
                 say(f"member {index} did not complete: the others do not start")
                 self.waiting = []
 
-    def _running_elsewhere(self) -> int:
-        """How many members other launchers of this sweep run: `array_parallelism` limits all of them together."""
+    def _running_elsewhere(self) -> list[Resources]:
+        """The members that other launchers of this sweep run: `array_parallelism` limits all of them together."""
         others = {
             array.job: array
             for array in self.sweep.arrays.all()
@@ -160,10 +164,11 @@ class Runner:
             for job, array in others.items()
             for index in array.members
         )
-        return sum(
-            attempt is not None and attempt.end is None and attempt.lease.get("job") == job
+        return [
+            Resources(**others[job].launcher["resources"])
             for job, attempt in attempts
-        )
+            if attempt is not None and attempt.end is None and attempt.lease.get("job") == job
+        ]
 
     def terminate(self) -> None:
         """End all members soon. Called by a signal handler, maybe while a member starts: `_watch` ends them."""

@@ -22,6 +22,7 @@ from ..core.members import Member, is_launcher_key, key_of, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
 from .import_roots import import_roots
+from .needs import MemberNeeds, merged
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -346,11 +347,13 @@ def write_plan(
     )
     if path.exists():  # with hydra.sweeper.max_batch_size, this is called once for each batch
         earlier = json.loads(path.read_text())
-        if (earlier["launcher"], earlier["options"]) != (new["launcher"], new["options"]):
+        if earlier["launcher"] != new["launcher"]:
             raise UsageError(
-                f"members choose different launchers or options of them: {earlier['launcher']} and {new['launcher']}\n"
+                f"members choose different launchers: {earlier['launcher']} and {new['launcher']}\n"
                 f"hint: choose one for all: `hydra/launcher={new['launcher']}`"
             )
+        both = map(MemberNeeds.from_record, (earlier["needs"], new["needs"]))
+        new["needs"] = merged(*both).record()
         for key in ("points", "planned", "files"):
             new[key] = [*earlier[key], *new[key]]
     write_json(path, new)
