@@ -40,6 +40,8 @@ from .silent_ranks import said_by_silent_ranks
 __all__ = ["main", "run_array"]
 
 POLL_S = 0.1
+POLL_WAITING_S = 0.5
+"""The pause of an array that waits for others: there may be many of them."""
 GRACE_AFTER_FAILURE_S = 10.0
 """How long the other ranks may take, after the first failure, to fail with errors of their own."""
 GRACE_AFTER_TERM_S = 30.0
@@ -100,6 +102,8 @@ class Runner:
         self.array = array
         self.running: list[_Running] = []
         self.terminated = False
+        self.must_wait = False
+        """Whether no member could start yet when that was looked up last."""
 
     def run(self) -> None:
         """Run to the end, or until `terminate` was called and all running members have ended."""
@@ -110,10 +114,13 @@ class Runner:
                 self._watch(member)
             if self.terminated and not self.running:
                 return
-            time.sleep(POLL_S)
+            time.sleep(POLL_WAITING_S if self.must_wait else POLL_S)
 
     def _start_what_fits(self) -> None:
-        if self.terminated or not self.waiting or self._predecessors_run():
+        if self.terminated or not self.waiting:
+            return
+        self.must_wait = self._must_wait()
+        if self.must_wait:
             return
         self._check_canary()
         slots = parallelism_beside(
@@ -133,14 +140,33 @@ class Runner:
             else:
                 return  # members of another launcher hold the GPUs for now
 
-    def _predecessors_run(self) -> bool:
-        """Whether a job that has to end before this array begins is still running."""
-        if not self.array.waits:
+    def _must_wait(self) -> bool:
+        """Whether a job has to end before this array begins, or the array before it still starts members.
+
+        At most one array of a chain starts members at a time, so that no two count the same free cores.
+        """
+        canary, follows = self.array.canary, self.array.follows
+        jobs = [*self.array.after, *([self._job(canary)] if canary is not None else [])]
+        if any(job and runs_here(job) for job in jobs):
+            return True
+        if follows is None or follows == canary or not runs_here(self._job(follows) or ""):
             return False
-        indexes = {self.array.follows, self.array.canary} - {None}
-        arrays = [self.sweep.arrays.get(index) for index in indexes if index is not None]
-        jobs = [*self.array.after, *(array.job for array in arrays if array.job)]
-        return any(map(runs_here, jobs))
+        return not self._has_started_all(self.sweep.arrays.get(follows))
+
+    def _job(self, array: int) -> str | None:
+        return self.sweep.arrays.get(array).job
+
+    def _has_started_all(self, array: Array) -> bool:
+        """Whether no member of an array waits any more."""
+        attempts = self.sweep.attempts
+        return all(
+            attempts.is_cancelled(index)
+            or (
+                (last := attempts.last(index)) is not None
+                and (last.completed or last.lease.get("job") == array.job)
+            )
+            for index in reversed(array.members)  # the last one tells most
+        )
 
     def _check_canary(self) -> None:
         """Start no member if the canary has not completed."""

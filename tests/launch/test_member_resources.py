@@ -1,4 +1,4 @@
-"""Members of one sweep with different resources: an array for each set, on this machine one after another."""
+"""Members of one sweep with different resources: an array for each set, here on one machine."""
 
 from __future__ import annotations
 
@@ -60,10 +60,18 @@ def test_each_member_has_its_own_resources_and_keeps_them(cli: Cli, tmp_path: Pa
     ]
     for index, ranks in ((0, 1), (1, 2), (3, 2)):
         assert [r["WORLD_SIZE"] for r in cli.said("s", index, 1)] == [str(ranks)] * ranks
-    (small,) = cli.said("s", 0, 1)
-    assert all(r["started"] >= small["ended"] for i in (1, 3) for r in cli.said("s", i, 1))
     assert "--nproc-per-node=2 " in cli("show", "s", "1").stdout
     assert "--nproc-per-node" not in cli("show", "s", "2").stdout
+
+
+def test_arrays_together_run_as_many_members_as_may(cli: Cli) -> None:
+    words = ("hydra.launcher.array_parallelism=2", "+n=range(1,5)", "sleep=1.5")
+    cli("submit", *TRAIN, LOCAL, "--name", "s", *words, "hydra.launcher.timeout_min=${n}", "--wait")
+    assert [members for members, _, _ in planned(cli.sweep("s"))] == [[0], [1], [2], [3]]
+    runs = [(said["started"], said["ended"]) for n in range(4) for said in cli.said("s", n)]
+    assert runs == sorted(runs)
+    at_once = [sum(start <= begin < end for start, end in runs) for begin, _ in runs]
+    assert max(at_once) == 2, runs
 
 
 def test_a_blocking_launcher_has_an_array_for_each_set_of_resources(cli: Cli) -> None:
