@@ -64,7 +64,8 @@ def test_the_others_start_only_if_the_canary_completes(cli, shared):
 
 def test_a_sweep_begins_after_another_has_ended(cli):
     cli("submit", *SLURM, "--name", "first", "sleep=3", "word=a,b")
-    told = cli("submit", *SLURM, "--name", "second", "--after", "first", "--wait")
+    own = "+hydra.launcher.additional_parameters={dependency: singleton}"
+    told = cli("submit", *SLURM, "--name", "second", "--after", "first", "--wait", own)
     assert "waits for the jobs afterany" not in told.stderr and "waits for the jobs" in told.stderr
     ends = [windows(cli, "first", index)[1] for index in (0, 1)]
     assert windows(cli, "second", 0)[0] >= max(ends)
