@@ -25,7 +25,7 @@ from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
 
 from ..core.arrays import Array
-from ..core.resources import Resources, parallelism_beside
+from ..core.resources import Resources, parallelism, parallelism_beside
 from ..core.states import Attempt, Cause
 from ..lib.environment import LOG_ENCODING, clean
 from ..lib.parent import die_with_parent
@@ -95,6 +95,7 @@ class Runner:
         options = array.launcher.get("options") or {}
         is_auto = options.get("array_parallelism") == "auto"
         self.parallelism = "auto" if is_auto else array.launcher["array_parallelism"]
+        self.most = parallelism(self.parallelism, self.resources, self.machine)
         self.gpus = Gpus(self.machine.gpus)
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.code: str | None = array.launcher.get("code")
@@ -102,8 +103,8 @@ class Runner:
         self.array = array
         self.running: list[_Running] = []
         self.terminated = False
-        self.must_wait = False
-        """Whether no member could start yet when that was looked up last."""
+        self.must_wait = array.waits
+        """Whether no member may start yet; once they may, that stays so."""
 
     def run(self) -> None:
         """Run to the end, or until `terminate` was called and all running members have ended."""
@@ -117,9 +118,9 @@ class Runner:
             time.sleep(POLL_WAITING_S if self.must_wait else POLL_S)
 
     def _start_what_fits(self) -> None:
-        if self.terminated or not self.waiting:
+        if self.terminated or not self.waiting or len(self.running) >= self.most:
             return
-        self.must_wait = self._must_wait()
+        self.must_wait = self.must_wait and self._must_wait()
         if self.must_wait:
             return
         self._check_canary()

@@ -69,7 +69,6 @@ def test_arrays_together_run_as_many_members_as_may(cli: Cli) -> None:
     cli("submit", *TRAIN, LOCAL, "--name", "s", *words, "hydra.launcher.timeout_min=${n}", "--wait")
     assert [members for members, _, _ in planned(cli.sweep("s"))] == [[0], [1], [2], [3]]
     runs = [(said["started"], said["ended"]) for n in range(4) for said in cli.said("s", n)]
-    assert runs == sorted(runs)
     at_once = [sum(start <= begin < end for start, end in runs) for begin, _ in runs]
     assert max(at_once) == 2, runs
 
