@@ -25,7 +25,7 @@ from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
 
 from ..core.arrays import Array
-from ..core.resources import Resources, parallelism
+from ..core.resources import Resources, parallelism, parallelism_beside
 from ..core.states import Attempt, Cause
 from ..lib.environment import LOG_ENCODING, clean
 from ..lib.parent import die_with_parent
@@ -40,6 +40,8 @@ from .silent_ranks import said_by_silent_ranks
 __all__ = ["main", "run_array"]
 
 POLL_S = 0.1
+POLL_WAITING_S = 0.5
+"""The pause of an array that waits for others: there may be many of them."""
 GRACE_AFTER_FAILURE_S = 10.0
 """How long the other ranks may take, after the first failure, to fail with errors of their own."""
 GRACE_AFTER_TERM_S = 30.0
@@ -89,15 +91,20 @@ class Runner:
     def __init__(self, sweep: SweepDir, array: Array, job: str) -> None:
         self.sweep, self.job = sweep, job
         self.resources = Resources(**array.launcher["resources"])
-        here = machine(os.environ)
-        self.slots = parallelism(array.launcher["array_parallelism"], self.resources, here)
-        self.gpus = Gpus(here.gpus)
+        self.machine = machine(os.environ)
+        options = array.launcher.get("options") or {}
+        is_auto = options.get("array_parallelism") == "auto"
+        self.parallelism = "auto" if is_auto else array.launcher["array_parallelism"]
+        self.most = parallelism(self.parallelism, self.resources, self.machine)
+        self.gpus = Gpus(self.machine.gpus)
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.code: str | None = array.launcher.get("code")
         self.waiting = list(array.members)
         self.array = array
         self.running: list[_Running] = []
         self.terminated = False
+        self.must_wait = array.waits
+        """Whether no member may start yet; once they may, that stays so."""
 
     def run(self) -> None:
         """Run to the end, or until `terminate` was called and all running members have ended."""
@@ -108,13 +115,18 @@ class Runner:
                 self._watch(member)
             if self.terminated and not self.running:
                 return
-            time.sleep(POLL_S)
+            time.sleep(POLL_WAITING_S if self.must_wait else POLL_S)
 
     def _start_what_fits(self) -> None:
-        if self.terminated or not self.waiting or self._predecessors_run():
+        if self.terminated or not self.waiting or len(self.running) >= self.most:
+            return
+        self.must_wait = self.must_wait and self._must_wait()
+        if self.must_wait:
             return
         self._check_canary()
-        slots = self.slots - self._running_elsewhere()
+        slots = parallelism_beside(
+            self.parallelism, self.resources, self.machine, self._running_elsewhere()
+        )
         for index in list(self.waiting):
             if len(self.running) >= slots or self.terminated:
                 return
@@ -129,14 +141,33 @@ class Runner:
             else:
                 return  # members of another launcher hold the GPUs for now
 
-    def _predecessors_run(self) -> bool:
-        """Whether a job that has to end before this array begins is still running."""
-        if not self.array.waits:
+    def _must_wait(self) -> bool:
+        """Whether a job has to end before this array begins, or the array before it still starts members.
+
+        At most one array of a chain starts members at a time, so that no two count the same free cores.
+        """
+        canary, follows = self.array.canary, self.array.follows
+        jobs = [*self.array.after, *([self._job(canary)] if canary is not None else [])]
+        if any(job and runs_here(job) for job in jobs):
+            return True
+        if follows is None or follows == canary or not runs_here(self._job(follows) or ""):
             return False
-        indexes = {self.array.follows, self.array.canary}
-        arrays = [array for array in self.sweep.arrays.all() if array.index in indexes]
-        jobs = [*self.array.after, *(array.job for array in arrays if array.job)]
-        return any(map(runs_here, jobs))
+        return not self._has_started_all(self.sweep.arrays.get(follows))
+
+    def _job(self, array: int) -> str | None:
+        return self.sweep.arrays.get(array).job
+
+    def _has_started_all(self, array: Array) -> bool:
+        """Whether no member of an array waits any more."""
+        attempts = self.sweep.attempts
+        return all(
+            attempts.is_cancelled(index)
+            or (
+                (last := attempts.last(index)) is not None
+                and (last.completed or last.lease.get("job") == array.job)
+            )
+            for index in reversed(array.members)  # the last one tells most
+        )
 
     def _check_canary(self) -> None:
         """Start no member if the canary has not completed."""
@@ -148,8 +179,8 @@ class Runner:
                 say(f"member {index} did not complete: the others do not start")
                 self.waiting = []
 
-    def _running_elsewhere(self) -> int:
-        """How many members other launchers of this sweep run: `array_parallelism` limits all of them together."""
+    def _running_elsewhere(self) -> list[Resources]:
+        """The members that other launchers of this sweep run: `array_parallelism` limits all of them together."""
         others = {
             array.job: array
             for array in self.sweep.arrays.all()
@@ -160,10 +191,11 @@ class Runner:
             for job, array in others.items()
             for index in array.members
         )
-        return sum(
-            attempt is not None and attempt.end is None and attempt.lease.get("job") == job
+        return [
+            Resources(**others[job].launcher["resources"])
             for job, attempt in attempts
-        )
+            if attempt is not None and attempt.end is None and attempt.lease.get("job") == job
+        ]
 
     def terminate(self) -> None:
         """End all members soon. Called by a signal handler, maybe while a member starts: `_watch` ends them."""

@@ -179,6 +179,11 @@ def trident_sweep(context: click.Context) -> int:
     shell_complete=_sweeps,
     help="Start when all members of SWEEP have ended.",
 )
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Submit a sweep even if its members have more than 32 different sets of resources.",
+)
 @click.pass_obj
 def submit(
     typed: Sequence[str], /, after: str | None, dry_run: bool, wait: bool, **options: Any
@@ -208,12 +213,15 @@ def submit(
 
 
 def _print_plan(plan: Plan, sweep: SweepDir) -> int:
-    from ..operations.submit import script_text
+    from ..core.arrays import brief_ranges
+    from ..operations.submit import scripts
     from .tables import plan_text
 
     print(plan_text(plan, sweep, screen()))
-    if plan.submit:
-        print(f"\n# the script\n{script_text(plan, sweep)}", end="")
+    several = sum(bool(group.members) for group in plan.groups) > 1
+    for members, script in scripts(plan, sweep):
+        of = f" of the array of {brief_ranges(members)}" if several else ""
+        print(f"\n# the script{of}\n{script}", end="")
     return 0
 
 
@@ -222,10 +230,18 @@ def _describe(plan: Plan) -> None:
 
     say(
         f"sweep {plan.name}: {len(plan.submit)} of {len(plan.members)} members on "
-        f"{place_of(plan)} ({plan.launcher}), each {plan.describe_resources()}"
+        f"{place_of(plan)} ({plan.launcher}), {_resources(plan)}"
     )
     for line in plan.describe_order():
         say(line)
+
+
+def _resources(plan: Plan) -> str:
+    """What each member gets, or a line for each set of resources."""
+    arrays = plan.describe_arrays()
+    if sum(bool(group.members) for group in plan.groups) > 1:
+        return "\n".join([f"in {len(arrays)} arrays", *(f"  {line}" for line in arrays)])
+    return f"each {plan.describe_resources(plan.arrays()[-1])}"
 
 
 def _wait(sweep: SweepDir) -> int:

@@ -427,12 +427,23 @@ def plan_text(plan: Plan, sweep: SweepDir, screen: Screen = PIPE) -> str:
         f"sweep      {sweep.path}",
         f"launcher   {plan.launcher}",
         f"members    {len(plan.submit)} of {len(plan.members)} ({indexes})",
-        f"each       {plan.describe_resources()}",
+        *_arrays(plan, screen),
         *(f"order      {line}" for line in plan.describe_order()),
         *(f"  {m.index:>4}  {' '.join(m.overrides)}" for m in shown),
         *([more] if len(shown) < len(members) else []),
     ]
     return "\n".join(lines)
+
+
+def _arrays(plan: Plan, screen: Screen) -> list[str]:
+    """What the members get, by array if there are several."""
+    arrays = plan.arrays()
+    if len(arrays) < 2:
+        return [f"each       {plan.describe_resources(array)}" for array in arrays]
+    lines = [f"array      {line}" for line in plan.describe_arrays()]
+    shown = lines if screen.height is None else lines[: max(5, screen.height // 3)]
+    more = [f"           {len(lines) - len(shown)} more"] if len(shown) < len(lines) else []
+    return [*shown, *more]
 
 
 def status_lines(reports: Sequence[Report]) -> dict[int, str]:

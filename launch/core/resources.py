@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trident.protocol.member import NAMES
@@ -13,7 +13,7 @@ from trident.protocol.ranks import VARIABLES
 
 from ..errors import UsageError
 
-__all__ = ["Machine", "Resources", "parallelism", "resolve", "throttle"]
+__all__ = ["Machine", "Resources", "parallelism", "parallelism_beside", "resolve", "throttle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,11 @@ class Resources:
     def tasks(self) -> int:
         """The number of its ranks."""
         return self.nodes * self.tasks_per_node
+
+    @property
+    def cores(self) -> int:
+        """The number of its cores, on all nodes."""
+        return self.tasks * self.cpus_per_task
 
     @property
     def gpus(self) -> int:
@@ -153,15 +158,34 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
         )
     by_gpus = len(machine.gpus) // member.gpus if member.gpus else None
     if wanted == "auto":
-        bounds = [machine.cores // (member.tasks * member.cpus_per_task)]
-        bounds += [by_gpus] if by_gpus else []
-        bounds += [int(machine.memory_gb // member.mem_gb)] if member.mem_gb else []
-        return max(1, min(bounds))
+        return max(1, _that_fit(member, machine))
     if not _is_positive(wanted):
         raise UsageError(
             f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0"
         )
     return min(wanted, by_gpus) if by_gpus else int(wanted)  # members never share a GPU
+
+
+def parallelism_beside(
+    wanted: Any, member: Resources, machine: Machine, others: Sequence[Resources]
+) -> int:
+    """The same while `others` of the sweep run, which may have other resources; 0 or less where none fits."""
+    if wanted != "auto" or not others:
+        return parallelism(wanted, member, machine) - len(others)
+    left = replace(
+        machine,
+        cores=machine.cores - sum(other.cores for other in others),
+        memory_gb=machine.memory_gb - sum(other.mem_gb or 0 for other in others),
+    )
+    return _that_fit(member, left)
+
+
+def _that_fit(member: Resources, machine: Machine) -> int:
+    """How many members fit on a machine by what each of them uses."""
+    bounds = [machine.cores // member.cores]
+    bounds += [len(machine.gpus) // member.gpus] if member.gpus else []
+    bounds += [int(machine.memory_gb // member.mem_gb)] if member.mem_gb else []
+    return min(bounds)
 
 
 def throttle(wanted: Any) -> int:

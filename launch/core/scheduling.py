@@ -23,11 +23,22 @@ class Cut:
     why: str = ""
     """The name of the limit that `room` comes from."""
 
+    def fits(self, members: int) -> bool:
+        """Whether so many members may be submitted at once."""
+        return self.room is None or members <= self.room
+
     def most(self, members: int) -> int:
         """The size of one array. If not all members fit at once, two arrays must: one runs, the next one waits."""
-        if self.room is None or members <= self.room:
+        if self.room is None or self.fits(members):
             return members
         return max(1, self.room // 2)
+
+    def narrower(self, other: Cut) -> Cut:
+        """The cut that keeps to the limits of both."""
+        sizes = [cut.size for cut in (self, other) if cut.size is not None]
+        rooms = [cut for cut in (self, other) if cut.room is not None]
+        tightest = min(rooms, key=lambda cut: cut.room or 0, default=self)
+        return Cut(size=min(sizes, default=None), room=tightest.room, why=tightest.why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +49,11 @@ class ResolvedResources:
     slots: int
     """Members that run at once."""
     cut: Cut = Cut()
+    side_by_side: bool = False
+    """Whether arrays of members with different resources run at the same time, each with a share of `slots`.
+
+    Otherwise each of them waits until the one before it has ended.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

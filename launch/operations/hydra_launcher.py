@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +23,17 @@ from ..errors import LaunchError, UsageError
 from ..monitoring.status import Watch, statuses
 from ..planning.app import App
 from ..planning.folders import folder_of
-from ..planning.plan import Plan
+from ..planning.needs import MemberNeeds
+from ..planning.plan import Plan, scheduled
 from ..planning.this_app import hydra_overrides, this_app
-from ..schedulers.base import select
+from ..schedulers.base import scheduler_of, select
 from ..schedulers.submission import submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.outcome import outcome
 from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_resources, write_sweep
+from .submit import check_needs, write_sweep
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -59,7 +60,6 @@ class MemberFailed(LaunchError):
 
 def launch(
     config: DictConfig,
-    conf: Mapping[str, Any],
     points: Sequence[Sequence[str]],
     *,
     first: int,
@@ -71,7 +71,6 @@ def launch(
 
     Args:
         config: the app's, with its ``hydra`` section.
-        conf: the launcher's options.
         loader: the app's, to compose what the members have to compose.
         task: the app's main function.
 
@@ -85,8 +84,7 @@ def launch(
     app = this_app(config, task)
     sweep = SweepDir(Path(str(config.hydra.sweep.dir)))
     new = _members(config, points, first, loader)
-    plan = _plan(config, app, _plain(conf), new, name=sweep.name, launcher=launcher)
-    plan = _with_configs(plan, config, new, loader)
+    plan = _plan(config, app, new, loader, name=sweep.name, launcher=launcher)
     revision = git(Path(plan.app.directory))
     with sweep.locked():
         if first == 0 and sweep.exists():
@@ -132,66 +130,53 @@ def _members(
 def _plan(
     config: DictConfig,
     app: App,
-    options: Mapping[str, Any],
     new: Sequence[Member],
+    loader: ConfigLoader,
     *,
     name: str,
     launcher: str,
 ) -> Plan:
-    resolved = check_resources(launcher, options, [_trainer(config)], members=len(new))
-    return Plan(
-        name=name,
-        sweep_id=new_id(),
-        app=app,
-        submit=tuple(member.index for member in new),
-        launcher=launcher,
-        resources=resolved.resources,
-        slots=resolved.slots,
-        cut=resolved.cut,
-        options=options,
-    )
-
-
-def _with_configs(
-    plan: Plan, config: DictConfig, new: Sequence[Member], loader: ConfigLoader
-) -> Plan:
-    """The plan with the configs that its members have to compose."""
+    """The plan of these members, with the configs that they have to compose."""
     from ..planning.compose import plan_of_points
     from ..planning.hydra_session import LoaderSession
 
-    for_launcher = [o for o in hydra_overrides(config) if is_shared(key_of(o))]
     composed = plan_of_points(
         LoaderSession(loader),
         config.hydra.job.config_name,
         [member.overrides for member in new],
-        for_launcher,
-        default=plan.launcher,
+        [o for o in hydra_overrides(config) if is_shared(key_of(o))],
+        default=launcher,
         directory=Path.cwd(),
+        with_trainer=True,
     )
-    return replace(
-        plan,
-        app=replace(
-            plan.app, shared=tuple(composed["shared"]), searchpath=tuple(composed["searchpath"])
-        ),
+    needs = MemberNeeds.from_record(composed["needs"])
+    _refuse_another(launcher, composed["launcher"], needs)
+    groups = [
+        (replace(group, members=tuple(new[point].index for point in group.points)), resolved)
+        for group, resolved in check_needs(launcher, needs, many=_MANY)
+    ]
+    shared, searchpath = tuple(composed["shared"]), tuple(composed["searchpath"])
+    return Plan(
+        name=name,
+        sweep_id=new_id(),
+        app=replace(app, shared=shared, searchpath=searchpath),
+        launcher=launcher,
+        **scheduled(groups),
         planned=tuple(map(PlannedConfig.from_line, composed["planned"])),
     )
 
 
-def _plain(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """The launcher's options without OmegaConf's types."""
-    from omegaconf import OmegaConf
-
-    return {
-        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for key, value in conf.items()
-    }
+_MANY = "`trident-sweep submit --yes …` submits them"
 
 
-def _trainer(config: DictConfig) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    section = OmegaConf.to_container(config.trainer, resolve=False) if "trainer" in config else {}
-    return {str(k): v for k, v in section.items()} if isinstance(section, dict) else {}
+def _refuse_another(launcher: str, choice: str, needs: MemberNeeds) -> None:
+    """Raises UsageError where members choose another launcher than the one that Hydra has started."""
+    chosen = scheduler_of(choice, needs.distinct[0].options.get("_target_"))
+    if chosen != launcher:
+        raise UsageError(
+            f"members choose hydra/launcher={choice}, and Hydra has started {launcher}\n"
+            f"hint: choose it on the command line: `hydra/launcher={choice}`"
+        )
 
 
 def _run(plan: Plan, sweep: SweepDir) -> dict[int, Status]:

@@ -19,9 +19,11 @@ from ..core.states import State
 from ..errors import UsageError
 from ..monitoring.selected import selected
 from ..planning.app import App, plan_again
-from ..planning.plan import Plan, refuse_unknown
+from ..planning.groups import OF_THE_SWEEP, Group, grouped
+from ..planning.needs import Needs, needs_of
+from ..planning.plan import Plan, refuse_unknown, scheduled
 from ..sweepdir.sweep import SweepDir
-from .submit import check_resources, code_of, resubmit
+from .submit import check_groups, code_of, resubmit
 
 __all__ = ["pasteable", "resume"]
 
@@ -94,50 +96,66 @@ def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
     again = plan_again(plan.app, points, plan.launcher)
     planned = tuple(map(PlannedConfig.from_line, again["planned"]))
     plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
-    plan = replace(plan, code=code_of(plan, sweep))
+    plan = plan.with_code(code_of(plan, sweep))
     sweep.plans.add(plan.code, plan.planned)
     return plan
 
 
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
-    submitted = [a.launcher for a in sweep.arrays.all() if not a.launcher.get("resumed")]
-    launcher = submitted[-1] if submitted else sweep.record.launcher
-    options = _with_overrides(launcher, overrides)
-    resolved = check_resources(
-        launcher["name"], options, [{"accelerator": "cpu"}], members=len(wanted)
-    )
+    launchers = sweep.launchers_of(wanted)
+    name = launchers[0]["name"]
+    groups = check_groups(name, _groups(wanted, launchers, overrides), members=len(wanted))
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record.id,
         app=App.from_record(sweep.record.app),
         members=sweep.members(),
-        submit=wanted,
-        launcher=launcher["name"],
-        resources=resolved.resources,
-        slots=resolved.slots,
-        cut=resolved.cut,
-        code=launcher.get("code"),
-        options=options,
+        launcher=name,
+        **scheduled(groups),
         resumed=True,
     )
 
 
-def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The options of an earlier array, with `hydra.launcher.KEY=VALUE` on top."""
+def _groups(
+    wanted: Sequence[int], launchers: Sequence[Mapping[str, Any]], overrides: Sequence[str]
+) -> list[Group]:
+    """The members by their options and code, each with `hydra.launcher.KEY=VALUE` on top."""
+    newest = launchers[-1]["options"]
+    of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
+    given = {**of_the_sweep, **_given(overrides, launchers[0]["name"])}
+    # The options hold the number of ranks already; without an accelerator, none asks for more GPUs than before.
+    needs = [
+        Needs(options=_with_overrides(launcher, given), trainer={"accelerator": "cpu"})
+        for launcher in launchers
+    ]
+    codes = [launcher.get("code") for launcher in launchers]
+    return [
+        replace(
+            group,
+            points=(),
+            members=tuple(wanted[point] for point in group.points if codes[point] == code),
+            code=code,
+        )
+        for group in grouped(needs_of(needs), gpus=0)
+        for code in dict.fromkeys(codes[point] for point in group.points)
+    ]
+
+
+def _given(overrides: Sequence[str], launcher: str) -> dict[str, Any]:
+    """The options that `hydra.launcher.KEY=VALUE` sets."""
     stray = [o for o in overrides if not key_of(o).startswith("hydra.launcher.")]
     if stray:
         raise UsageError(
             f"{stray[0]}: a member's overrides cannot change\n"
             "hint: only hydra.launcher.KEY=VALUE may change; submit another sweep for other members"
         )
-    options = {**launcher["options"], "array_parallelism": launcher["array_parallelism"]}
     if not overrides:
-        return options
+        return {}
     from ..planning.compose import launcher_options
 
     given = launcher_options(
         overrides,
-        launcher=launcher["name"],
+        launcher=launcher,
         path="pkg://trident.configs",
         name=CONFIG_NAME,
         config_dir=None,
@@ -145,13 +163,18 @@ def _with_overrides(launcher: Mapping[str, Any], overrides: Sequence[str]) -> di
     )
     # `hydra.launcher.env.A=1` sets the option `env`.
     keys = {key_of(o).removeprefix("hydra.launcher.").partition(".")[0] for o in overrides}
-    options |= {key: given[key] for key in keys}
-    return {**options, "env": {**launcher["env"], **(options["env"] or {})}}
+    return {key: given[key] for key in keys}
+
+
+def _with_overrides(launcher: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an earlier array, with those `given` on top."""
+    options = {**launcher["options"], **given}
+    return {**options, "env": {**launcher["env"], **(options.get("env") or {})}}
 
 
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
-    launcher = sweep.record.launcher
+    launcher = sweep.launcher_of(index)
     app = App.from_record(sweep.record.app)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from trident.protocol.project import CONFIG_NAME, config_path
 from ..core.arrays import Array
 from ..core.members import check_name, is_launcher_key, key_of, name_of, refuse_sweep_key
 from ..core.options import refused
-from ..core.resources import Resources, resolve
 from ..core.scheduling import ResolvedResources
 from ..core.script import refuse_control
 from ..errors import UsageError
 from ..monitoring.status import statuses
 from ..planning.app import App, absolute, engine_app, external_app, plan_external
+from ..planning.groups import Group, grouped, refuse_many
+from ..planning.needs import MemberNeeds
 from ..planning.plan import Composition, ExistingSweep, Plan, merged, plan
 from ..schedulers.base import default_launcher, scheduler_of, select
 from ..schedulers.submission import script_of, submit_all
@@ -32,12 +33,13 @@ from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
     "SubmitRequest",
-    "check_resources",
+    "check_groups",
+    "check_needs",
     "code_of",
     "place_of",
     "prepare",
     "resubmit",
-    "script_text",
+    "scripts",
     "submit",
     "write_sweep",
 ]
@@ -59,6 +61,8 @@ class SubmitRequest:
     after: SweepDir | None = None
     """The sweep that has to end before this one begins."""
     canary: bool = False
+    yes: bool = False
+    """Whether more groups of members with the same resources than usual are meant."""
 
     @property
     def path(self) -> str:
@@ -79,17 +83,14 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         SchedulerError: the scheduler does not answer.
     """
     composition = _composed(request)
-    resolved = check_resources(
-        composition.launcher,
-        composition.options,
-        composition.trainers,
-        members=len(composition.points),
+    groups = check_needs(
+        composition.launcher, composition.needs, many=None if request.yes else "--yes submits them"
     )
     sweep = _directory(request, composition.points[0], root or request.directory / ROOT)
     after = () if request.after is None else _jobs_of(request.after, composition.launcher)
     prepared = plan(
         composition,
-        resolved,
+        groups,
         name=sweep.name,
         sweep_id=new_id(),
         named=request.name is not None,
@@ -134,9 +135,8 @@ def _composed(request: SubmitRequest) -> Composition:
     return Composition(
         app=replace(app, shared=composed.shared, searchpath=composed.searchpath),
         points=composed.points,
-        launcher=scheduler_of(composed.launcher, composed.options.get("_target_")),
-        options=composed.options,
-        trainers=composed.trainers,
+        launcher=_scheduler_of(composed.launcher, composed.needs),
+        needs=composed.needs,
         planned=composed.planned,
         files=composed.files,
     )
@@ -149,15 +149,20 @@ def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
     for_launcher = [o for o in request.overrides if is_launcher_key(key_of(o))]
     for_members = [o for o in request.overrides if o not in for_launcher]
     planned = plan_external(app, for_members, for_launcher, default_launcher())
+    needs = MemberNeeds.from_record(planned["needs"])
     return Composition(
         app=replace(app, shared=tuple(planned["shared"]), searchpath=tuple(planned["searchpath"])),
         points=[tuple(point) for point in planned["points"]],
-        launcher=scheduler_of(planned["launcher"], planned["options"].get("_target_")),
-        options=planned["options"],
-        trainers=[{}],
+        launcher=_scheduler_of(planned["launcher"], needs),
+        needs=needs,
         planned=tuple(map(PlannedConfig.from_line, planned["planned"])),
         files=tuple(map(Path, planned["files"])),
     )
+
+
+def _scheduler_of(choice: str, needs: MemberNeeds) -> str:
+    """The name of the scheduler that ``hydra/launcher=CHOICE`` chooses."""
+    return scheduler_of(choice, needs.distinct[0].options.get("_target_"))
 
 
 def _directory(request: SubmitRequest, point: Sequence[str], root: Path) -> SweepDir:
@@ -236,22 +241,38 @@ def _job_of(name: str, array: Array, launcher: str) -> str:
 # -- what is checked before anything is written ----------------------------------------------------------------------
 
 
-def check_resources(
-    launcher: str,
-    options: Mapping[str, Any],
-    trainers: Sequence[Mapping[str, Any]],
-    *,
-    members: int,
-) -> ResolvedResources:
-    """The resources of every member, and how the scheduler runs `members` of them.
+def check_needs(
+    launcher: str, needs: MemberNeeds, *, many: str | None
+) -> list[tuple[Group, ResolvedResources]]:
+    """The members by what they need, and how the scheduler runs each group.
+
+    Args:
+        many: how a sweep of more groups than usual is submitted, as a hint; None where that is meant.
 
     Raises:
         UsageError: options that contradict each other, or could never start on this machine or cluster.
     """
-    _refuse_options(options)
+    groups = grouped(needs, gpus=select(launcher).gpus_per_node())
+    if many is not None:
+        refuse_many(groups, many)
+    return check_groups(launcher, groups, members=len(needs.of))
+
+
+def check_groups(
+    launcher: str, groups: Sequence[Group], *, members: int
+) -> list[tuple[Group, ResolvedResources]]:
+    """The groups, and how the scheduler runs each as a part of `members` members.
+
+    Raises:
+        UsageError: options that could never start on this machine or cluster.
+    """
     scheduler = select(launcher)
-    resources = _common_resources(options, trainers, gpus=scheduler.gpus_per_node())
-    return scheduler.check(options, resources, members=members)
+    for group in groups:
+        _refuse_options(group.options)
+    return [
+        (group, scheduler.check(group.options, group.resources, members=members))
+        for group in groups
+    ]
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -262,26 +283,12 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
             )
 
 
-def _common_resources(
-    options: Mapping[str, Any], trainers: Sequence[Mapping[str, Any]], *, gpus: int
-) -> Resources:
-    """The resources of every member; they have to be the same, since an array has one script."""
-    different = {resolve(options, trainer, gpus=gpus) for trainer in trainers}
-    if len(different) > 1:
-        ranks = " and ".join(sorted(f"{r.nodes} x {r.tasks_per_node}" for r in different))
-        raise UsageError(
-            f"members ask for different resources: {ranks} ranks\nhint: submit a sweep for each, or set "
-            "`hydra.launcher.tasks_per_node` and leave `trainer.devices=auto`"
-        )
-    (resources,) = different
-    return resources
-
-
 def _check_script(plan: Plan, sweep: SweepDir) -> None:
-    """Raises UsageError where the scheduler would not take the script, or members would not see the sweep."""
+    """Raises UsageError where the scheduler would not take a script, or members would not see the sweep."""
     scheduler = select(plan.launcher)
     scheduler.check_directory(sweep.path)
-    scheduler.check_script(script_text(plan, sweep))
+    for _, script in scripts(plan, sweep):
+        scheduler.check_script(script)
 
 
 def place_of(plan: Plan) -> str:
@@ -307,7 +314,7 @@ def submit(plan: Plan, sweep: SweepDir, command_line: str) -> tuple[Plan, SweepD
         sweep = _unused(sweep)
     with sweep.locked():
         plan = merged(replace(plan, name=sweep.name), _existing(sweep))
-        plan = replace(plan, code=code_of(plan, sweep))
+        plan = plan.with_code(code_of(plan, sweep))
         sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, command_line, revision)
         if plan.submit:
@@ -336,7 +343,7 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
     """Freeze the code as it is now. Returns its hash; None where the options switch it off, or git knows no files."""
-    if not plan.options.get("snapshot", True):
+    if not plan.groups[0].options.get("snapshot", True):
         return None
     return freeze(sweep, Path(plan.app.directory), plan.files)
 
@@ -348,10 +355,17 @@ def resubmit(plan: Plan, sweep: SweepDir) -> None:
     submit_all(plan, sweep)
 
 
-def script_text(plan: Plan, sweep: SweepDir) -> str:
-    """The script of the first array of a plan that is not written yet."""
-    (offset, members), *_ = plan.pieces()
-    array = sweep.arrays.planned(
-        members, plan.launcher_record(), script=select(plan.launcher).script_name, offset=offset
-    )
-    return script_of(plan, sweep, array)
+def scripts(plan: Plan, sweep: SweepDir) -> Iterator[tuple[tuple[int, ...], str]]:
+    """The scripts of a plan that is not written yet: one for each set of resources, with its array's members."""
+    seen: list[Group] = []
+    for position, planned in enumerate(plan.arrays()):
+        if planned.group not in seen:
+            seen.append(planned.group)
+            array = sweep.arrays.planned(
+                planned.members,
+                plan.launcher_record(planned),
+                others=position,
+                script=select(plan.launcher).script_name,
+                offset=planned.offset,
+            )
+            yield planned.members, script_of(plan, planned, sweep, array)

@@ -11,11 +11,11 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -27,12 +27,12 @@ from trident.config.schema import find_problems
 from trident.config.yaml_numbers import base_60
 from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
 from trident.protocol.ranks import VARIABLES
-from trident.protocol.text import nearest
 
 from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
 from ..errors import UsageError
 from .explain import explained
 from .hydra_session import Session, session
+from .needs import MemberNeeds, NeedsReader, needs_of, options_of
 
 __all__ = [
     "Composed",
@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 Point = tuple[str, ...]
+_T = TypeVar("_T")
 
 _SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
 """Environment variables that exist only inside a task."""
@@ -61,10 +62,8 @@ class Composed:
     points: list[Point]
     launcher: str
     """The choice of ``hydra/launcher``."""
-    options: dict[str, Any]
-    """Its options, resolved."""
-    trainers: list[dict[str, Any]]
-    """The trainer sections that occur among the members."""
+    needs: MemberNeeds
+    """What each member needs."""
     shared: tuple[str, ...]
     """Overrides of Hydra that every member gets, so that it composes the same config."""
     searchpath: tuple[str, ...]
@@ -102,15 +101,15 @@ def compose(
         points, launcher = _points(hydra, name, for_members, choices, is_group, default, multirun)
         shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
-        trainers = [_check(config) for config in composed.configs]
+        for config in composed.configs:
+            _check(config)
         _check_values(points, composed, is_group)
         files = composed.files(directory)
         _refuse_base_60(files)
         return Composed(
             points=points,
             launcher=launcher,
-            options=_same_options(composed.configs),
-            trainers=trainers,
+            needs=composed.needs(points, with_trainer=True),
             shared=shared,
             searchpath=searchpath_of(composed.configs[0], directory),
             planned=composed.planned(),
@@ -129,10 +128,37 @@ class ComposedMembers:
     """Those that each config was composed with."""
     configs: tuple[DictConfig, ...]
     """With their ``hydra`` section."""
+    of: tuple[int, ...]
+    """For each point, the position of its config."""
+    shared: Point
+    """The overrides that all members share."""
 
     def planned(self) -> tuple[PlannedConfig, ...]:
         """The configs as records, for the members to compare with their own."""
         return tuple(map(_planned, self.signatures, self.configs))
+
+    def needs(self, points: Sequence[Point], *, with_trainer: bool) -> MemberNeeds:
+        """What each of the points needs.
+
+        Args:
+            with_trainer: whether ``trainer`` is a trainer's section; in another app's config it may be anything.
+        """
+        readers = [
+            NeedsReader(
+                config,
+                ["=" not in mine and not mine.startswith("~") for mine in signature],
+                with_trainer=with_trainer,
+                resolve=_with_task_environment,
+            )
+            for config, signature in zip(self.configs, self.signatures, strict=True)
+        ]
+
+        def composed(point: Sequence[str]) -> DictConfig:
+            return self.hydra.compose(self.name, _words(self.shared, point))
+
+        return needs_of(
+            [readers[at].needs(point, composed) for point, at in zip(points, self.of, strict=True)]
+        )
 
     def files(self, directory: Path) -> tuple[Path, ...]:
         """The config files that these configs were composed from; `directory` is the working directory."""
@@ -159,20 +185,25 @@ def compose_members(
         is_group: whether a key is a config group.
     """
     by_signature: dict[Point, Point] = {}
-    for point in points:
-        signature = tuple(_signature(override, is_group) for override in point)
+    signatures = [tuple(_signature(override, is_group) for override in point) for point in points]
+    for signature, point in zip(signatures, points, strict=True):
         by_signature.setdefault(signature, point)
-    overrides = tuple(
-        (*shared, *point, "hydra.job.num=0", "hydra.job.id=plan", "hydra.mode=RUN")
-        for point in by_signature.values()
-    )
+    overrides = tuple(_words(shared, point) for point in by_signature.values())
+    positions = {signature: position for position, signature in enumerate(by_signature)}
     return ComposedMembers(
         hydra=hydra,
         name=name,
         signatures=tuple(by_signature),
         overrides=overrides,
         configs=tuple(hydra.compose(name, words) for words in overrides),
+        of=tuple(positions[signature] for signature in signatures),
+        shared=tuple(shared),
     )
+
+
+def _words(shared: Sequence[str], point: Sequence[str]) -> Point:
+    """The overrides that a point is composed with."""
+    return (*shared, *point, "hydra.job.num=0", "hydra.job.id=plan", "hydra.mode=RUN")
 
 
 def _refuse_base_60(files: Sequence[Path]) -> None:
@@ -254,25 +285,28 @@ def plan_of_points(
     *,
     default: str,
     directory: Path,
+    with_trainer: bool = False,
 ) -> dict[str, Any]:
     """What an external app plans for its points, as JSON values; see `Composed`.
 
     Args:
         for_launcher: overrides of the launcher and its options.
         default: the launcher where neither these nor the configs choose one.
+        with_trainer: whether the app's config has a trainer's section.
     """
     choices, settings = _choices_and_settings(hydra.parse(for_launcher))
     is_group = _group_test(hydra, name, points[0])
     bases = _bases(hydra, name, points, choices, is_group)
     launcher = _one_launcher(bases.values(), default)
     shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
-    composed = compose_members(hydra, name, [tuple(p) for p in points], shared, is_group)
+    members = [tuple(point) for point in points]
+    composed = compose_members(hydra, name, members, shared, is_group)
     files = composed.files(directory)
     _refuse_base_60(files)
     return {
         "points": [*points],
         "launcher": launcher,
-        "options": _same_options(composed.configs),
+        "needs": composed.needs(members, with_trainer=with_trainer).record(),
         "shared": shared,
         "searchpath": searchpath_of(composed.configs[0], directory),
         "planned": [record.line() for record in composed.planned()],
@@ -295,24 +329,30 @@ def launcher_options(
         UsageError: there is no such launcher or option.
     """
     with session(path, config_dir, directory) as hydra, explained(hydra, None, overrides):
-        return _options(hydra.compose(None, [f"hydra/launcher={launcher}", *overrides]))
+        config = hydra.compose(None, [f"hydra/launcher={launcher}", *overrides])
+        return options_of(config.hydra.launcher)
 
 
 def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:
     """The launcher's overrides and the members'."""
-    for_launcher, for_members = [], []
+    for_launcher: list[Override] = []
+    for_members: list[Override] = []
     for override in overrides:
         key = override.key_or_group
         refuse_sweep_key(key, str(override.input_line))
-        if not is_launcher_key(key):
-            for_members.append(override)
-        elif override.is_sweep_override():
-            raise UsageError(
-                f"{override.input_line}: a sweep asks for one set of resources\nhint: submit a sweep for each"
-            )
-        else:
-            for_launcher.append(override)
+        (for_launcher if is_launcher_key(key) else for_members).append(override)
     return for_launcher, for_members
+
+
+def _follow(key: str) -> str:
+    """How members get different values of an option of the launcher, as a hint."""
+    if not key.startswith("hydra.launcher."):
+        return "hint: submit a sweep for each"
+    option = key.rpartition(".")[2]
+    return (
+        f"hint: sweep over a key of the config that the option follows: `+run.{option}=1,2 "
+        f"'{key}=${{run.{option}}}'`"
+    )
 
 
 def _choices_and_settings(for_launcher: Sequence[Override]) -> tuple[list[str], list[str]]:
@@ -320,6 +360,11 @@ def _choices_and_settings(for_launcher: Sequence[Override]) -> tuple[list[str], 
     choices: list[str] = []
     settings: list[str] = []
     for override in for_launcher:
+        if override.is_sweep_override():
+            raise UsageError(
+                f"{override.input_line}: the launcher and its options cannot be swept\n"
+                f"{_follow(override.key_or_group)}"
+            )
         is_setting = override.key_or_group.startswith("hydra.launcher")
         (settings if is_setting else choices).append(override.input_line or "")
     return choices, settings
@@ -393,7 +438,8 @@ def _one_launcher(bases: Iterable[DictConfig], default: str) -> str:
     if len(launchers) > 1:
         raise UsageError(
             f"members choose different launchers: {' and '.join(launchers)}\n"
-            f"hint: choose one for all: `hydra/launcher={launchers[0]}`"
+            f"hint: choose one for all, `hydra/launcher={launchers[0]}`; configs may set different "
+            "`hydra.launcher.KEY`"
         )
     return launchers[0]
 
@@ -498,57 +544,28 @@ def _task(config: DictConfig) -> DictConfig:
     return task
 
 
-def _same_options(configs: Sequence[DictConfig]) -> dict[str, Any]:
-    """The launcher's options, which have to be the same for all members: an array has one set of resources."""
-    first, *others = map(_options, configs)
-    for other in others:
-        for key in first:
-            if first[key] != other[key]:
-                raise UsageError(
-                    f"hydra.launcher.{key}: members have different values, {first[key]} and {other[key]}\n"
-                    f"hint: submit a sweep for each, or set it for all: `hydra.launcher.{key}=…`"
-                )
-    return first
-
-
-def _options(config: DictConfig) -> dict[str, Any]:
-    options = OmegaConf.to_container(config.hydra.launcher, resolve=True)
-    assert isinstance(options, dict)
-    schema = OmegaConf.get_type(config.hydra.launcher)
-    if schema is not None and is_dataclass(schema):
-        known = [field.name for field in fields(schema)]
-        if unknown := sorted(options.keys() - known):
-            wrong = f"hydra.launcher.{unknown[0]}: the launcher has no such option"
-            raise UsageError(wrong + nearest(str(unknown[0]), known))
-    return {str(key): value for key, value in options.items()}
-
-
-def _check(config: DictConfig) -> dict[str, Any]:
-    """Everything that can be checked without data or weights. Returns the trainer's section."""
+def _check(config: DictConfig) -> None:
+    """Everything that can be checked without data or weights."""
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = "output_dir"
     HydraConfig.instance().set_config(config)
     task = _task(config)
-    resolved = _with_task_environment(lambda: _resolved(task))
-    trainer = resolved.get("trainer")
-    return dict(trainer) if isinstance(trainer, Mapping) else {}
+    _with_task_environment(lambda: _check_task(task))
 
 
-def _resolved(task: DictConfig) -> dict[str, Any]:
+def _check_task(task: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(task))
     if missing:
         raise UsageError(
             f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
         )
-    resolved = OmegaConf.to_container(task, resolve=True)
+    OmegaConf.to_container(task, resolve=True)
     wrong = find_problems(task)
     if wrong:
         raise UsageError("\n".join(problem.text(locate(problem.path)) for problem in wrong))
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
-def _with_task_environment(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _with_task_environment(check: Callable[[], _T]) -> _T:
     """Call `check` with the environment variables that only a task has counted as set."""
     borrowed: list[str] = []
     try:

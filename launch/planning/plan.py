@@ -8,20 +8,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from trident.protocol.planned import PlannedConfig
-from trident.protocol.text import counted
 
-from ..core.arrays import brief_ranges, chunks, ranges
+from ..core.arrays import brief_ranges, ranges
 from ..core.members import Member, key_of, members, merge
 from ..core.metric_files import check_options
-from ..core.resources import Resources
 from ..core.scheduling import Cut, ResolvedResources
 from ..core.states import State, Status
 from ..errors import UsageError
 from .app import App
+from .arrays import PlannedArray, arrange
+from .groups import Group, differing
+from .needs import MemberNeeds
 
 __all__ = [
     "Composition",
@@ -30,20 +32,18 @@ __all__ = [
     "merged",
     "plan",
     "refuse_unknown",
+    "scheduled",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """What a command line means: the program, the points of the sweep, and the launcher with its options."""
+    """What a command line means: the program, the points of the sweep, the launcher, and what each point needs."""
 
     app: App
     points: Sequence[tuple[str, ...]]
     launcher: str
-    options: Mapping[str, Any]
-    """The launcher's options as the user gave them, resolved."""
-    trainers: Sequence[Mapping[str, Any]]
-    """The trainer sections that occur among the members."""
+    needs: MemberNeeds
     planned: tuple[PlannedConfig, ...] = ()
     """The configs that the members have to compose."""
     files: tuple[Path, ...] = ()
@@ -75,21 +75,16 @@ class Plan:
     """Whether the user named the sweep: an existing sweep of that name is then continued."""
     members: tuple[Member, ...] = ()
     """All members of the sweep."""
-    submit: tuple[int, ...] = ()
-    """The indexes of the members that this submission runs."""
     launcher: str
-    resources: Resources
-    slots: int
-    """Members that run at once."""
-    code: str | None = None
-    """The hash of the frozen code that members run; None: the code in the directory when they start."""
+    groups: tuple[Group, ...]
+    """The members that this submission runs, by their resources; a group without any keeps its options."""
+    side_by_side: bool = False
+    """Whether arrays of several groups run at the same time."""
     cut: Cut = field(default_factory=Cut)
     after: tuple[str, ...] = ()
     """The jobs that have to end before the first member starts."""
     canary: bool = False
     """Whether the first member runs alone, and the others only if it completes."""
-    options: Mapping[str, Any]
-    """The launcher's options as the user gave them, resolved."""
     planned: tuple[PlannedConfig, ...] = ()
     """The configs that the members have to compose."""
     files: tuple[Path, ...] = ()
@@ -99,64 +94,77 @@ class Plan:
     """Whether it resumes members: its code and options do not count for later ones."""
 
     def __post_init__(self) -> None:
-        check_options(self.options, of_engine=self.app.leaves_result)
+        for group in self.groups:
+            check_options(group.options, of_engine=self.app.leaves_result)
 
-    def pieces(self) -> list[tuple[int, tuple[int, ...]]]:
-        """The arrays that are to be submitted, each as (offset, members)."""
-        alone = 1 if self.canary else 0
-        most = self.cut.most(len(self.submit))
-        parts = (self.submit[:alone], self.submit[alone:])
-        return [piece for part in parts for piece in chunks(part, self.cut.size, most)]
+    @property
+    def submit(self) -> tuple[int, ...]:
+        """The indexes of the members that this submission runs."""
+        return tuple(sorted(index for group in self.groups for index in group.members))
 
-    def launcher_record(self) -> dict[str, Any]:
-        """What the array needs to know; its launcher reads this and nothing else."""
-        return {
-            "name": self.launcher,
-            "resources": self.resources.record(),
-            "array_parallelism": self.slots,
-            "code": self.code,
-            **({"resumed": True} if self.resumed else {}),
-            "options": self._options(),
-            "env": {key: str(value) for key, value in (self.options.get("env") or {}).items()},
-        }
+    @property
+    def code(self) -> str | None:
+        """The hash of the frozen code that the first group runs."""
+        return self.groups[0].code
 
-    def _options(self) -> dict[str, Any]:
-        """The options, with values from the trainer filled in: later submissions have no trainer to read."""
-        gpus = self.options.get("gpus_per_node")
-        resolved = {
-            "tasks_per_node": self.resources.tasks_per_node,
-            "gpus_per_node": self.resources.gpus_per_node if gpus is None else gpus,
-        }
-        return {k: v for k, v in {**self.options, **resolved}.items() if k != "_target_"}
+    def with_code(self, code: str | None) -> Plan:
+        """The plan, with all members running this code."""
+        return replace(self, groups=tuple(replace(group, code=code) for group in self.groups))
 
-    def describe_resources(self) -> str:
-        """The resources of a member, in words: ``1 x 2 ranks, 3 cores a rank; 4 at once``."""
-        r = self.resources
-        parts = [
-            f"{r.nodes} x {r.tasks_per_node} ranks",
-            f"{counted(r.cpus_per_task, 'core')} a rank",
+    def arrays(self) -> list[PlannedArray]:
+        """The arrays that are to be submitted, in this order."""
+        return arrange(
+            self.groups, cut=self.cut, side_by_side=self.side_by_side, canary=self.canary
+        )
+
+    def launcher_record(self, array: PlannedArray | None = None) -> dict[str, Any]:
+        """What an array needs to know; without one, what sweep.json holds: how the first group is run."""
+        resumed = {"resumed": True} if self.resumed else {}
+        if array is not None:
+            return {**array.group.record(self.launcher, array.slots), **resumed}
+        first = self.groups[0]
+        several = {"groups": len(self.groups)} if len(self.groups) > 1 else {}
+        return {**first.record(self.launcher, first.slots), **resumed, **several}
+
+    def describe_resources(self, array: PlannedArray) -> str:
+        """The resources of a member of an array, in words: ``1 x 2 ranks, 3 cores a rank; 4 at once``."""
+        return f"{array.group.describe(differing(self.groups))}; {array.slots} at once"
+
+    def describe_arrays(self) -> list[str]:
+        """Each array in a line: its members, their resources, and what it waits for."""
+        arrays = self.arrays()
+
+        def after(array: PlannedArray) -> str:
+            if array.follows is None:
+                return ""
+            return f", after {brief_ranges(arrays[array.follows].members, 4)}"
+
+        return [
+            f"{brief_ranges(array.members)}: {self.describe_resources(array)}{after(array)}"
+            for array in arrays
         ]
-        parts += [counted(r.gpus, "GPU")] if r.gpus else []
-        parts += [f"{r.timeout_min:g} min at most"] if r.timeout_min else []
-        return f"{', '.join(parts)}; {self.slots} at once"
 
     def describe_order(self) -> list[str]:
         """The order of submission, in lines; empty where everything is submitted at once."""
         lines = [f"waits for the jobs {_first_few(self.after)}"] if self.after else []
         if self.canary:
-            lines.append(f"member {self.submit[0]} first, the others if it completes")
-        room, arrays = self.cut.room, len(self.pieces())
-        if room is not None and len(self.submit) > room:
+            lines.append(f"member {min(self.submit)} first, the others if it completes")
+        arrays = self.arrays()
+        if not self.cut.fits(len(self.submit)):
             lines.append(
-                f"{arrays} arrays, each submitted when the one before it runs: room for {room} jobs "
+                f"{len(arrays)} arrays, each submitted when the one before it runs: room for {self.cut.room} jobs "
                 f"({self.cut.why})"
             )
+        elif self.side_by_side and sum(bool(group.members) for group in self.groups) > 1:
+            at_once = min(group.slots for group in self.groups)
+            if at_once < len(self.submit):
+                lines.append(f"array_parallelism={at_once} is shared out among the arrays")
         return lines
 
 
 def plan(
     composition: Composition,
-    resolved: ResolvedResources,
+    groups: Sequence[tuple[Group, ResolvedResources]],
     *,
     name: str,
     sweep_id: str,
@@ -168,6 +176,7 @@ def plan(
     """The plan of a new sweep, or of the new and unfinished members of an existing one.
 
     Args:
+        groups: the points by what they need, and how the scheduler runs each.
         sweep_id: a new sweep's id; an existing one keeps its own.
 
     Raises:
@@ -180,16 +189,25 @@ def plan(
         points=members(composition.points),
         named=named,
         launcher=composition.launcher,
-        resources=resolved.resources,
-        slots=resolved.slots,
-        cut=resolved.cut,
+        **scheduled(groups),
         after=after,
         canary=canary,
-        options=composition.options,
         planned=composition.planned,
         files=composition.files,
     )
     return merged(new, existing)
+
+
+def scheduled(groups: Sequence[tuple[Group, ResolvedResources]]) -> dict[str, Any]:
+    """The fields of a `Plan` that say how a scheduler runs these groups."""
+    resolved = [found for _, found in groups]
+    return {
+        "groups": tuple(
+            replace(group, resources=found.resources, slots=found.slots) for group, found in groups
+        ),
+        "side_by_side": all(found.side_by_side for found in resolved),
+        "cut": reduce(Cut.narrower, (found.cut for found in resolved)),
+    }
 
 
 def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
@@ -203,7 +221,7 @@ def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
     """
     if existing is None:
         return replace(
-            plan, members=plan.points, submit=tuple(member.index for member in plan.points)
+            plan, members=plan.points, groups=_submitting(plan, range(len(plan.points)), {})
         )
     if existing.app != plan.app or _keys(existing.members) != _keys(plan.points):
         raise UsageError(
@@ -217,7 +235,30 @@ def merged(plan: Plan, existing: ExistingSweep | None) -> Plan:
         plan,
         sweep_id=existing.id,
         members=all_members,
-        submit=tuple(index for index in indexes if not _is_done(statuses.get(index))),
+        groups=_submitting(plan, indexes, statuses),
+    )
+
+
+def _submitting(
+    plan: Plan, indexes: Sequence[int], statuses: Mapping[int, Status]
+) -> tuple[Group, ...]:
+    """The groups with the indexes of those members that are new or unfinished.
+
+    Args:
+        indexes: the index of each point.
+    """
+    return tuple(
+        replace(
+            group,
+            members=tuple(
+                sorted(
+                    index
+                    for index in (indexes[point] for point in group.points)
+                    if not _is_done(statuses.get(index))
+                )
+            ),
+        )
+        for group in plan.groups
     )
 
 

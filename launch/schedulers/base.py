@@ -55,6 +55,8 @@ class Scheduler(Protocol):
     ) -> ResolvedResources:
         """How many members run at once, and how a sweep of `members` members is cut into arrays.
 
+        It is called once for each set of resources that members of the sweep have.
+
         Args:
             options: the launcher's options, resolved.
 

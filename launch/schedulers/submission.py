@@ -10,12 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from ..core.arrays import Array
 from ..core.scheduling import ArrayScript, Dependency
 from ..core.states import SchedulerState, State
 from ..errors import LaunchError, NoRoomError
+from ..planning.arrays import PlannedArray
 from ..planning.plan import Plan
 from ..sweepdir.provenance import own_version
 from ..sweepdir.sweep import SweepDir
@@ -27,7 +29,7 @@ STALE_S = 300.0
 """A process that claimed a submission this long ago and has not made it counts as dead."""
 
 
-def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
+def script_of(plan: Plan, planned: PlannedArray, sweep: SweepDir, array: Array) -> str:
     """The text of an array's script, from its scheduler.
 
     Raises:
@@ -41,11 +43,11 @@ def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
             members=array.members,
             offset=array.offset,
             job_name=sweep.job_name if sweep.exists() else f"{plan.name}:{plan.sweep_id}",
-            slots=plan.slots,
-            resources=plan.resources,
-            description=plan.describe_resources(),
-            options=plan.options,
-            environment=plan.launcher_record()["env"],
+            slots=planned.slots,
+            resources=planned.group.resources,
+            description=plan.describe_resources(planned),
+            options=planned.group.options,
+            environment=array.launcher["env"],
             directory=Path(plan.app.directory),
             python=sys.executable,
             version=own_version(),
@@ -60,39 +62,36 @@ def submit_all(plan: Plan, sweep: SweepDir, *, attached: bool = False) -> None:
     """
     arrays = _written(plan, sweep)
     cluster = select(plan.launcher).cluster()
-    for array in arrays:
+    for position, array in enumerate(arrays):
         if array.deferred:
             continue
         try:
             _submit(sweep, array, _waits_for(sweep, array), cluster, attached=attached)
         except NoRoomError:
-            if array.follows in (None, array.canary):
+            before = arrays[position - 1] if position else None
+            if before is None or before.index == array.canary:
                 raise
-            for later in arrays[
-                arrays.index(array) :
-            ]:  # the tasks of the array before it submit it
-                sweep.arrays.defer(later)
+            # One after another now, each submitted by the tasks of the array before it.
+            for earlier, later in pairwise(arrays[position - 1 :]):
+                sweep.arrays.defer(later, follows=earlier.index)
             return
 
 
 def _written(plan: Plan, sweep: SweepDir) -> list[Array]:
     """The plan's arrays, on disk with all that they need but their jobs' ids."""
-    room = plan.cut.room
     arrays: list[Array] = []
-    placed = 0
-    for position, (offset, members) in enumerate(plan.pieces()):
-        placed += len(members)
+    for planned in plan.arrays():
         array = sweep.arrays.add(
-            members,
-            plan.launcher_record(),
+            planned.members,
+            plan.launcher_record(planned),
             script=select(plan.launcher).script_name,
-            offset=offset,
-            follows=arrays[-1].index if arrays else None,
-            canary=arrays[0].index if plan.canary and arrays else None,
-            deferred=room is not None and placed > room,
-            after=plan.after if position == 0 else (),
+            offset=planned.offset,
+            follows=None if planned.follows is None else arrays[planned.follows].index,
+            canary=None if planned.canary is None else arrays[planned.canary].index,
+            deferred=planned.deferred,
+            after=plan.after if planned.follows is None else (),
         )
-        sweep.arrays.write_script(array, script_of(plan, sweep, array))
+        sweep.arrays.write_script(array, script_of(plan, planned, sweep, array))
         arrays.append(array)
     return arrays
 

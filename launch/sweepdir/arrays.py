@@ -40,9 +40,11 @@ class Arrays:
         write_json(array.directory / _ARRAY, _record(array))
         return array
 
-    def planned(self, members: Sequence[int], launcher: Mapping[str, Any], **fields: Any) -> Array:
-        """The array that `add` would write now."""
-        index = len(list(self.path.glob("[0-9]*")))
+    def planned(
+        self, members: Sequence[int], launcher: Mapping[str, Any], *, others: int = 0, **fields: Any
+    ) -> Array:
+        """The array that `add` would write now, or after so many `others`."""
+        index = len(list(self.path.glob("[0-9]*"))) + others
         return self._array(index, members, launcher, **fields)
 
     def get(self, index: int) -> Array:
@@ -125,9 +127,10 @@ class Arrays:
             return True
         return (read_json(path) or {}).get("job") == job
 
-    def defer(self, array: Array) -> None:
-        """Leave the submission of an array that is not submitted to the tasks of the array before it."""
-        write_json(array.directory / _ARRAY, _record(replace(array, deferred=True)))
+    def defer(self, array: Array, *, follows: int) -> None:
+        """Leave the submission of an array that is not submitted to the tasks of the array `follows`."""
+        deferred = replace(array, deferred=True, follows=follows)
+        write_json(array.directory / _ARRAY, _record(deferred))
 
     def claim_deferred(self, array: Array) -> bool:
         """Take the submission of a deferred array. Many tasks try at once, and the first one succeeds."""

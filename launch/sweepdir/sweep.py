@@ -24,7 +24,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,31 @@ class SweepDir:
         raise UsageError(
             f"sweep {self.name} has no member {index}; it has {len(members)}, counted from 0"
         )
+
+    def launcher_of(self, index: int) -> Mapping[str, Any]:
+        """How a member is run: the record of the array that last ran it, resumes left out.
+
+        Raises:
+            UsageError: it is in no array, and the members of the sweep have different resources.
+        """
+        (launcher,) = self.launchers_of([index])
+        return launcher
+
+    def launchers_of(self, indexes: Sequence[int]) -> list[Mapping[str, Any]]:
+        """The same for several members."""
+        launchers = {
+            index: array.launcher
+            for array in self.arrays.all()
+            if not array.launcher.get("resumed")
+            for index in array.members
+        }
+        missing = [index for index in indexes if index not in launchers]
+        if missing and self.record.launcher.get("groups", 1) > 1:
+            raise UsageError(
+                f"member {missing[0]} was never submitted, and its resources are not recorded\n"
+                f"hint: submit the sweep again, with `--name {self.name}`: `{self.record.command_line}`"
+            )
+        return [launchers.get(index, self.record.launcher) for index in indexes]
 
     def member_dir(self, index: int) -> Path:
         """The member's Hydra run directory."""

@@ -64,9 +64,41 @@ def test_the_others_start_only_if_the_canary_completes(cli, shared):
 
 def test_a_sweep_begins_after_another_has_ended(cli):
     cli("submit", *SLURM, "--name", "first", "sleep=3", "word=a,b")
-    told = cli("submit", *SLURM, "--name", "second", "--after", "first", "--wait")
+    own = "+hydra.launcher.additional_parameters={dependency: singleton}"
+    told = cli("submit", *SLURM, "--name", "second", "--after", "first", "--wait", own)
     assert "waits for the jobs afterany" not in told.stderr and "waits for the jobs" in told.stderr
     ends = [windows(cli, "first", index)[1] for index in (0, 1)]
     assert windows(cli, "second", 0)[0] >= max(ends)
     again = cli("submit", *SLURM, "--name", "third", "--after", "first", "--wait")  # it has ended
     assert "waits" not in again.stderr
+
+
+def test_members_with_different_resources_share_what_runs_at_once(cli):
+    sizes = cli.directory / "conf" / "size"
+    sizes.mkdir()
+    for name, nodes in (("small", 1), ("big", 2)):
+        options = f"{{nodes: {nodes}, comment: {name}}}"
+        (sizes / f"{name}.yaml").write_text(
+            f"# @package _global_\nhydra: {{launcher: {options}}}\n"
+        )
+    words = (*SLURM, "--name", "s", "+size=small,big", "word=range(3)", "sleep=0.5")
+    words += ("hydra.launcher.array_parallelism=2", "--canary")
+    shown = cli("submit", *words, "--dry-run").stdout
+    assert (
+        "array      1-2: 1 x 1 ranks, 1 core a rank, 60 min at most, comment=small; 1 at" in shown
+    )
+    assert "comment=big; 1 at once, after 0\n" in shown
+    assert "order      array_parallelism=2 is shared out among the arrays\n" in shown
+    assert "#SBATCH --nodes=1\n" in shown and "#SBATCH --nodes=2\n" in shown
+    cli("submit", *words, "--wait")
+    ranks = [cli.said("s", index) for index in range(6)]
+    assert [len({rank["host"] for rank in member}) for member in ranks] == [1, 1, 1, 2, 2, 2]
+    assert [member[0]["SLURM_JOB_NUM_NODES"] for member in ranks] == ["1"] * 3 + ["2"] * 3
+    jobs = [cli.submission("s", array)["job"] for array in (0, 1, 1, 2, 2, 2)]
+    assert [member[0]["SLURM_ARRAY_JOB_ID"] for member in ranks] == jobs
+    runs = sorted((member[0]["started"], member[0]["ended"]) for member in ranks)
+    assert runs[1][0] >= runs[0][1], "the canary ran alone"
+    assert all(later[0] >= run[1] for run, later in zip(runs, runs[2:], strict=False))
+    interleaved = ("word=range(500)", "+n=1,2", "hydra.launcher.nodes=${n}")
+    shown = cli("submit", *SLURM, *interleaved, "--dry-run").stdout
+    assert shown.count("\narray      ") == 2, "SLURM takes an array of every second number"

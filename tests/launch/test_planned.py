@@ -185,19 +185,6 @@ def test_a_resume_with_other_code_or_options_is_for_its_members_alone(cli: Cli) 
     assert ["7 min at most" in script for script in scripts] == [True, False]
 
 
-def test_options_of_the_launcher_that_differ_are_refused(cli: Cli) -> None:
-    sizes = {"small": "{timeout_min: 5}", "big": "{timeout_min: 9}"}
-    write(
-        cli.directory,
-        {
-            f"conf/size/{name}.yaml": f"# @package _global_\nhydra: {{launcher: {options}}}\n"
-            for name, options in sizes.items()
-        },
-    )
-    refused = cli("submit", *TRAIN, "--name", "s", "+size=small,big", *ONE_BY_ONE, code=2).stderr
-    assert "hydra.launcher.timeout_min: members have different values, 5.0 and 9.0" in refused
-
-
 def test_a_blocking_launcher_plans_like_submit(cli: Cli) -> None:
     """A config that sets an option of the launcher is composed by the members, too."""
     options = "# @package _global_\nhydra: {launcher: {timeout_min: 5}}\n"

@@ -51,7 +51,6 @@ class SweepLauncher(Launcher):
         assert self.config is not None and self.context is not None
         return hydra_launcher.launch(
             self.config,
-            self.conf,
             job_overrides,
             first=initial_job_idx,
             launcher=self.launcher,

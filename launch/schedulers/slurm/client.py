@@ -68,12 +68,17 @@ def version() -> str:
 def sbatch(script: Path, dependency: str | None = None) -> str:
     """Submit a script. `dependency` is in sbatch's syntax, as in ``afterany:33``. Returns the job's id.
 
+    A dependency that the script sets itself has to be satisfied as well.
+
     Raises:
+        UsageError: the script's dependency cannot be combined with another one.
         NoRoomError: this user may submit no more jobs now.
         SchedulerError: SLURM refuses it or does not answer.
     """
     text = script.read_text(encoding="utf-8")
-    waits = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
+    waits = []
+    if dependency:
+        waits = [f"--dependency={_both(dependency, text)}", "--kill-on-invalid-dep=yes"]
     command = ("sbatch", "--parsable", *waits, str(script))
     try:
         printed = run(*command, timeout=TIMEOUT_S, env=for_sbatch(os.environ, text))
@@ -87,6 +92,18 @@ def sbatch(script: Path, dependency: str | None = None) -> str:
             f"sbatch printed no job id: {printed.strip()!r}, and squeue shows no job of {script}"
         )
     return job
+
+
+def _both(dependency: str, script: str) -> str:
+    """A dependency, and the one that a script sets: sbatch's option would replace the script's."""
+    directives = re.findall(r"^#SBATCH\s+(?:--dep[a-z]*[=\s]|-d)\s*(.+)$", script, re.MULTILINE)
+    own = shlex.split(directives[-1], comments=True)[0] if directives else ""
+    if "?" in own:
+        raise UsageError(
+            f"the dependency {own} of the script cannot be combined with {dependency}: SLURM takes alternatives (`?`) "
+            "only on their own\nhint: separate the jobs by `,`, all of which have to be satisfied"
+        )
+    return ",".join(filter(None, [dependency, own]))
 
 
 def _name_in(script: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ...lib.filesystems import is_memory, kind_of
 from . import client, cluster
 from .checks import cluster_checks, node_checks
 from .flags import sbatch_flags
-from .limits import refuse
+from .limits import Limits, refuse
 from .script import batch_script
 
 __all__ = ["SlurmScheduler"]
@@ -43,12 +43,17 @@ class SlurmScheduler:
     def gpus_per_node(self) -> int:
         return 0  # the GPUs of compute nodes are not known here
 
+    @cached_property
+    def limits(self) -> Limits:
+        """The cluster's; asked once for all sets of resources of a sweep."""
+        return cluster.limits()
+
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
         slots = throttle(options.get("array_parallelism", "auto"))
         flags = sbatch_flags(options, resources)
-        limits = cluster.limits()
+        limits = self.limits
         where = {key: _chosen(flags, key) for key in ("account", "partition", "qos")}
         set_by_user = "partition" not in flags and where["partition"] is not None
         refuse(
@@ -60,7 +65,7 @@ class SlurmScheduler:
         )
         cut = cluster.cut(limits, members, **where)
         cut = cluster.narrowed(cut, limits, members, partial(client.has_room_for, flags=flags))
-        return ResolvedResources(resources=resources, slots=slots, cut=cut)
+        return ResolvedResources(resources=resources, slots=slots, cut=cut, side_by_side=True)
 
     def script(self, array: ArrayScript) -> str:
         return batch_script(array)

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from trident.launch.core.resources import Machine, parallelism, resolve
+from trident.launch.core.resources import (
+    Machine,
+    parallelism,
+    parallelism_beside,
+    resolve,
+)
 from trident.launch.errors import UsageError
 
 
@@ -74,3 +79,13 @@ def test_auto_is_what_cores_gpus_and_memory_allow() -> None:
     for wanted in (0, -1, "many", True):
         with pytest.raises(UsageError):
             at_once(wanted, cpu)
+
+
+def test_members_with_other_resources_take_their_own_part_of_the_machine() -> None:
+    cpu = Machine(cores=16, memory_gb=64)
+    big, small = (resolve({"tasks_per_node": n, "mem_gb": 4 * n}, {}, gpus=0) for n in (6, 1))
+    assert parallelism_beside("auto", small, cpu, []) == 16
+    assert parallelism_beside("auto", small, cpu, [big, big]) == 4
+    assert parallelism_beside("auto", big, cpu, [small] * 5) == 1
+    assert parallelism_beside("auto", big, cpu, [big, big]) == 0
+    assert parallelism_beside(3, small, cpu, [big, big]) == 1, "the number is of members"

@@ -14,6 +14,8 @@ from trident.launch.core.states import State, Status
 from trident.launch.operations import submit as operation
 from trident.launch.operations.submit import SubmitRequest, submit
 from trident.launch.planning.app import App
+from trident.launch.planning.groups import grouped
+from trident.launch.planning.needs import Needs, needs_of
 from trident.launch.planning.plan import Composition, Plan, plan
 from trident.launch.sweepdir.sweep import SweepDir
 
@@ -51,11 +53,11 @@ def planned(directory: Path, *values: int) -> Plan:
         app=app,
         points=[(f"x={value}",) for value in values],
         launcher="trident_local",
-        options={},
-        trainers=[{}],
+        needs=needs_of([Needs(options={}, trainer={})] * len(values)),
     )
     resolved = ResolvedResources(resources=ONE, slots=1)
-    return plan(composition, resolved, name="s", sweep_id="1f2e")
+    groups = [(group, resolved) for group in grouped(composition.needs, gpus=0)]
+    return plan(composition, groups, name="s", sweep_id="1f2e")
 
 
 def test_a_sweeps_own_files_are_no_change_of_the_code(
@@ -88,7 +90,7 @@ def test_more_members_leave_the_sweep_what_it_was(
     left, _ = submit(planned(repository, 3, 2, 1), sweep, "second")
     assert (sweep.path / "sweep.json").read_bytes() == before
     assert [member.overrides for member in sweep.members()] == [("x=1",), ("x=2",), ("x=3",)]
-    assert submitted == [(0, 1), (2, 1)] == [(0, 1), left.submit]
+    assert submitted == [(0, 1), (1, 2)] == [(0, 1), left.submit]
     assert len(sweep.codes()) == 2
 
 

@@ -20,6 +20,7 @@ from trident.launch.planning.app import (
     plan_external,
     write_plan,
 )
+from trident.launch.planning.needs import MemberNeeds
 
 PLANNING_APP = """
 import json, os, sys
@@ -185,7 +186,8 @@ def test_an_app_plans_with_its_own_configs(hydra_app: App, tmp_path: Path) -> No
     plan = plan_external(hydra_app, words, ["hydra.launcher.mem_gb=3"], "trident_local")
     assert plan["points"] == [["x=1", "+size=big", "+on=slurm"], ["x=2", "+size=big", "+on=slurm"]]
     assert plan["launcher"] == "trident_slurm", "the launcher that its configs choose"
-    assert (plan["options"]["partition"], plan["options"]["mem_gb"]) == ("big", 3)
+    (needs,) = MemberNeeds.from_record(plan["needs"]).distinct
+    assert (needs.options["partition"], needs.options["mem_gb"], needs.trainer) == ("big", 3, {})
     assert plan["searchpath"] == [f"file://{tmp_path}/more"]
     names = {Path(file).relative_to(tmp_path).as_posix() for file in plan["files"]}
     assert names == {"conf/top.yaml", "conf/on/slurm.yaml", "more/size/big.yaml"}
@@ -197,7 +199,7 @@ def test_an_app_plans_with_its_own_configs(hydra_app: App, tmp_path: Path) -> No
 def test_configs_may_set_options_of_the_launcher_on_the_command_line(hydra_app: App) -> None:
     launcher = ["hydra/launcher=trident_slurm"]
     plan = plan_external(hydra_app, ["+with=partition"], launcher, "trident_local")
-    assert plan["options"]["timeout_min"] == 7
+    assert plan["needs"]["distinct"][0]["options"]["timeout_min"] == 7
     assert plan["shared"] == ["hydra/launcher=trident_slurm"], "so that members compose it, too"
 
 
@@ -307,3 +309,18 @@ def test_members_of_the_engine_are_planned_again_with_the_configs_of_now(tmp_pat
         kinds.append(json.loads(line)["config"]["kind"])
         assert plan["files"] == [str(tmp_path.resolve() / "configs" / "top.yaml")]
     assert kinds == ["old", "new"]
+
+
+def test_members_of_an_app_may_need_different_resources(hydra_app: App) -> None:
+    words = ["+with=partition", "x=3,4,3"]
+    launcher = ["hydra/launcher=trident_slurm", "hydra.launcher.nodes=${x}"]
+    planned = plan_external(hydra_app, words, launcher, "trident_local")
+    needs = MemberNeeds.from_record(planned["needs"])
+    assert [needs.distinct[at].options["nodes"] for at in needs.of] == [3, 4, 3]
+    assert len(needs.distinct) == 2
+
+
+def test_an_option_of_an_apps_launcher_cannot_be_swept(hydra_app: App) -> None:
+    swept = ["hydra/launcher=trident_slurm", "hydra.launcher.nodes=1,2"]
+    with pytest.raises(UsageError, match=r"nodes=1,2: the launcher and its options cannot be"):
+        plan_external(hydra_app, ["x=3"], swept, "trident_local")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,16 @@ def refused(composed: Composes, *overrides: str) -> str:
     return str(error.value)
 
 
+def options(composed: Composed) -> Mapping[str, Any]:
+    """The launcher's options, which are the same for all members."""
+    (needs,) = composed.needs.distinct
+    return needs.options
+
+
+def trainers(composed: Composed) -> list[Mapping[str, Any]]:
+    return [needs.trainer for needs in composed.needs.distinct]
+
+
 def test_points_come_in_hydras_order(composed: Composes) -> None:
     assert composed("x=1,2", "nested.value=choice(a,b)").points == [
         ("x=1", "nested.value=a"),
@@ -63,9 +74,9 @@ def test_points_come_in_hydras_order(composed: Composes) -> None:
 def test_the_launcher_is_the_default_unless_one_is_chosen(composed: Composes) -> None:
     by_default = composed("hydra.launcher.array_parallelism=3")
     assert by_default.launcher == "trident_local"
-    assert by_default.options["array_parallelism"] == 3
+    assert options(by_default)["array_parallelism"] == 3
     chosen = composed("hydra/launcher=trident_slurm", "hydra.launcher.partition=big")
-    assert (chosen.launcher, chosen.options["partition"]) == ("trident_slurm", "big")
+    assert (chosen.launcher, options(chosen)["partition"]) == ("trident_slurm", "big")
     assert chosen.points == [()]
 
 
@@ -94,14 +105,14 @@ def test_a_launchers_options_can_be_asked_for_without_a_task(tmp_path: Path) -> 
 
 
 def test_members_that_differ_in_plain_values_are_composed_once(composed: Composes) -> None:
-    assert len(composed("x=range(0,500)").trainers) == 1
-    assert composed("trainer.devices=1,2").trainers == [{"devices": 1}, {"devices": 2}]
-    assert composed("group=first,second").trainers == [
+    assert len(composed("x=range(0,500)").planned) == 1
+    assert trainers(composed("trainer.devices=1,2")) == [{"devices": 1}, {"devices": 2}]
+    assert trainers(composed("group=first,second")) == [
         {"devices": 1},
         {"accelerator": "gpu", "devices": 1},
     ]
-    assert len(composed("+y=1,${x}").trainers) == 2
-    assert len(composed("~nested.value", "x=1,2").trainers) == 1
+    assert len(composed("+y=1,${x}").planned) == 2
+    assert len(composed("~nested.value", "x=1,2").planned) == 1
 
 
 def test_groups_on_the_search_path_count_as_groups(composed: Composes, tmp_path: Path) -> None:
@@ -111,13 +122,13 @@ def test_groups_on_the_search_path_count_as_groups(composed: Composes, tmp_path:
         text = f"# @package _global_\ntrainer: {{devices: {devices}}}\n"
         (elsewhere / f"of_{devices}.yaml").write_text(text)
     searched = f"hydra.searchpath=['file://{tmp_path}/elsewhere']"
-    both = composed(searched, "+machine=of_4,of_8").trainers
+    both = trainers(composed(searched, "+machine=of_4,of_8"))
     assert [trainer["devices"] for trainer in both] == [4, 8]
     (tmp_path / "configs" / "own.yaml").write_text(
         "defaults: [config, _self_]\n"
         f"hydra: {{searchpath: ['file://{tmp_path}/elsewhere']}}\ntrainer: {{devices: 1}}\n"
     )
-    assert len(composed("+machine=of_4,of_8", name="own").trainers) == 2
+    assert len(composed("+machine=of_4,of_8", name="own").planned) == 2
 
 
 def test_the_configs_may_hold_what_is_swept(composed: Composes, tmp_path: Path) -> None:
@@ -140,7 +151,15 @@ def test_variables_of_a_task_count_as_set_for_as_long_as_it_is_checked(composed:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("hydra.launcher.nodes=1,2", "a sweep asks for one set of resources\nhint: submit a sweep"),
+        (
+            "hydra.launcher.nodes=1,2",
+            "hydra.launcher.nodes=1,2: the launcher and its options cannot be swept\nhint: sweep over a key of "
+            "the config that the option follows: `+run.nodes=1,2 'hydra.launcher.nodes=${run.nodes}'`",
+        ),
+        (
+            "hydra/launcher=trident_local,trident_slurm",
+            "cannot be swept\nhint: submit a sweep for each",
+        ),
         ("hydra.run.dir=here", "hydra.run.dir=here: cannot be set in a sweep\nhint: "),
         (
             "hydra.job.num=1",
@@ -234,3 +253,33 @@ def test_numbers_to_base_60_are_refused(composed: Composes, tmp_path: Path) -> N
     (tmp_path / "configs" / "group" / "long.yaml").write_text("limit: 12:00:00\n")
     message = refused(composed, "group=long")
     assert "long.yaml:1: YAML reads 12:00:00 to base 60, as 43200\nhint: " in message
+
+
+def test_members_may_need_different_resources(composed: Composes, tmp_path: Path) -> None:
+    """By what they choose, and by values of their own that an option refers to."""
+    small = "# @package _global_\nhydra: {launcher: {nodes: 1, partition: short}}\n"
+    big = "# @package _global_\nhydra: {launcher: {nodes: 4, partition: long}}\n"
+    (tmp_path / "configs" / "group" / "small.yaml").write_text(small)
+    (tmp_path / "configs" / "group" / "big.yaml").write_text(big)
+    slurm = "hydra/launcher=trident_slurm"
+    chosen = composed("x=1,2", "group=small,big", slurm)
+    assert chosen.needs.of == (0, 1, 0, 1) and len(chosen.planned) == 2
+    assert [(n.options["nodes"], n.options["partition"]) for n in chosen.needs.distinct] == [
+        (1, "short"),
+        (4, "long"),
+    ]
+    follows = ("+run.nodes=1,2,1", "hydra.launcher.nodes=${run.nodes}", slurm)
+    following = composed("x=range(0,100)", *follows)
+    assert following.needs.of == (0, 1, 0) * 100 and len(following.planned) == 1
+    assert [needs.options["nodes"] for needs in following.needs.distinct] == [1, 2]
+    assert "hydra.launcher.nodes=${run.nodes}" in following.shared
+
+
+def test_ranks_may_follow_a_members_own_value(composed: Composes, tmp_path: Path) -> None:
+    (tmp_path / "configs" / "sized.yaml").write_text(
+        "defaults: [config, _self_]\nrun: {size: 1}\ntrainer: {devices: '${run.size}'}\n"
+    )
+    sizes = trainers(composed("run.size=1,2", name="sized"))
+    assert sizes == [{"devices": 1}, {"devices": 2}]
+    whole = trainers(composed("run={size: 1},{size: 2}", name="sized"))
+    assert whole == [{"devices": 1}, {"devices": 2}]

@@ -16,6 +16,8 @@ from trident.launch.core.scheduling import Cut, ResolvedResources
 from trident.launch.core.states import State, Status
 from trident.launch.errors import UsageError
 from trident.launch.planning.app import App
+from trident.launch.planning.groups import Group
+from trident.launch.planning.needs import MemberNeeds
 from trident.launch.planning.plan import (
     Composition,
     ExistingSweep,
@@ -39,13 +41,29 @@ CUTS = st.builds(
 
 
 def composition(points: list[tuple[str, ...]], **changes: Any) -> Composition:
-    values = {"app": APP, "launcher": "trident_local", "options": {"env": {"A": 1}}}
-    return Composition(**{**values, "points": points, "trainers": [{}], **changes})
+    needs = MemberNeeds(distinct=(), of=())
+    values = {"app": APP, "launcher": "trident_local", "needs": needs}
+    return Composition(**{**values, "points": points, **changes})
 
 
-def planned(points: list[tuple[str, ...]], cut: Cut | None = None, **more: Any) -> Plan:
-    resolved = replace(RESOLVED, cut=cut or Cut())
-    return plan(composition(points), resolved, name="s", sweep_id="new", **more)
+def planned(
+    points: list[tuple[str, ...]],
+    cut: Cut | None = None,
+    *,
+    groups: int = 1,
+    side_by_side: bool = False,
+    slots: int = 4,
+    **more: Any,
+) -> Plan:
+    """A plan whose points are in so many groups, one after another."""
+    resolved = replace(RESOLVED, cut=cut or Cut(), side_by_side=side_by_side, slots=slots)
+    made = [
+        Group(points=tuple(some), options={"env": {"A": 1}, "mem_gb": number}, resources=ONE)
+        for number in range(groups)
+        if (some := range(len(points))[number::groups])
+    ]
+    found = [(group, resolved) for group in made]
+    return plan(composition(points), found, name="s", sweep_id="new", **more)
 
 
 def existing(points: list[tuple[str, ...]], *states: State) -> ExistingSweep:
@@ -71,7 +89,8 @@ def test_a_merge_keeps_indexes_and_submits_what_is_new_or_unfinished(
     assert [member.index for member in merged.members] == list(range(len(merged.members)))
     unfinished = (State.FAILED, State.CANCELLED)
     left = [p for p in new if p not in old or states[old.index(p)] in unfinished]
-    assert [merged.members[index].overrides for index in merged.submit] == left
+    assert {merged.members[index].overrides for index in merged.submit} == set(left)
+    assert len(merged.submit) == len(left)
 
 
 @given(POINTS)
@@ -95,21 +114,17 @@ def test_two_plans_of_the_same_values_are_equal(
         for _ in range(2)
     )
     assert first == second
-    assert first.pieces() == second.pieces()
+    assert first.arrays() == second.arrays()
 
 
-@given(POINTS, POINTS, CUTS, st.booleans())
-def test_pieces_hold_what_is_submitted_exactly_once(
-    old: list[tuple[str]], new: list[tuple[str]], cut: Cut, canary: bool
+@given(POINTS, POINTS, st.integers(1, 4))
+def test_each_group_submits_its_own_members(
+    old: list[tuple[str]], new: list[tuple[str]], groups: int
 ) -> None:
-    made = planned(new, cut, canary=canary, existing=existing(old))
-    pieces = made.pieces()
-    assert sorted(index for _, some in pieces for index in some) == sorted(made.submit)
-    for offset, some in pieces:
-        assert cut.size is None or all(0 <= index - offset < cut.size for index in some)
-        assert cut.room is None or len(some) <= cut.room
-    if canary:
-        assert pieces[0][1] == made.submit[:1]
+    made = planned(new, groups=groups, existing=existing(old, *[State.FAILED] * len(old)))
+    for group in made.groups:
+        of_group = {made.members[index].overrides for index in group.members}
+        assert of_group == {new[point] for point in group.points}
 
 
 def test_a_point_that_stands_twice_is_refused() -> None:
@@ -139,10 +154,14 @@ def test_the_launchers_record_is_all_that_an_array_needs() -> None:
         "resources": ONE.record(),
         "array_parallelism": 4,
         "code": None,
-        "options": {"env": {"A": 1}, "tasks_per_node": 2, "gpus_per_node": 0},
+        "options": {"env": {"A": 1}, "mem_gb": 0, "tasks_per_node": 2, "gpus_per_node": 0},
         "env": {"A": "1"},
     }
-    assert made.describe_resources() == "1 x 2 ranks, 3 cores a rank; 4 at once"
+    (array,) = made.arrays()
+    assert made.launcher_record(array) == made.launcher_record()
+    assert made.describe_resources(array) == "1 x 2 ranks, 3 cores a rank; 4 at once"
+    several = planned([("x=1",), ("x=2",)], groups=2)
+    assert several.launcher_record()["groups"] == 2
 
 
 def test_what_waits_for_what_is_described() -> None:
@@ -152,4 +171,17 @@ def test_what_waits_for_what_is_described() -> None:
     after, canary, room = made.describe_order()
     assert after == "waits for the jobs 1, 2, 3, 4, 5 …"
     assert canary == "member 0 first, the others if it completes"
-    assert room.startswith(f"{len(made.pieces())} arrays, ") and room.endswith("4 jobs (yours)")
+    assert room.startswith(f"{len(made.arrays())} arrays, ") and room.endswith("4 jobs (yours)")
+
+
+def test_arrays_are_described_with_what_differs_and_their_share() -> None:
+    points = [(f"x={n}",) for n in range(6)]
+    side_by_side = planned(points, groups=2, side_by_side=True)
+    assert side_by_side.describe_arrays() == [
+        "0,2,4: 1 x 2 ranks, 3 cores a rank, mem_gb=0; 2 at once",
+        "1,3,5: 1 x 2 ranks, 3 cores a rank, mem_gb=1; 2 at once",
+    ]
+    assert side_by_side.describe_order() == ["array_parallelism=4 is shared out among the arrays"]
+    in_turn = planned(points, groups=2)
+    assert in_turn.describe_arrays()[1].endswith("mem_gb=1; 4 at once, after 0,2,4")
+    assert in_turn.describe_order() == []

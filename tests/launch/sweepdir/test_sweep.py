@@ -116,3 +116,22 @@ def test_an_earlier_sweep_is_moved_aside_whole(tmp_path: Path) -> None:
 
     again.create(record(id="def"), placed)
     assert again.attempts.lease(0) == 0 and again.member_dir(0) == tmp_path / "a"
+
+
+def test_a_member_is_run_as_the_array_that_last_ran_it(sweep: SweepDir) -> None:
+    assert sweep.launchers_of([0, 1]) == [sweep.record.launcher] * 2, "nothing is submitted yet"
+    for number, members_of in enumerate(([0], [1], [0])):
+        sweep.arrays.add(members_of, {**LOCAL, "number": number})
+    sweep.arrays.add([1], {**LOCAL, "number": 3, "resumed": True})
+    assert [launcher["number"] for launcher in sweep.launchers_of([1, 0])] == [1, 2]
+
+
+def test_resources_that_are_not_recorded_are_not_guessed(tmp_path: Path) -> None:
+    """The submission ended before it had written all arrays."""
+    sweep = written(tmp_path / "s", [("x=1",), ("x=2",)], launcher={**LOCAL, "groups": 2})
+    sweep.arrays.add([0], LOCAL)
+    assert sweep.launcher_of(0) == LOCAL
+    with pytest.raises(
+        UsageError, match=r"member 1 was never submitted(.|\n)*`--name s`: `trident-"
+    ):
+        sweep.launcher_of(1)

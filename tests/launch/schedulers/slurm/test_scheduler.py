@@ -37,6 +37,34 @@ def test_dependencies_are_in_sbatchs_words(fake: Callable[..., Path], tmp_path: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("directive", "own"),
+    [
+        ("#SBATCH --dependency=afterok:7:8,singleton", "afterok:7:8,singleton"),
+        ("#SBATCH --dependency='afterok:7'", "afterok:7"),
+        ("#SBATCH -d singleton  # of this name", "singleton"),
+        ("#SBATCH --dep singleton\n#SBATCH --dependency=after:1", "after:1"),
+        ("#SBATCH --delay-boot=3", None),
+    ],
+)
+def test_a_scripts_own_dependency_has_to_be_satisfied_as_well(
+    directive: str, own: str | None, fake: Callable[..., Path], tmp_path: Path
+) -> None:
+    script = tmp_path / "array.sbatch"
+    script.write_text(f"#!/bin/sh\n{directive}\n")
+    called = fake("sbatch", "34\n")
+    SLURM.submit(script, tmp_path / "log", [Dependency(job="32")])
+    both = "afterany:32" if own is None else f"afterany:32,{own}"
+    assert f" --dependency={both} " in called.read_text()
+
+
+def test_alternatives_are_not_combined_with_a_dependency(tmp_path: Path) -> None:
+    script = tmp_path / "array.sbatch"
+    script.write_text("#!/bin/sh\n#SBATCH --dependency=afterok:7?afterok:8\n")
+    with pytest.raises(UsageError, match=r"afterok:7\?afterok:8 of the script cannot(.|\n)*hint: "):
+        SLURM.submit(script, tmp_path / "log", [Dependency(job="32")])
+
+
 def test_a_command_is_started_beside_a_rank(fake: Callable[..., Path], tmp_path: Path) -> None:
     fake("squeue", "35|s:ab12\n")
     rank = RunningRank(
