@@ -32,6 +32,7 @@ from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
     "SubmitRequest",
+    "check_files",
     "check_resources",
     "code_of",
     "place_of",
@@ -79,6 +80,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         SchedulerError: the scheduler does not answer.
     """
     composition = _composed(request)
+    warnings = check_files(composition, request.directory)
     resolved = check_resources(
         composition.launcher,
         composition.options,
@@ -99,7 +101,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
     )
     if prepared.submit:
         _check_script(prepared, sweep)
-    return prepared, sweep
+    return replace(prepared, warnings=warnings), sweep
 
 
 # -- what a plan is made from ----------------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ def _composed(request: SubmitRequest) -> Composition:
         trainers=composed.trainers,
         planned=composed.planned,
         files=composed.files,
+        missing=composed.missing,
     )
 
 
@@ -252,6 +255,30 @@ def check_resources(
     scheduler = select(launcher)
     resources = _common_resources(options, trainers, gpus=scheduler.gpus_per_node())
     return scheduler.check(options, resources, members=members)
+
+
+def check_files(composition: Composition, directory: Path) -> tuple[str, ...]:
+    """Check the files that members read and that do not exist here. Returns warnings of those that nodes may see.
+
+    Raises:
+        UsageError: members run on this machine, or files are missing in the directory that they start in.
+    """
+    project = directory.resolve()
+    has_nodes = select(composition.launcher).has_nodes
+    refused: list[str] = []
+    warnings: list[str] = []
+    for file, text in composition.missing.items():
+        # A link in the project may lead to a file system that only nodes have.
+        below = file.resolve().is_relative_to(project)
+        (warnings if has_nodes and not below else refused).append(text)
+    if refused:
+        raise UsageError("\n".join(_first(refused)))
+    return tuple(f"{text}; nodes may see it" for text in _first(warnings))
+
+
+def _first(texts: Sequence[str], most: int = 5) -> list[str]:
+    more = [f"and {len(texts) - most} more missing files"] if len(texts) > most else []
+    return [*texts[:most], *more]
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
