@@ -32,6 +32,7 @@ SHARED = {
     "trident.config.hints",
     "trident.config.keys",
     "trident.config.locate",
+    "trident.config.references",
     "trident.config.schema",
     "trident.config.signatures",
     "trident.config.yaml_numbers",

@@ -32,6 +32,7 @@ from trident.callbacks import (
     require_metric,
 )
 from trident.callbacks.saving import ReadableCheckpoints, SaveLastAtEnd
+from trident.config.references import SPECIAL_CHECKPOINTS
 from trident.core.datamodule import TridentDataModule
 from trident.core.module import TridentModule
 from trident.errors import ConfigError
@@ -63,9 +64,6 @@ IRRELEVANT_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",
 )
 """Messages of Lightning's warnings that do not apply: ranks are already set up, and a resumed run has checkpoints."""
-
-SPECIAL_CHECKPOINTS = ("last", "best", "hpc")
-"""Values of Lightning's `ckpt_path` that are not paths."""
 
 
 def run(

@@ -198,6 +198,8 @@ def submit(
         directory=Path.cwd(), after=None if after is None else find(after), **options
     )
     plan, sweep = operation.prepare(request)
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
     if dry_run:
         return _print_plan(plan, sweep)
     plan, sweep = operation.submit(plan, sweep, shlex.join([PROGRAM, *typed]))

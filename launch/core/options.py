@@ -56,6 +56,12 @@ class _Options:
     snapshot: bool = field(
         default=True, metadata=_about("Copy the code and the configs at submission.")
     )
+    snapshot_include: list[str] = field(
+        default_factory=list,
+        metadata=_about(
+            "Files and folders to copy though git ignores them, such as generated modules, relative to the project."
+        ),
+    )
     may_differ: list[str] = field(
         default_factory=list,
         metadata=_about(

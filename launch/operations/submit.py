@@ -26,13 +26,15 @@ from ..planning.plan import Composition, ExistingSweep, Plan, merged, plan
 from ..schedulers.base import default_launcher, scheduler_of, select
 from ..schedulers.submission import script_of, submit_all
 from ..sweepdir.find import new_id
+from ..sweepdir.ignored import included
 from ..sweepdir.provenance import Revision, git, versions
 from ..sweepdir.record import SweepRecord
-from ..sweepdir.snapshot import freeze
+from ..sweepdir.snapshot import freeze, left_out
 from ..sweepdir.sweep import ROOT, SweepDir
 
 __all__ = [
     "SubmitRequest",
+    "check_files",
     "check_groups",
     "check_needs",
     "code_of",
@@ -83,6 +85,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         SchedulerError: the scheduler does not answer.
     """
     composition = _composed(request)
+    warnings = check_files(composition, request.directory)
     groups = check_needs(
         composition.launcher, composition.needs, many=None if request.yes else "--yes submits them"
     )
@@ -100,7 +103,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
     )
     if prepared.submit:
         _check_script(prepared, sweep)
-    return prepared, sweep
+    return replace(prepared, warnings=(*warnings, *_left_out(prepared))), sweep
 
 
 # -- what a plan is made from ----------------------------------------------------------------------------------------
@@ -139,6 +142,7 @@ def _composed(request: SubmitRequest) -> Composition:
         needs=composed.needs,
         planned=composed.planned,
         files=composed.files,
+        missing=composed.missing,
     )
 
 
@@ -275,6 +279,30 @@ def check_groups(
     ]
 
 
+def check_files(composition: Composition, directory: Path) -> tuple[str, ...]:
+    """Check the files that members read and that do not exist here. Returns warnings of those that nodes may see.
+
+    Raises:
+        UsageError: members run on this machine, or files are missing in the directory that they start in.
+    """
+    project = directory.resolve()
+    has_nodes = select(composition.launcher).has_nodes
+    refused: list[str] = []
+    warnings: list[str] = []
+    for file, text in composition.missing.items():
+        # A link in the project may lead to a file system that only nodes have.
+        below = file.resolve().is_relative_to(project)
+        (warnings if has_nodes and not below else refused).append(text)
+    if refused:
+        raise UsageError("\n".join(_first(refused)))
+    return tuple(f"{text}; nodes may see it" for text in _first(warnings))
+
+
+def _first(texts: Sequence[str], most: int = 5) -> list[str]:
+    more = [f"and {len(texts) - most} more missing files"] if len(texts) > most else []
+    return [*texts[:most], *more]
+
+
 def _refuse_options(options: Mapping[str, Any]) -> None:
     for key, (default, why) in refused().items():
         if options.get(key, default) != default:
@@ -345,7 +373,27 @@ def code_of(plan: Plan, sweep: SweepDir) -> str | None:
     """Freeze the code as it is now. Returns its hash; None where the options switch it off, or git knows no files."""
     if not plan.groups[0].options.get("snapshot", True):
         return None
-    return freeze(sweep, Path(plan.app.directory), plan.files)
+    return freeze(sweep, Path(plan.app.directory), _others(plan))
+
+
+def _others(plan: Plan) -> list[Path]:
+    """What is copied with the code though git may ignore it."""
+    names = plan.groups[0].options.get("snapshot_include") or ()
+    return [*plan.files, *included(Path(plan.app.directory), names)]
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """Warnings of modules that members import and will not have."""
+    if not plan.groups[0].options.get("snapshot", True):
+        return []
+    names = left_out(Path(plan.app.directory), _others(plan))
+    if not names:
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [
+        f"the code imports {', '.join(names[:5])}{more}, and git ignores that: members run without it, or with what "
+        f"is there when they start\nhint: `hydra.launcher.snapshot_include=[{','.join(names[:5])}]` copies it, too"
+    ]
 
 
 def resubmit(plan: Plan, sweep: SweepDir) -> None:

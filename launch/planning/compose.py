@@ -23,7 +23,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError
 
 from trident.config.locate import locate
-from trident.config.schema import find_problems
+from trident.config.references import find_all_problems
+from trident.config.schema import Problem
 from trident.config.yaml_numbers import base_60
 from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
 from trident.protocol.ranks import VARIABLES
@@ -72,6 +73,8 @@ class Composed:
     """The configs that the members have to compose."""
     files: tuple[Path, ...]
     """The config files that these were composed from; those of packages are not listed."""
+    missing: dict[Path, str]
+    """The files that members read and that do not exist here, each with a message."""
 
 
 def compose(
@@ -101,9 +104,10 @@ def compose(
         points, launcher = _points(hydra, name, for_members, choices, is_group, default, multirun)
         shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
+        missing: dict[Path, str] = {}
         for config in composed.configs:
-            _check(config)
-        _check_values(points, composed, is_group)
+            _check(config, directory, missing)
+        _check_values(points, composed, is_group, directory, missing)
         files = composed.files(directory)
         _refuse_base_60(files)
         return Composed(
@@ -114,6 +118,7 @@ def compose(
             searchpath=searchpath_of(composed.configs[0], directory),
             planned=composed.planned(),
             files=files,
+            missing=missing,
         )
 
 
@@ -498,21 +503,24 @@ def _signature(override: str, is_group: Callable[[str], bool]) -> str:
 
 
 def _check_values(
-    points: Sequence[Point], composed: ComposedMembers, is_group: Callable[[str], bool]
+    points: Sequence[Point],
+    composed: ComposedMembers,
+    is_group: Callable[[str], bool],
+    directory: Path,
+    missing: dict[Path, str],
 ) -> None:
-    """Raises UsageError for a value that is wrong, of those that no config was composed with.
+    """Check the values that no config was composed with: numbers once for each kind of number, and all others.
 
-    Numbers are checked once for each kind of number, all other values.
+    Arguments as for `_refuse_problems`.
     """
-    tasks = dict(zip(composed.signatures, composed.configs, strict=True))
-    begun: set[Point] = set()
+    configs = dict(zip(composed.signatures, composed.configs, strict=True))
+    tasks: dict[Point, DictConfig] = {}
     seen: set[tuple[Point, int, str]] = set()
     for point in points:
         signature = tuple(_signature(override, is_group) for override in point)
-        was_composed = (
-            signature not in begun
-        )  # each config is that of the first point of its signature
-        begun.add(signature)
+        was_composed = signature not in tasks  # each config is that of its signature's first point
+        if was_composed:
+            tasks[signature] = _task(configs[signature])
         for at, (override, mine) in enumerate(zip(point, signature, strict=True)):
             key, equals, text = override.partition("=")
             which = (signature, at, _kind(text))
@@ -522,12 +530,11 @@ def _check_values(
             if was_composed:
                 continue
             (parsed,) = composed.hydra.parse([override])
-            task = _task(tasks[signature])
             name = parsed.get_key_element().lstrip("+").partition("@")[0]
+            # Values that were checked before may stay in the config.
+            task = tasks[signature]
             OmegaConf.update(task, name, parsed.value(), merge=False, force_add=True)
-            if wrong := find_problems(task):
-                where = f"the override {override}"
-                raise UsageError("\n".join(problem.text(where) for problem in wrong))
+            _refuse_problems(task, directory, missing, override)
 
 
 def _kind(text: str) -> str:
@@ -544,25 +551,46 @@ def _task(config: DictConfig) -> DictConfig:
     return task
 
 
-def _check(config: DictConfig) -> None:
-    """Everything that can be checked without data or weights."""
+def _check(config: DictConfig, directory: Path, missing: dict[Path, str]) -> None:
+    """Everything that can be checked without data or weights. Arguments as for `_refuse_problems`."""
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = "output_dir"
     HydraConfig.instance().set_config(config)
     task = _task(config)
-    _with_task_environment(lambda: _check_task(task))
+    _with_task_environment(lambda: _refuse_unset(task))
+    _refuse_problems(task, directory, missing)
 
 
-def _check_task(task: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(task))
-    if missing:
-        raise UsageError(
-            f"{', '.join(missing)}: no value (`???`)\nhint: give one: `{missing[0]}=…`"
-        )
+def _refuse_unset(task: DictConfig) -> None:
+    """Raises UsageError if a value is missing, and errors of OmegaConf if one cannot be resolved."""
+    unset = sorted(OmegaConf.missing_keys(task))
+    if unset:
+        raise UsageError(f"{', '.join(unset)}: no value (`???`)\nhint: give one: `{unset[0]}=…`")
     OmegaConf.to_container(task, resolve=True)
-    wrong = find_problems(task)
-    if wrong:
-        raise UsageError("\n".join(problem.text(locate(problem.path)) for problem in wrong))
+
+
+def _refuse_problems(
+    task: DictConfig, directory: Path, missing: dict[Path, str], override: str | None = None
+) -> None:
+    """Check a task's config. Files that it names and that do not exist are added to `missing`, with messages.
+
+    Args:
+        directory: where members start.
+        override: what makes the config differ from a composed one.
+
+    Raises:
+        UsageError: anything else is wrong.
+    """
+
+    def text(problem: Problem) -> str:
+        return problem.text(f"the override {override}" if override else locate(problem.path))
+
+    problems = find_all_problems(task, directory)
+    if wrong := [problem for problem in problems if problem.missing is None]:
+        raise UsageError("\n".join(map(text, wrong)))
+    for problem in problems:
+        if problem.missing is not None and problem.missing not in missing:
+            missing[problem.missing] = text(problem)
 
 
 def _with_task_environment(check: Callable[[], _T]) -> _T:

@@ -48,6 +48,8 @@ class Composition:
     """The configs that the members have to compose."""
     files: tuple[Path, ...] = ()
     """The config files that these were composed from."""
+    missing: Mapping[Path, str] = field(default_factory=dict)
+    """The files that members read and that do not exist here, each with a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,9 @@ class Plan:
     """The configs that the members have to compose."""
     files: tuple[Path, ...] = ()
     """The config files that these were composed from."""
+
+    warnings: tuple[str, ...] = ()
+    """What the user should know before the members run."""
 
     resumed: bool = False
     """Whether it resumes members: its code and options do not count for later ones."""

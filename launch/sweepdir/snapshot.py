@@ -13,21 +13,22 @@ from trident.protocol.project import git_environment
 from ..core.code import copied_to
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
+from .ignored import imported_modules
 from .sweep import SweepDir
 
-__all__ = ["LIMIT_MB", "freeze"]
+__all__ = ["LIMIT_MB", "freeze", "left_out"]
 
 LIMIT_MB = 200
 
 
-def freeze(sweep: SweepDir, directory: Path, configs: Sequence[Path] = ()) -> str | None:
+def freeze(sweep: SweepDir, directory: Path, others: Sequence[Path] = ()) -> str | None:
     """Copy what git knows of `directory`, or would if it were added, into the sweep. Returns its hash.
 
     None outside of a repository: the members then run the code in the directory when they start.
 
     Args:
-        configs: further files to copy: the configs that were composed, also those that git ignores and those from
-            outside of the directory.
+        others: further files to copy, also those that git ignores and those from outside of the directory: the configs
+            that were composed, and what the user names.
 
     Raises:
         UsageError: it is more than LIMIT_MB, or git refuses to read the repository.
@@ -35,8 +36,8 @@ def freeze(sweep: SweepDir, directory: Path, configs: Sequence[Path] = ()) -> st
     files = _files(directory)
     if not files:
         return None
-    for config in configs:
-        files.setdefault(str(copied_to(config, directory)), config)
+    for other in others:
+        files.setdefault(str(copied_to(other, directory)), other)
     _check_size(files)
     digest = _digest(files, directory)
     target = sweep.code_dir(digest)
@@ -58,6 +59,18 @@ def freeze(sweep: SweepDir, directory: Path, configs: Sequence[Path] = ()) -> st
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return digest
+
+
+def left_out(directory: Path, others: Sequence[Path] = ()) -> list[str]:
+    """The modules that git ignores and that the code imports: `freeze` leaves them out unless `others` has them."""
+    files = _files(directory)
+    if not files:
+        return []
+    words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+    ignored = [name for name in _git(directory, *words).split("\0") if name]
+    known = {str(copied_to(other, directory)) for other in others}
+    modules = imported_modules(directory, ignored, files.values())
+    return [name for name in modules if name not in known]
 
 
 def _files(directory: Path) -> dict[str, Path]:

@@ -55,6 +55,8 @@ REFUSED = [
     ("trainer.max_epochs=abc", "'abc' is not a whole number or null", "the override"),
     ("trainer.precision=bf16-mix", "'bf16-mix' is not 64 or 32", "`bf16-mixed`"),
     ("run.seed=1,x", "run.seed: 'x' is not a whole number or null", "run.seed=x"),
+    ("run.ckpt_path=best.ckpt", "best.ckpt: no such file or directory", "the override"),
+    ("run.optimized_metric=digit/val/acc", "digit/val/acc: no data set", "digits/val/"),
     ("print_config=maybe", "'maybe' is not true or false", "print_config=maybe"),
     ("hydra.run.dir=x", "hydra.run.dir", "--name"),
     ("+hydra.launcher.env={MY-VAR: 1}", "'MY-VAR' is not a valid variable name", "no digit first"),

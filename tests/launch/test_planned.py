@@ -145,13 +145,19 @@ def test_a_module_from_outside_of_the_copy_is_a_warning(cli: Cli) -> None:
     write(cli.directory, {"train.py": train, ".gitignore": "version_of_mine.py\n"})
     commit(cli.directory)
     write(cli.directory, {"version_of_mine.py": "VERSION = 1\n"})
-    cli("submit", *TRAIN, "--name", "s", "--wait", "word=a,b")
+    warned = cli("submit", *TRAIN, "--name", "s", "--wait", "word=a,b").stderr
+    assert "warning: the code imports version_of_mine.py, and git ignores that" in warned
     told = (
         f"imported version_of_mine from {cli.directory}/version_of_mine.py, which is not the code"
     )
     assert told in " ".join(cli("status", "s").stdout.split())
     assert f"warning: members 0-1: {told}" in cli("results", "s").stderr
     assert [member["warnings"][0][: len(told)] for member in cli.members("s")] == [told] * 2
+    include = "hydra.launcher.snapshot_include=[version_of_mine.py]"
+    assert "warning" not in cli("submit", *TRAIN, "--name", "t", "--wait", include).stderr
+    assert cli.members("t")[0]["warnings"] == []
+    missing = cli("submit", *TRAIN, include.replace("mine", "yours"), code=2).stderr
+    assert "snapshot_include: version_of_yours.py: expected a file" in missing
 
 
 def test_ranks_that_never_connect_are_a_warning(cli: Cli) -> None:

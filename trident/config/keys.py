@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from trident.config.annotations import Accepted, accepted
@@ -391,6 +391,7 @@ KEYS = (
 )
 
 
+@cache
 def below(path: str) -> dict[str, Key]:
     """The keys directly below `path`, by name; the top-level keys if it is empty."""
     return {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -54,6 +54,8 @@ class Problem:
     hint: str = ""
     key: str = ""
     """The wrong key below `place`, if the mistake is a key."""
+    missing: Path | None = None
+    """The file that does not exist, if that is the mistake."""
 
     @property
     def path(self) -> str:
@@ -94,13 +96,10 @@ def require_none(problems: Sequence[Problem], locate: Locate | None = None) -> N
 def find_problems(cfg: DictConfig | Mapping[str, Any]) -> list[Problem]:
     """The problems of a composed config, in order of its sections; empty if there are none."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
-    if isinstance(cfg, DictConfig):
-        _follow_references(cfg, plain)
-    problems = list(_top(plain))
+    wrong = list(_references(cfg, plain, "")) if isinstance(cfg, DictConfig) else []
+    problems = [*_top(plain), *(p for p in wrong if p.place.startswith(SECTIONS))]
     for key in SECTIONS:
         problems += _missing(key, plain.get(key))
-        if isinstance(cfg, DictConfig) and key in cfg:
-            problems += _unresolved(cfg, key, key)
         problems += _targets(key, plain.get(key))
     problems += _module(plain.get("module"))
     if isinstance(datamodule := plain.get("datamodule"), Mapping):
@@ -150,9 +149,9 @@ def _built(section: str, nodes: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _near_misses(place: str, node: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
     """Problems with keys that resemble a known key that is absent; other unknown keys are the user's own."""
-    for key in node:
+    for key in (key for key in node if key not in known):
         near = max(known, key=lambda word: _likeness(str(key), word))
-        if key not in known and near not in node and _likeness(str(key), near) >= NEAR:
+        if near not in node and _likeness(str(key), near) >= NEAR:
             yield Problem(place, f"unknown key {key!r}", f"did you mean `{near}`?", str(key))
 
 
@@ -171,41 +170,26 @@ def _missing(place: str, node: Any) -> Iterator[Problem]:
             yield from _missing(f"{place}.{key}", value)
 
 
-def _unresolved(node: DictConfig | ListConfig, key: Any, place: str) -> Iterator[Problem]:
-    """Interpolations of keys that do not exist; the results of resolvers may differ between machines."""
-    try:
-        value = None if OmegaConf.is_missing(node, key) else node[key]
-    except InterpolationKeyError as error:
-        yield Problem(place, str(error).splitlines()[0])
-    except OmegaConfBaseException:
-        return
-    else:
-        if not OmegaConf.is_interpolation(node, key):  # its target is checked at its own place
-            for child in _children(value, place):
-                yield from _unresolved(*child)
-
-
-def _children(value: Any, place: str) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
-    """A mapping or list with each of its keys or indexes, and the place of the item."""
-    if isinstance(value, DictConfig):
-        keys: list[Any] = list(value)
-        yield from ((value, key, f"{place}.{key}") for key in keys)
-    elif isinstance(value, ListConfig):
-        yield from ((value, at, f"{place}[{at}]") for at in range(len(value)))
-
-
 REFERENCE = re.compile(r"\$\{[^:{}]+\}")
 """A value that is another key's; what a resolver returns may differ between machines."""
 
 
-def _follow_references(node: DictConfig | ListConfig, plain: Any) -> None:
-    """Put into the plain values of a config what their references to text and numbers are."""
+def _references(node: DictConfig | ListConfig, plain: Any, place: str) -> Iterator[Problem]:
+    """Interpolations of keys that do not exist. Those that are another key's text or number are resolved in `plain`."""
     for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        inner = f"{place}[{key}]" if isinstance(plain, list) else f"{place}.{key}".lstrip(".")
         if isinstance(value, dict | list):
-            _follow_references(node[key], value)
-        elif isinstance(value, str) and REFERENCE.fullmatch(value):
-            with suppress(OmegaConfBaseException):
-                if isinstance(found := node[key], str | int | float):
+            if "${" in str(value):
+                yield from _references(node[key], value, inner)
+        elif isinstance(value, str) and "${" in value:
+            try:
+                found = node[key]
+            except InterpolationKeyError as error:
+                yield Problem(inner, str(error).splitlines()[0])
+            except OmegaConfBaseException:
+                continue
+            else:
+                if REFERENCE.fullmatch(value) and isinstance(found, str | int | float):
                     plain[key] = found
 
 

@@ -11,8 +11,9 @@ import pytest
 from trident.launch.core.resources import Resources
 from trident.launch.core.scheduling import ResolvedResources
 from trident.launch.core.states import State, Status
+from trident.launch.errors import UsageError
 from trident.launch.operations import submit as operation
-from trident.launch.operations.submit import SubmitRequest, submit
+from trident.launch.operations.submit import SubmitRequest, check_files, submit
 from trident.launch.planning.app import App
 from trident.launch.planning.groups import grouped
 from trident.launch.planning.needs import Needs, needs_of
@@ -114,3 +115,36 @@ def test_a_request_is_a_value(tmp_path: Path) -> None:
     assert SubmitRequest([], directory=tmp_path).path == "pkg://trident.configs"
     with pytest.raises(AttributeError):
         request.name = "s"
+
+
+def missing(launcher: str, *files: Path) -> Composition:
+    composition = Composition(
+        app=App(command=("python",), directory="/", source="/", leaves_result=True),
+        points=[()],
+        launcher=launcher,
+        options={},
+        trainers=[{}],
+        missing={file: f"{file}: no such file" for file in files},
+    )
+    return composition
+
+
+def test_missing_files_are_refused_where_members_would_not_find_them(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "data" / "x.json", Path("/scratch/nowhere/x.json")
+    for launcher, file in (
+        ("trident_local", inside),
+        ("trident_local", outside),
+        ("trident_slurm", inside),
+    ):
+        with pytest.raises(UsageError, match="no such file"):
+            check_files(missing(launcher, file), tmp_path)
+    (warning,) = check_files(missing("trident_slurm", outside), tmp_path)
+    assert warning == f"{outside}: no such file; nodes may see it"
+    (tmp_path / "data").symlink_to("/scratch/nowhere")
+    assert len(check_files(missing("trident_slurm", inside), tmp_path)) == 1
+    assert check_files(missing("trident_local"), tmp_path) == ()
+
+
+def test_many_missing_files_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\nand 15 more missing files$"):
+        check_files(missing("trident_local", *(tmp_path / str(i) for i in range(20))), tmp_path)

@@ -213,6 +213,16 @@ def test_every_value_is_checked(composed: Composes, overrides: list[str], messag
     assert message in refused(composed, *overrides)
 
 
+def test_files_that_are_not_here_are_listed(composed: Composes, tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").touch()
+    planned = composed("+run.ckpt_path=a.ckpt,b.ckpt,/there/c.ckpt")
+    assert list(planned.missing) == [tmp_path / "b.ckpt", Path("/there/c.ckpt")]
+    text = planned.missing[tmp_path / "b.ckpt"]
+    assert text.startswith("run.ckpt_path: b.ckpt: no such file or directory in ")
+    assert text.endswith("(the override +run.ckpt_path=b.ckpt)")
+    assert composed("x=1").missing == {}
+
+
 def test_values_that_are_right_are_all_planned(composed: Composes) -> None:
     assert len(composed("+run.seed=1,2", "x=1,0.5,a,'b c',null,{a: 1},[1]").points) == 14
 

@@ -118,8 +118,8 @@ def test_values_that_are_another_keys_are_checked_where_they_are_used() -> None:
     found = problems(
         OmegaConf.create({**config, "trainer": trainer, "module": {"optimizer": optimizer}})
     )
-    assert found[0].startswith("trainer.max_epochs: 'abc' is not a whole number or null")
-    assert "Interpolation key 'rate' not found" in found[1]
+    assert "Interpolation key 'rate' not found" in found[0]
+    assert found[1].startswith("trainer.max_epochs: 'abc' is not a whole number or null")
     assert "torch.optim has no 'AdamWW'" in found[2]
 
 
