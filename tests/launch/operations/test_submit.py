@@ -122,8 +122,7 @@ def missing(launcher: str, *files: Path) -> Composition:
         app=App(command=("python",), directory="/", source="/", leaves_result=True),
         points=[()],
         launcher=launcher,
-        options={},
-        trainers=[{}],
+        needs=needs_of([Needs(options={}, trainer={})]),
         missing={file: f"{file}: no such file" for file in files},
     )
     return composition
