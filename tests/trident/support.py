@@ -219,12 +219,14 @@ class Forked:
     _warm = multiprocessing.get_context("forkserver")
 
     def __init__(self, argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
-        self._warm.set_forkserver_preload(["trident.engine", "datasets", "transformers"])
+        self._warm.set_forkserver_preload(["warm"])
         handle, said = tempfile.mkstemp(prefix="said-")
         os.close(handle)
         self._said = Path(said)
         self._process = self._warm.Process(target=_become, args=(list(argv), cwd, env, said))
-        self._process.start()
+        # Where the server finds `warm`, if this starts it.
+        with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+            self._process.start()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
         self._process.join(timeout)
