@@ -220,9 +220,8 @@ def _print_plan(plan: Plan, sweep: SweepDir) -> int:
     from .tables import plan_text
 
     print(plan_text(plan, sweep, screen()))
-    several = sum(bool(group.members) for group in plan.groups) > 1
     for members, script in scripts(plan, sweep):
-        of = f" of the array of {brief_ranges(members)}" if several else ""
+        of = f" of the array of {brief_ranges(members)}" if plan.is_mixed else ""
         print(f"\n# the script{of}\n{script}", end="")
     return 0
 
@@ -238,12 +237,14 @@ def _describe(plan: Plan) -> None:
         say(line)
 
 
-def _resources(plan: Plan) -> str:
-    """What each member gets, or a line for each set of resources."""
+def _resources(plan: Plan, most: int = 32) -> str:
+    """What each member gets, or a line for each array if they have different resources."""
+    if not plan.is_mixed:
+        return f"each {plan.describe_resources(plan.arrays()[-1])}"
     arrays = plan.describe_arrays()
-    if sum(bool(group.members) for group in plan.groups) > 1:
-        return "\n".join([f"in {len(arrays)} arrays", *(f"  {line}" for line in arrays)])
-    return f"each {plan.describe_resources(plan.arrays()[-1])}"
+    more = [f"  {len(arrays) - most} more"] if len(arrays) > most else []
+    lines = [f"  {line}" for line in arrays[:most]]
+    return "\n".join([f"in {len(arrays)} arrays", *lines, *more])
 
 
 def _wait(sweep: SweepDir) -> int:

@@ -303,14 +303,13 @@ def plan_again(app: App, points: Sequence[Sequence[str]], launcher: str) -> dict
 
     Args:
         points: the members' overrides.
-        launcher: the sweep's, which older sweeps do not have among the overrides that all members share.
+        launcher: the sweep's, where neither what all members share nor their configs choose one, as in older sweeps.
 
     Raises:
         UsageError: a member's config cannot be composed any more.
     """
-    shared = app.shared or (f"hydra/launcher={launcher}",)
     if not app.leaves_result:
-        return plan_external(app, (), shared, launcher, points=points)
+        return plan_external(app, (), app.shared, launcher, points=points)
     from .compose import plan_of_points
     from .explain import explained
     from .hydra_session import session
@@ -326,7 +325,7 @@ def plan_again(app: App, points: Sequence[Sequence[str]], launcher: str) -> dict
         explained(hydra, options["name"], points[0]),
     ):
         return plan_of_points(
-            hydra, options["name"], points, shared, default=launcher, directory=directory
+            hydra, options["name"], points, app.shared, default=launcher, directory=directory
         )
 
 

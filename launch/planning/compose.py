@@ -101,8 +101,9 @@ def compose(
         choices, settings = _choices_and_settings(for_launcher)
         is_group = _group_test(hydra, name, overrides)
         multirun = _multirun("python -m trident.run", overrides, default)
-        points, launcher = _points(hydra, name, for_members, choices, is_group, default, multirun)
-        shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
+        points, bases = _points(hydra, name, for_members, choices, is_group, multirun)
+        launcher, chosen = _launcher(bases, default)
+        shared = (*_without_launcher(choices), *chosen, *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
         missing: dict[Path, str] = {}
         for config in composed.configs:
@@ -278,7 +279,7 @@ def points_of(
     choices, _ = _choices_and_settings(hydra.parse(for_launcher))
     is_group = _group_test(hydra, name, overrides)
     typed = _multirun(command, [*overrides, *for_launcher], default)
-    points, _ = _points(hydra, name, hydra.parse(overrides), choices, is_group, default, typed)
+    points, _ = _points(hydra, name, hydra.parse(overrides), choices, is_group, typed)
     return points
 
 
@@ -302,8 +303,8 @@ def plan_of_points(
     choices, settings = _choices_and_settings(hydra.parse(for_launcher))
     is_group = _group_test(hydra, name, points[0])
     bases = _bases(hydra, name, points, choices, is_group)
-    launcher = _one_launcher(bases.values(), default)
-    shared = (*_without_launcher(choices), f"hydra/launcher={launcher}", *settings)
+    launcher, chosen = _launcher([*bases.values()], default)
+    shared = (*_without_launcher(choices), *chosen, *settings)
     members = [tuple(point) for point in points]
     composed = compose_members(hydra, name, members, shared, is_group)
     files = composed.files(directory)
@@ -385,10 +386,9 @@ def _points(
     for_members: Sequence[Override],
     choices: Sequence[str],
     is_group: Callable[[str], bool],
-    default: str,
     multirun: str,
-) -> tuple[list[Point], str]:
-    """The points of the sweep, and the launcher that they choose.
+) -> tuple[list[Point], list[DictConfig]]:
+    """The points of the sweep, and a config for each set of choices among them.
 
     A config may bring a sweep of its own, in ``hydra.sweeper.params``: it counts for the members that choose it.
 
@@ -405,17 +405,16 @@ def _points(
     bases = _bases(hydra, name, typed, choices, is_group)
     for base in bases.values():
         _check_sweeper(base, multirun)
-    launcher = _one_launcher(bases.values(), default)
     params = {groups: hydra.parse(_sweeper_params(base)) for groups, base in bases.items()}
     if not any(params.values()):
-        return typed, launcher
+        return typed, [*bases.values()]
     points = [
         point
         for groups, own in params.items()
         for point in expand([*own, *for_members])
         if chosen(point) == groups
     ]
-    return points, launcher
+    return points, [*bases.values()]
 
 
 def _chosen(overrides: Iterable[str], is_group: Callable[[str], bool]) -> frozenset[str]:
@@ -438,20 +437,21 @@ def _bases(
     return bases
 
 
-def _one_launcher(bases: Iterable[DictConfig], default: str) -> str:
-    launchers = sorted({_launcher(base, default) for base in bases})
-    if len(launchers) > 1:
+def _launcher(bases: Sequence[DictConfig], default: str) -> tuple[str, tuple[str, ...]]:
+    """The launcher of the members, and the override that chooses it for all of them.
+
+    Where their configs choose different presets of one launcher, there is none: each member composes its own.
+    """
+    choices = [str(base.hydra.runtime.choices["hydra/launcher"]) for base in bases]
+    launchers = sorted({default if choice == "basic" else choice for choice in choices})
+    if len(launchers) == 1:
+        return launchers[0], (f"hydra/launcher={launchers[0]}",)
+    if len({base.hydra.launcher.get("_target_") for base in bases}) > 1:
         raise UsageError(
             f"members choose different launchers: {' and '.join(launchers)}\n"
-            f"hint: choose one for all, `hydra/launcher={launchers[0]}`; configs may set different "
-            "`hydra.launcher.KEY`"
+            f"hint: choose one for all, `hydra/launcher={launchers[0]}`, or presets of one launcher"
         )
-    return launchers[0]
-
-
-def _launcher(base: DictConfig, default: str) -> str:
-    chosen = base.hydra.runtime.choices["hydra/launcher"]
-    return default if chosen == "basic" else str(chosen)
+    return launchers[0], ()
 
 
 def _sweeper_params(base: DictConfig) -> list[str]:

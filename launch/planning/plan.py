@@ -108,6 +108,11 @@ class Plan:
         return tuple(sorted(index for group in self.groups for index in group.members))
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether the members that it runs have different resources."""
+        return sum(bool(group.members) for group in self.groups) > 1
+
+    @property
     def code(self) -> str | None:
         """The hash of the frozen code that the first group runs."""
         return self.groups[0].code
@@ -160,7 +165,7 @@ class Plan:
                 f"{len(arrays)} arrays, each submitted when the one before it runs: room for {self.cut.room} jobs "
                 f"({self.cut.why})"
             )
-        elif self.side_by_side and sum(bool(group.members) for group in self.groups) > 1:
+        elif self.side_by_side and self.is_mixed:
             at_once = min(group.slots for group in self.groups)
             if at_once < len(self.submit):
                 lines.append(f"array_parallelism={at_once} is shared out among the arrays")

@@ -255,8 +255,24 @@ def test_launchers_that_differ_are_refused(composed: Composes, tmp_path: Path) -
     chosen = "# @package _global_\ndefaults: [{override /hydra/launcher: trident_slurm}]\n"
     (tmp_path / "configs" / "group" / "remote.yaml").write_text(chosen)
     message = refused(composed, "group=first,remote")
-    assert "different launchers: trident_local and trident_slurm\nhint: choose one" in message
+    assert (
+        "different launchers: trident_local and trident_slurm\nhint: choose one for all" in message
+    )
     assert composed("group=first,remote", "hydra/launcher=trident_local").launcher
+
+
+def test_presets_of_one_launcher_may_differ(composed: Composes, tmp_path: Path) -> None:
+    for name, nodes in (("few", 1), ("many", 8)):
+        preset = tmp_path / "configs" / "hydra" / "launcher" / f"{name}.yaml"
+        preset.parent.mkdir(parents=True, exist_ok=True)
+        preset.write_text(f"defaults: [trident_slurm, _self_]\nnodes: {nodes}\n")
+        chosen = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {name}}}]\n"
+        (tmp_path / "configs" / "group" / f"{name}.yaml").write_text(chosen)
+    both = composed("group=few,many", "hydra.launcher.timeout_min=7")
+    assert [needs.options["nodes"] for needs in both.needs.distinct] == [1, 8]
+    assert both.shared == ("hydra.launcher.timeout_min=7",)
+    assert [record.choices["hydra/launcher"] for record in both.planned] == ["few", "many"]
+    assert "different launchers: few and trident_local\n" in refused(composed, "group=few,first")
 
 
 def test_numbers_to_base_60_are_refused(composed: Composes, tmp_path: Path) -> None:

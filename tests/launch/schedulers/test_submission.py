@@ -22,7 +22,9 @@ from trident.launch.sweepdir.sweep import SweepDir
 OPTIONS = {"timeout_min": 60, "signal_delay_s": 120, "template": "minimal"}
 
 
-def planned(*groups: tuple[int, ...], slots: int = 1, canary: bool = False) -> Plan:
+def planned(
+    *groups: tuple[int, ...], slots: int = 1, canary: bool = False, after: tuple[str, ...] = ()
+) -> Plan:
     """A plan whose groups have different resources."""
     options = [{**OPTIONS, "mem_gb": number + 1} for number in range(len(groups))]
     return Plan(
@@ -36,6 +38,7 @@ def planned(*groups: tuple[int, ...], slots: int = 1, canary: bool = False) -> P
         ),
         side_by_side=True,
         canary=canary,
+        after=after,
     )
 
 
@@ -92,6 +95,14 @@ def test_arrays_of_different_resources_are_submitted_at_once(
     assert [array.members for array in arrays] == [(0,), (1,), (2,)]
     assert [array.launcher["resources"]["mem_gb"] for array in arrays] == [1, 1, 2]
     assert "#SBATCH --mem=2GB\n" in arrays[2].script.read_text()
+
+
+def test_every_array_that_follows_no_other_one_waits_for_the_sweep_before(
+    sweep: SweepDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = submit(planned((0, 1), (2,), (3,), slots=2, after=("7", "8")), sweep, 9, monkeypatch)
+    both = [Dependency(job="7"), Dependency(job="8")]
+    assert queue.submitted == [(0, both), (1, both), (2, [Dependency(job="job1")])]
 
 
 def test_arrays_for_which_there_is_no_room_any_more_follow_the_last_one(
