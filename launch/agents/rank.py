@@ -25,7 +25,7 @@ from trident.protocol.records import read_tail
 from ..core.causes import Failure, explain
 from ..core.states import SIGNALLED, Cause
 from ..errors import LaunchError, UsageError
-from ..lib.environment import node_name
+from ..lib.environment import node_name, unused_environment
 from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
 from ..lib.processes import identity, kill_group, oom_kills
@@ -57,7 +57,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     attempt = int(environ[ATTEMPT])
     ranks, port = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
-    app = _app(sweep, environ.get(CODE))
+    launcher = _launcher(sweep, index, attempt)
+    options = launcher.get("options") or {}
+    app = _app(sweep, environ.get(CODE)).with_python(options.get("python"))
     directory = sweep.member_dir(index)
     planned = sweep.plans.variable(environ.get(CODE) or None, sweep.member(index).overrides)
     command = app.member_command(
@@ -67,8 +69,13 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         main_process=ranks.rank == 0,
         compares=bool(planned),
     )
-    environment = {**_environment(environ, app, sweep, index, attempt, ranks), **planned}
+    environment = {
+        **_environment(environ, app, sweep, index, attempt, ranks),
+        **(launcher.get("env") or {}),  # the user's count more than anything that trident sets
+        **planned,
+    }
     rank = Rank(sweep, index, attempt, ranks, app)
+    rank.unused = unused_environment(environ, options, sys.executable)
     code = rank.run(command, environment)
     if port is not None:
         port.close()
@@ -81,6 +88,8 @@ class Rank:
     def __init__(self, sweep: SweepDir, index: int, attempt: int, ranks: Ranks, app: App) -> None:
         self.sweep, self.index, self.attempt, self.app = sweep, index, attempt, app
         self.rank = ranks.rank
+        self.unused: str | None = None
+        """The environment that `setup` activates in vain, in words."""
         self.record: dict[str, Any] = {
             "rank": ranks.rank,
             "local_rank": ranks.local_rank,
@@ -98,7 +107,7 @@ class Rank:
             self._write(exit=CANNOT_START, ended=time.time(), cause=Cause.LOST, detail=detail)
             return CANNOT_START
         self.record["process"] = identity(child.process.pid)
-        if self.rank == 0 and (differences := difference(self.sweep.record.versions, versions())):
+        if self.rank == 0 and (differences := self._differences()):
             self.record["packages"] = differences
             sys.stderr.write(f"warning: member {self.index} runs under {differences}\n")
         self._write()
@@ -108,6 +117,11 @@ class Rank:
         failure = self._failure(code, child.process.pid, ended, oom_kills() > kills_before)
         self._write(exit=code, ended=ended, **_end(code, failure, child))
         return code
+
+    def _differences(self) -> str:
+        """How what the member runs under differs from what the user may expect; empty where it does not."""
+        packages = difference(self.sweep.record.versions, versions())
+        return "; ".join(filter(None, (packages, self.unused)))
 
     def _failure(
         self, code: int, process: int, ended: float, out_of_memory: bool
@@ -192,14 +206,13 @@ def _environment(
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
-        **_chosen(sweep, index, attempt),
     }
 
 
-def _chosen(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, str]:
-    """What the user sets by ``hydra.launcher.env``: it counts more than anything that trident sets."""
+def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
+    """What the array of an attempt holds of its launcher; empty for an attempt that names no array."""
     array = sweep.attempts.get(index, attempt).lease.get("array")
-    return {} if array is None else sweep.arrays.get(array).launcher.get("env") or {}
+    return {} if array is None else sweep.arrays.get(array).launcher
 
 
 def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:

@@ -142,6 +142,13 @@ class SlurmOptions(_Options):
         default=None,
         metadata=_about("Lines of shell to run before the ranks, for example to load modules."),
     )
+    python: str | None = field(
+        default=None,
+        metadata=_about(
+            "The Python that members run. `python` is the first on PATH after `setup`, so an environment that `setup` "
+            "activates is used; it must contain trident. null is the Python that submits."
+        ),
+    )
     teardown: list[str] | None = field(
         default=None, metadata=_about("Lines of shell to run after the ranks.")
     )

@@ -47,7 +47,7 @@ def script_of(plan: Plan, sweep: SweepDir, array: Array) -> str:
             options=plan.options,
             environment=plan.launcher_record()["env"],
             directory=Path(plan.app.directory),
-            python=sys.executable,
+            python=plan.options.get("python") or sys.executable,
             version=own_version(),
         )
     )
