@@ -88,7 +88,9 @@ class LocalOptions(_Options):
     )
     array_parallelism: int | str = field(
         default="auto",
-        metadata=_about("Members that run at once; `auto` is by cores, GPUs and `mem_gb`."),
+        metadata=_about(
+            "Members that run at once; `auto` is by cores, GPUs and `mem_gb`, within the limits of cgroups."
+        ),
     )
 
 
