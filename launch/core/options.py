@@ -12,9 +12,7 @@ from typing import Any
 
 from trident.config.keys import Key
 
-__all__ = ["PREFIX", "LocalOptions", "SlurmOptions", "option_keys", "refused"]
-
-PREFIX = "hydra.launcher."
+__all__ = ["LocalOptions", "SlurmOptions", "option_keys", "refused"]
 
 
 def _about(sentence: str, *, unit: str = "") -> dict[str, Any]:
@@ -184,7 +182,7 @@ def option_keys(options: type[_Options]) -> dict[str, Key]:
     values = options()
     return {
         option.name: Key(
-            path=f"{PREFIX}{option.name}",
+            path=f"hydra.launcher.{option.name}",
             type=str(option.type),
             default=_in_yaml(getattr(values, option.name)),
             read_in="launch/core/options.py",

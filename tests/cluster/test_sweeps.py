@@ -220,7 +220,7 @@ def test_what_kept_a_member_from_starting_is_said(cli):
     cli("submit", *SLURM, "--name", "gone", "--wait", *gone, code=1)
     (member,) = cli.members("gone")
     assert (member["state"], member["cause"]) == ("FAILED", "lost")
-    assert "/gone/python: No such file or directory" in member["detail"]
+    assert "/gone/python does not exist on node " in member["detail"]
 
 
 def test_what_slurm_calls_completed_is_not(cli):
