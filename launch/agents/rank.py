@@ -74,8 +74,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         **(launcher.get("env") or {}),  # the user's count more than anything that trident sets
         **planned,
     }
-    rank = Rank(sweep, index, attempt, ranks, app)
-    rank.unused = unused_environment(environ, options, sys.executable)
+    unused = unused_environment(environ, options, sys.executable)
+    rank = Rank(sweep, index, attempt, ranks, app, unused=unused)
     code = rank.run(command, environment)
     if port is not None:
         port.close()
@@ -83,13 +83,24 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
 
 
 class Rank:
-    """A rank while its process runs, and the only writer of its record."""
+    """A rank while its process runs, and the only writer of its record.
 
-    def __init__(self, sweep: SweepDir, index: int, attempt: int, ranks: Ranks, app: App) -> None:
+    Args:
+        unused: the environment that `setup` activates in vain, in words.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepDir,
+        index: int,
+        attempt: int,
+        ranks: Ranks,
+        app: App,
+        *,
+        unused: str | None = None,
+    ) -> None:
         self.sweep, self.index, self.attempt, self.app = sweep, index, attempt, app
-        self.rank = ranks.rank
-        self.unused: str | None = None
-        """The environment that `setup` activates in vain, in words."""
+        self.rank, self.unused = ranks.rank, unused
         self.record: dict[str, Any] = {
             "rank": ranks.rank,
             "local_rank": ranks.local_rank,
