@@ -4,5 +4,6 @@
 # each:    @@resources
 cd @@directory || exit 1
 @@exports
+@@setup
 # exec keeps the process id, which submit has recorded as the job's id
 exec @@python -P -m trident.launch.agents.local_array @@sweep @@array

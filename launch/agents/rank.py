@@ -24,7 +24,7 @@ from trident.protocol.records import read_tail
 from ..core.causes import Failure, explain
 from ..core.states import SIGNALLED, Cause
 from ..errors import LaunchError, UsageError
-from ..lib.environment import node_name
+from ..lib.environment import node_name, unused_environment
 from ..lib.parent import die_with_parent
 from ..lib.ports import is_used
 from ..lib.processes import identity, kill_group, oom_kills
@@ -58,7 +58,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     attempt = int(environ[ATTEMPT])
     ranks, port, network = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
-    app = _app(sweep, environ.get(CODE))
+    launcher = _launcher(sweep, index, attempt)
+    options = launcher.get("options") or {}
+    app = _app(sweep, environ.get(CODE)).with_python(options.get("python"))
     directory = sweep.member_dir(index)
     planned = sweep.plans.variable(environ.get(CODE) or None, sweep.member(index).overrides)
     command = app.member_command(
@@ -69,13 +71,21 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         compares=bool(planned),
         records_return=True,
     )
-    environment = {**network, **_environment(environ, app, sweep, index, attempt, ranks), **planned}
-    meeting_place = (
-        MeetingPlace(ranks.master_port)
-        if _should_connect(sweep, app, index, attempt, ranks)
-        else None
+    environment = {
+        **network,
+        **_environment(environ, app, sweep, index, attempt, ranks),
+        **(launcher.get("env") or {}),  # the user's count more than anything that trident sets
+        **planned,
+    }
+    rank = Rank(
+        sweep,
+        index,
+        attempt,
+        ranks,
+        app,
+        meeting_place=_meeting_place(ranks, app, options),
+        unused=unused_environment(environ, options, sys.executable),
     )
-    rank = Rank(sweep, index, attempt, ranks, app, meeting_place)
     code = rank.run(command, environment)
     if port is not None:
         port.close()
@@ -97,7 +107,12 @@ class MeetingPlace:
 
 
 class Rank:
-    """A rank while its process runs, and the only writer of its record."""
+    """A rank while its process runs, and the only writer of its record.
+
+    Args:
+        meeting_place: where the ranks should connect; None if that need not be watched.
+        unused: the environment that `setup` activates in vain, in words.
+    """
 
     def __init__(
         self,
@@ -106,10 +121,12 @@ class Rank:
         attempt: int,
         ranks: Ranks,
         app: App,
+        *,
         meeting_place: MeetingPlace | None = None,
+        unused: str | None = None,
     ) -> None:
         self.sweep, self.index, self.attempt, self.app = sweep, index, attempt, app
-        self.rank, self.meeting_place = ranks.rank, meeting_place
+        self.rank, self.meeting_place, self.unused = ranks.rank, meeting_place, unused
         self.record: dict[str, Any] = {
             "rank": ranks.rank,
             "local_rank": ranks.local_rank,
@@ -127,7 +144,7 @@ class Rank:
             self._write(exit=CANNOT_START, ended=time.time(), cause=Cause.LOST, detail=detail)
             return CANNOT_START
         self.record["process"] = identity(child.process.pid)
-        if self.rank == 0 and (differences := difference(self.sweep.record.versions, versions())):
+        if self.rank == 0 and (differences := self._differences()):
             self.record["packages"] = differences
             sys.stderr.write(f"warning: member {self.index} runs under {differences}\n")
         self._write()
@@ -156,6 +173,11 @@ class Rank:
         if record is not None and record.get("imported"):
             found["imported"] = record["imported"]
         return found
+
+    def _differences(self) -> str:
+        """How what the member runs under differs from what the user may expect; empty where it does not."""
+        packages = difference(self.sweep.record.versions, versions())
+        return "; ".join(filter(None, (packages, self.unused)))
 
     def _failure(
         self,
@@ -235,7 +257,6 @@ def _environment(
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
-        **_chosen(sweep, index, attempt),
     }
 
 
@@ -248,19 +269,14 @@ def _frozen(sweep: SweepDir, app: App, environ: Mapping[str, str]) -> dict[str, 
     return {FROZEN: os.pathsep.join([app.directory, *roots])}
 
 
-def _chosen(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, str]:
-    """What the user sets by ``hydra.launcher.env``: it counts more than anything that trident sets."""
-    return _launcher(sweep, index, attempt).get("env") or {}
-
-
-def _should_connect(sweep: SweepDir, app: App, index: int, attempt: int, ranks: Ranks) -> bool:
-    """Whether something is wrong if the ranks do not connect to each other; the engine makes sure of it itself."""
-    options = _launcher(sweep, index, attempt).get("options") or {}
-    return ranks.world_size > 1 and not app.leaves_result and options.get("ranks") != "none"
+def _meeting_place(ranks: Ranks, app: App, options: Mapping[str, Any]) -> MeetingPlace | None:
+    """Where the ranks should connect to each other; None if they need not, or make sure of it as the engine does."""
+    should = ranks.world_size > 1 and not app.leaves_result and options.get("ranks") != "none"
+    return MeetingPlace(ranks.master_port) if should else None
 
 
 def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
-    """The launcher of the attempt's array, with its options."""
+    """What the array of an attempt holds of its launcher; empty for an attempt that names no array."""
     array = sweep.attempts.get(index, attempt).lease.get("array")
     return {} if array is None else sweep.arrays.get(array).launcher
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from trident.config.keys import Key
 
-__all__ = ["PREFIX", "LocalOptions", "SlurmOptions", "option_keys", "refused"]
-
-PREFIX = "hydra.launcher."
+__all__ = ["LocalOptions", "SlurmOptions", "option_keys", "refused"]
 
 
 def _about(sentence: str, *, unit: str = "", type: str | None = None) -> dict[str, Any]:
@@ -116,7 +114,9 @@ class LocalOptions(_Options):
     )
     array_parallelism: int | str = field(
         default="auto",
-        metadata=_about("Members that run at once; `auto` is by cores, GPUs and `mem_gb`."),
+        metadata=_about(
+            "Members that run at once; `auto` is by cores, GPUs and `mem_gb`, within the limits of cgroups."
+        ),
     )
 
 
@@ -170,6 +170,13 @@ class SlurmOptions(_Options):
         default=None,
         metadata=_about("Lines of shell to run before the ranks, for example to load modules."),
     )
+    python: str | None = field(
+        default=None,
+        metadata=_about(
+            "The Python that members run. `python` is the first on PATH after `setup`, so an environment that `setup` "
+            "activates is used; it must contain trident. null is the Python that submits."
+        ),
+    )
     teardown: list[str] | None = field(
         default=None, metadata=_about("Lines of shell to run after the ranks.")
     )
@@ -204,7 +211,7 @@ def option_keys(options: type[_Options]) -> dict[str, Key]:
     values = options()
     return {
         option.name: Key(
-            path=f"{PREFIX}{option.name}",
+            path=f"hydra.launcher.{option.name}",
             type=option.metadata["type"] or str(option.type),
             default=_in_yaml(getattr(values, option.name)),
             read_in="launch/core/options.py",

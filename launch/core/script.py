@@ -30,6 +30,7 @@ def local(template: str, array: ArrayScript) -> str:
     values = {
         **_common(array),
         "python": shlex.quote(array.python),
+        "setup": _python_exists(array.python),
         "sweep": shlex.quote(str(array.sweep)),
         "array": str(array.array),
     }
@@ -67,7 +68,7 @@ def batch(
         **_common(array),
         "script": shlex.quote(str(array.path)),
         "directives": directives(flags),
-        "setup": "\n".join(setup) or "# no setup",
+        "setup": "\n".join([*setup, _python_exists(array.python)]),
         "teardown": "\n".join(teardown) or "# no teardown",
         "element": shlex.join([*start, str(array.sweep), str(array.array)]),
         "srun": shlex.join(srun(*srun_words)),
@@ -76,6 +77,17 @@ def batch(
     }
     _check_placeholders(template, name, set(values))
     return _filled(template, values)
+
+
+def _python_exists(python: str) -> str:
+    """Lines that end the script, and say why, where a node does not have the Python."""
+    word = shlex.quote(python)
+    return (
+        f"command -v {word} > /dev/null || {{\n"
+        f'    echo "error: python" {word} "does not exist on node $(uname -n)" >&2\n'
+        "    exit 127\n"
+        "}"
+    )
 
 
 def _common(array: ArrayScript) -> dict[str, str]:

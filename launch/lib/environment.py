@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from trident.protocol.member import NAMES
 from trident.protocol.processes import this_host
 from trident.protocol.ranks import VARIABLES
 
-__all__ = ["LOG_ENCODING", "clean", "for_sbatch", "node_name"]
+__all__ = ["LOG_ENCODING", "clean", "for_sbatch", "node_name", "unused_environment"]
 
 _OF_A_JOB = ("SLURM_", "PMI_", "PMIX_", "PMI2_", "SRUN_")
 """How variables begin that describe the surrounding job."""
@@ -61,3 +64,24 @@ def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
         for name, value in clean(environ).items()
         if name in _KEPT or (name not in dropped and not name.startswith(_OF_A_JOB))
     }
+
+
+def unused_environment(
+    environ: Mapping[str, str], options: Mapping[str, Any], executable: str
+) -> str | None:
+    """The environment that `setup` has activated and whose Python is not used, in words; None where there is none.
+
+    Args:
+        environ: of a process that the batch script has started.
+        options: the launcher's.
+        executable: the Python of that process.
+    """
+    if not options.get("setup") or options.get("python"):
+        return None
+    folder = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
+    if folder is None or Path(folder, "bin") == Path(executable).parent:
+        return None
+    found = shutil.which("python", path=environ.get("PATH", ""))
+    if found is None or Path(found).parent != Path(folder, "bin"):
+        return None
+    return f"{executable}, not in {folder}, which `setup` activates (hydra.launcher.python=python takes it from PATH)"

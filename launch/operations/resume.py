@@ -178,6 +178,8 @@ def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     app = App.from_record(sweep.record.app)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))
+    python = launcher["options"].get("python")
+    app = app.with_python(python)
     outside = Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
     directory = sweep.member_dir(index) if in_place else outside
     command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record.id)
@@ -188,14 +190,14 @@ def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
         **launcher["env"],
     }
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-    words = shlex.join(_with_ranks(command, ranks))
+    words = shlex.join(_with_ranks(command, ranks, (sys.executable, python)))
     return f"cd {shlex.quote(app.directory)} && {settings} {words}"
 
 
-def _with_ranks(command: Sequence[str], ranks: int) -> Sequence[str]:
-    """The command of one rank, by torchrun as many times as there are ranks; unchanged if it is not of this Python."""
+def _with_ranks(command: Sequence[str], ranks: int, pythons: Sequence[str | None]) -> Sequence[str]:
+    """The command of one rank, by torchrun as many times as there are ranks; unchanged if none of `pythons` runs it."""
     python, *rest = command
-    if ranks == 1 or python != sys.executable:
+    if ranks == 1 or python not in pythons:
         return command
     if rest[0] == "-P":
         rest = rest[1:]

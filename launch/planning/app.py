@@ -87,6 +87,12 @@ class App:
             searchpath=tuple(self._moved_entry(entry, code) for entry in self.searchpath),
         )
 
+    def with_python(self, python: str | None) -> App:
+        """The same app under another Python; unchanged for None, or if another program starts it."""
+        if python is None or not _is_python(self.command[0]):
+            return self
+        return replace(self, command=(python, *self.command[1:]))
+
     def _moved_entry(self, entry: str, code: Path) -> str:
         """An entry of ``hydra.searchpath``, in the copy of the code."""
         path = entry.removeprefix("file://")
@@ -206,9 +212,13 @@ def _refuse_modes(words: Sequence[str], command: str) -> None:
             )
 
 
+def _is_python(word: str) -> bool:
+    return Path(word).name.startswith("python")
+
+
 def _python_options(words: Sequence[str]) -> int:
     """How many of the words are Python with its own options and what it runs; 1 for another program."""
-    if not Path(words[0]).name.startswith("python"):
+    if not _is_python(words[0]):
         return 1
     at = 1
     while at < len(words) and words[at].startswith("-"):

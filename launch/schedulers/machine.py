@@ -9,18 +9,24 @@ from pathlib import Path
 
 from ..core.resources import Machine
 from ..errors import SchedulerError
+from ..lib.cgroups import cgroup_limits
 from ..lib.command import run
 
 __all__ = ["machine"]
 
 
 def machine(environ: Mapping[str, str]) -> Machine:
-    """The resources of this machine that this process may use."""
+    """The resources of this machine that this process may use, within the limits of its control groups."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = cgroup_limits()
+    if limits.cores is not None:
+        cores = min(cores, max(1, int(limits.cores)))
+    if limits.memory_bytes is not None:
+        memory = min(memory, limits.memory_bytes)
+    return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory / 2**30)
 
 
 def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def script_of(plan: Plan, planned: PlannedArray, sweep: SweepDir, array: Array) 
             options=planned.group.options,
             environment=array.launcher["env"],
             directory=Path(plan.app.directory),
-            python=sys.executable,
+            python=planned.group.options.get("python") or sys.executable,
             version=own_version(),
         )
     )

@@ -130,6 +130,25 @@ def test_ranks_run_in_a_container_and_their_keeper_outside(cli, shared):
     assert [(r["RANK"], r["INSIDE"]) for r in said] == [(str(rank), "yes") for rank in range(4)]
 
 
+def test_ranks_run_the_python_that_setup_puts_first_if_it_is_asked_for(cli, shared):
+    python = shared / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/bash\nINSIDE=yes exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    lines = f"export VIRTUAL_ENV={shared}/env", f"export PATH={shared}/env/bin:$PATH"
+    setup = f"hydra.launcher.setup=[{','.join(map(repr, lines))}]"
+    cli("submit", *SLURM, "--name", "own", "--wait", setup)
+    assert ["INSIDE" in r for r in cli.said("own", 0)] == [False]
+    (member,) = cli.members("own")
+    assert f"not in {shared}/env, which `setup` activates" in member["packages"]
+
+    cli("submit", *SLURM, "--name", "taken", "--wait", setup, "hydra.launcher.python=python")
+    assert [r["INSIDE"] for r in cli.said("taken", 0)] == ["yes"]
+    (member,) = cli.members("taken")
+    assert "setup" not in (member["packages"] or "")
+    assert " OMP_NUM_THREADS=1 python " in cli("show", "taken", "0").stdout
+
+
 def test_memory_is_told_from_other_ends(cli):
     cli(
         "submit",
@@ -192,13 +211,18 @@ def test_what_kept_a_member_from_starting_is_said(cli):
     assert member["detail"].endswith("module: command not found")
     assert "module: command not found" in cli("logs", "setup", "0").stdout
 
+    cli("submit", *SLURM, "--name", "away", "--wait", "hydra.launcher.python=/gone/p", code=1)
+    (member,) = cli.members("away")
+    assert (member["state"], member["cause"]) == ("FAILED", "lost")
+    assert "python /gone/p does not exist on node " in member["detail"]
+
     own = "#!/bin/bash\n@@directives\n@@element -- @@srun /gone/python @@worker\n"
     (cli.directory / "gone.sbatch").write_text(own)
     gone = ("hydra.launcher.template=./gone.sbatch", "hydra.launcher.tasks_per_node=2")
     cli("submit", *SLURM, "--name", "gone", "--wait", *gone, code=1)
     (member,) = cli.members("gone")
     assert (member["state"], member["cause"]) == ("FAILED", "lost")
-    assert "/gone/python: No such file or directory" in member["detail"]
+    assert "/gone/python does not exist on node " in member["detail"]
 
 
 def test_what_slurm_calls_completed_is_not(cli):

@@ -117,3 +117,12 @@ def test_what_a_rank_printed_that_could_not_record_its_end(tmp_path: Path) -> No
     assert said_by_silent_ranks(sweep, 0, 0) == f"rank 1: error: {late}"
     said = "rank 2: error: the head node n1 cannot be reached"
     assert said_by_silent_ranks(sweep, 0, 0, known=late) == said
+
+
+def test_the_node_that_lacks_a_ranks_program_is_named(tmp_path: Path) -> None:
+    sweep = written(tmp_path / "s", [("x=1",)])
+    sweep.attempts.lease(0, world_size=4, hosts=["n1", "n2"])
+    log = sweep.attempts.rank_log(0, 0, 2)
+    log.write_text("slurmstepd: error: execve(): /env/bin/python: No such file or directory\n")
+    said = "rank 2: /env/bin/python does not exist on node n2"
+    assert said_by_silent_ranks(sweep, 0, 0) == said

@@ -1,8 +1,10 @@
-"""What sbatch inherits of the environment that it is called from."""
+"""What sbatch inherits of the environment that it is called from, and what becomes of an activated one."""
 
 from __future__ import annotations
 
-from trident.launch.lib.environment import for_sbatch
+from pathlib import Path
+
+from trident.launch.lib.environment import for_sbatch, unused_environment
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
 
@@ -33,3 +35,23 @@ def test_a_job_inherits_nothing_of_the_job_around_it() -> None:
         "PYTHONIOENCODING": "ascii",  # of the user's terminal
     }
     assert for_sbatch(kept | dropped, SCRIPT) == kept
+
+
+def test_an_environment_that_setup_activates_in_vain_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch(mode=0o755)
+    active = {"VIRTUAL_ENV": str(tmp_path / "env"), "PATH": f"{python.parent}:/bin"}
+    setup = {"setup": ["source env/bin/activate"]}
+    text = unused_environment(active, setup, "/venv/bin/python")
+    assert text is not None and text.startswith(f"/venv/bin/python, not in {tmp_path}/env, ")
+    conda = {"CONDA_PREFIX": active["VIRTUAL_ENV"], "PATH": active["PATH"]}
+    assert unused_environment(conda, setup, "/venv/bin/python") == text
+    for environ, options, executable in (
+        (active, setup, str(python)),  # it is the one that is used
+        (active, {**setup, "python": "/venv/bin/python"}, "/venv/bin/python"),
+        (active, {"setup": None}, "/venv/bin/python"),  # it was active at submission
+        ({"PATH": active["PATH"]}, setup, "/venv/bin/python"),
+        ({**active, "PATH": "/venv/bin"}, setup, "/venv/bin/python"),
+    ):
+        assert unused_environment(environ, options, executable) is None

@@ -18,7 +18,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from trident.config.annotations import Accepted
 from trident.config.keys import REQUIRED, SPEC, Key, below
-from trident.config.signatures import Parameters, TargetNotFound, parameters
+from trident.config.signatures import ANY_NAME, Parameters, TargetNotFound, parameters
 from trident.errors import ConfigError
 
 __all__ = ["METRIC_SOURCES", "SPLITS", "Problem", "check", "find_problems", "require_none"]
@@ -219,7 +219,8 @@ def _target(place: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(place, f"_target_: {target}: {error}", hint, "_target_")
         return
     if known is not None:
-        yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
+        if ANY_NAME not in known:
+            yield from _unknown(place, node, sorted(known), what=f"{target} has no parameter")
         yield from _mistyped(place, node, known)
 
 

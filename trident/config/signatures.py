@@ -1,8 +1,8 @@
 """The parameters of a ``_target_``, read from its source without importing it.
 
 A check must not cost the seconds that torch takes to import. So a target is followed through the
-files of its package: if its parameters are not visible there (C code, names created at run time,
-``**kwargs``), any argument is accepted. A false alarm would be worse than a miss.
+files of its package: if its parameters are not visible there (C code, names created at run time),
+any argument is accepted. A false alarm would be worse than a miss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from trident.config.annotations import Accepted, Alias, accepted
 
-__all__ = ["Parameters", "TargetNotFound", "parameters"]
+__all__ = ["ANY_NAME", "Parameters", "TargetNotFound", "parameters"]
 
 DEPTH = 12
 """How many times a name is followed from file to file or from class to base."""
@@ -54,6 +54,9 @@ class _Source:
 _Definition = tuple[_Source, Scope]
 """A function or class, and the file that it is in."""
 
+
+ANY_NAME = "**"
+"""Stands for further parameters of any name, as ``**kwargs`` takes them."""
 
 Parameters = Mapping[str, Accepted | None]
 """The parameters of a function or class by name, each with the values that its annotation accepts; None for any."""
@@ -212,7 +215,7 @@ def _of_class(source: _Source, scope: ast.ClassDef, depth: int) -> Parameters | 
     if (init := methods.get("__init__")) is not None:
         own = _names(source, init.args, depth)
         me = init.args.args[0].arg
-        return None if own is None else {name: own[name] for name in own if name != me}
+        return {name: own[name] for name in own if name != me}
     if not scope.bases:
         return {}
     base = _find_base(source, scope.bases, depth)
@@ -235,12 +238,11 @@ def _is_wrapped(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any(not ast.unparse(d).partition("(")[0].endswith(plain) for d in scope.decorator_list)
 
 
-def _names(source: _Source, args: ast.arguments, depth: int) -> Parameters | None:
-    if args.kwarg is not None:
-        return None
+def _names(source: _Source, args: ast.arguments, depth: int) -> Parameters:
     named = (*args.posonlyargs, *args.args, *args.kwonlyargs)
     look_up = partial(_alias, source, depth=depth)
-    return {arg.arg: accepted(arg.annotation, look_up) for arg in named}
+    names = {arg.arg: accepted(arg.annotation, look_up) for arg in named}
+    return names if args.kwarg is None else {**names, ANY_NAME: None}
 
 
 def _alias(source: _Source, name: str, *, depth: int) -> Alias | None:

@@ -89,7 +89,12 @@ class Probe:
             "no-requeue": True,
             **sbatch_flags(options, self.resources),
         }
-        probe = [sys.executable, "-P", "-m", "trident.launch.agents.probe"]
+        probe = [
+            self.options.get("python") or sys.executable,
+            "-P",
+            "-m",
+            "trident.launch.agents.probe",
+        ]
         folder = str(self.files.folder)
         node = srun(*srun_flags(options, self.resources), *probe, "node", folder)
         lines = ["#!/bin/bash", directives(flags), *(self.options.get("setup") or ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import subprocess
 import time
@@ -25,6 +26,10 @@ GOLDEN = """\
 cd '/home/me/it'"'"'s $HOME; "mine"' || exit 1
 export A='x y'
 export B='$(id)'
+command -v /usr/bin/python > /dev/null || {
+    echo "error: python" /usr/bin/python "does not exist on node $(uname -n)" >&2
+    exit 127
+}
 # exec keeps the process id, which submit has recorded as the job's id
 exec /usr/bin/python -P -m trident.launch.agents.local_array '/sweeps/a `b`' 4
 """
@@ -111,6 +116,10 @@ cd '/home/me/it'"'"'s' || exit 1
 export A='$(id)'
 module load cuda
 source "$HOME/venv/bin/activate"
+command -v /venv/bin/python > /dev/null || {{
+    echo "error: python" /venv/bin/python "does not exist on node $(uname -n)" >&2
+    exit 127
+}}
 
 # One process supervises the member: it takes an attempt, starts the ranks with srun, and records how they end. This
 # shell forwards signals to it: USR2 before the time limit, TERM when the job is cancelled or preempted.
@@ -200,6 +209,19 @@ def traps(pid: int, number: signal.Signals) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("python", ["/no such/python", "no-such-python"])
+def test_a_python_that_is_gone_is_named(python: str, tmp_path: Path) -> None:
+    template = files("trident.slurm_templates").joinpath("local.sh").read_text()
+    texts = {
+        "bash": rendered("array", python=python, directory=tmp_path, setup=[]),
+        "sh": local(template, array_script(python=python, directory=tmp_path)),
+    }
+    for shell, text in texts.items():
+        done = subprocess.run([shell, "-c", text], capture_output=True, text=True)
+        assert done.returncode == 127
+        assert done.stderr == f"error: python {python} does not exist on node {platform.node()}\n"
 
 
 def test_a_signal_at_the_end_makes_no_success_of_a_failure(tmp_path: Path) -> None:

@@ -114,6 +114,19 @@ def test_a_frozen_app_runs_from_the_copy_what_lies_there(tmp_path: Path) -> None
     assert app.frozen(code).command[2] == f"--config-path={code}/configs"
 
 
+def test_an_app_runs_under_another_python_unless_it_is_another_program(tmp_path: Path) -> None:
+    for app in (
+        an_app(tmp_path),
+        external_app("/their/python3.12 a.py", tmp_path),
+        engine_app(config_path=None, config_name=None, config_dir=None, directory=tmp_path),
+    ):
+        moved = app.with_python("/gone/python")
+        assert moved.command == ("/gone/python", *app.command[1:])
+        assert app.with_python(None) == app
+    other = external_app("uv run a.py", tmp_path)
+    assert other.with_python("python") == other
+
+
 def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(PLANNING_APP)
     app = external_app("python train.py", tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,20 @@ def test_values_that_are_another_keys_are_checked_where_they_are_used() -> None:
     assert "Interpolation key 'rate' not found" in found[0]
     assert found[1].startswith("trainer.max_epochs: 'abc' is not a whole number or null")
     assert "torch.optim has no 'AdamWW'" in found[2]
+
+
+def test_named_arguments_are_checked_next_to_those_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "takes_any.py").write_text(
+        "class Model:\n    def __init__(self, width: int, act: str = 'relu', **rest): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = {"_target_": "takes_any.Model", "width": "wide", "act": 5, "other": "x"}
+    assert problems({"module": {"model": model}}) == [
+        "module.model.width: 'wide' is not a whole number",
+        "module.model.act: 5 is not text\nhint: quotes make it text: `module.model.act=\\'5\\'` on the command line",
+    ]
 
 
 def test_the_datamodule_itself_is_checked_unless_it_is_the_users_own():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import get_args
 
 import pytest
 from small import spec
 
-from trident.config.keys import MODES, UNEVEN
+from trident.config.keys import MODES, UNEVEN, below
 from trident.config.schema import SPLITS
 from trident.core.datamodule import TridentDataModule
 from trident.data.combine import Mode
@@ -72,6 +73,13 @@ def test_no_training_data_is_refused_with_the_key() -> None:
     datamodule.setup("fit")
     with pytest.raises(ConfigError, match=r"add one as `datamodule.train.NAME`"):
         datamodule.train_dataloader()
+
+
+def test_its_defaults_are_those_of_the_reference() -> None:
+    parameters = signature(TridentDataModule).parameters
+    for name, key in below("datamodule").items():
+        if key.default not in ("none", "null"):
+            assert parameters[name].default == key.default, name
 
 
 def test_its_choices_are_those_that_checks_accept() -> None:
