@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, HOOK, MEETING, NAMES, WANDB
+from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, HOOK, MEETING, NAMES, REPORTED, WANDB
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
@@ -30,6 +30,7 @@ from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
 from ..lib.processes import identity, kill_group, oom_kills
 from ..planning.app import App
+from ..sweepdir.outcome import left_by_app
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir
 from .rendezvous import Hello, meet
@@ -107,7 +108,8 @@ class Rank:
         code = child.wait()
         ended = time.time()
         failure = self._failure(code, child.process.pid, ended, oom_kills() > kills_before)
-        self._write(exit=code, ended=ended, **_end(code, failure, child))
+        left = {} if self.app.leaves_result else left_by_app(self.sweep, self.index, self.attempt)
+        self._write(exit=code, ended=ended, **left, **_end(code, failure, child))
         return code
 
     def _failure(
@@ -191,6 +193,7 @@ def _environment(
         "PYTHONUNBUFFERED": "1",
         "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
+        REPORTED: str(sweep.attempts.reported(index, attempt)),
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
         **_chosen(sweep, index, attempt),
@@ -199,7 +202,7 @@ def _environment(
 
 def _chosen(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, str]:
     """What the user sets by ``hydra.launcher.env``: it counts more than anything that trident sets."""
-    array = sweep.attempts.get(index, attempt).lease.get("array")
+    array = sweep.attempts.lease_of(index, attempt).get("array")
     return {} if array is None else sweep.arrays.get(array).launcher.get("env") or {}
 
 

@@ -137,11 +137,15 @@ class Attempts:
         ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
         return Attempt(
             number=number,
-            lease=read_json(directory / _LEASE) or {},
+            lease=self.lease_of(index, number),
             ranks=tuple(rank for rank in ranks if rank is not None),
             end=read_json(directory / _END),
             stopped=(directory / STOPPED).exists(),
         )
+
+    def lease_of(self, index: int, number: int) -> dict[str, Any]:
+        """The lease of an attempt; empty before it is written."""
+        return read_json(self.directory(index, number) / _LEASE) or {}
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
         """Write the whole record of the rank `record["rank"]`; its worker alone does this."""
@@ -178,6 +182,10 @@ class Attempts:
                 records[int(path.stem.rpartition("-")[2])] = record
             path.unlink(missing_ok=True)
         return records
+
+    def reported(self, index: int, number: int) -> Path:
+        """The directory in which the processes of an app report metrics."""
+        return self.directory(index, number) / "reported"
 
     def rank_log(self, index: int, number: int, rank: int) -> Path:
         """The file for what a rank prints."""
