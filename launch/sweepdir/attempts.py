@@ -15,8 +15,8 @@ from trident.protocol.records import (
     RESUME,
     STOPPED,
     read_json,
+    read_last,
     read_lines,
-    read_metrics,
     write_json,
 )
 
@@ -215,8 +215,11 @@ class Attempts:
 
     def last_metrics(self, index: int) -> Mapping[str, Any] | None:
         """The last line that the member's attempts have logged."""
-        lines = read_metrics(self.member_dir(index) / METRICS)
-        return lines[-1] if lines else None
+        line = read_last(self.member_dir(index) / METRICS) or {}
+        is_ours = (
+            "attempt" in line and "step" in line
+        )  # another program may have a file of that name
+        return line if is_ours else None
 
     def resume_files(self, index: int) -> list[Path]:
         """Checkpoints that a next attempt would continue from, and the records that name them."""

@@ -23,7 +23,7 @@ from typing import Any, SupportsFloat
 
 from trident.protocol.member import REPORTED
 from trident.protocol.ranks import RanksError, detect
-from trident.protocol.records import append_line, read_lines
+from trident.protocol.records import append_line, read_last
 
 __all__ = [
     "RETURN_VALUE",
@@ -37,6 +37,10 @@ __all__ = [
 
 RETURN_VALUE = "return_value"
 """The name of a returned number among the metrics; of several, `return_value_0`, `return_value_1` and so on."""
+
+
+_LATEST: dict[Path, Mapping[str, Any]] = {}
+"""What this process has reported, by its file: the name has the process's id, so that a fork starts anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,8 @@ def report_metrics(
     """Report metrics of a sweep's member; outside of a sweep, only check them.
 
     Any process of the member may call this, as often as it likes. The last value of a name counts. If several ranks
-    report the same name, the value of the lowest rank counts. Every attempt of a member starts without metrics.
+    report the same name, the value of the lowest rank counts; of several processes of a rank, that of the process that
+    has reported last. Every attempt of a member starts without metrics.
 
     Args:
         metrics: a number for each name; also of numpy or torch, if it is a single number. It may be NaN or infinite.
@@ -122,7 +127,7 @@ def read_reported(directory: Path, names: Iterable[str] = ()) -> Reported:
     """
     known = (directory / name for name in names)
     paths = dict.fromkeys([*known, *sorted(directory.glob("*.jsonl"))])
-    lines = [line for path in paths for line in read_lines(path)]
+    lines = [line for path in paths if (line := read_last(path)) is not None]
     by_rank: dict[int, list[dict[str, Any]]] = {}
     for line in sorted(lines, key=_written_at):
         if isinstance(rank := line.get("rank"), int):
@@ -161,7 +166,7 @@ def _last(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, 
 
 
 def _append(record: Mapping[str, Any]) -> None:
-    """Add a line to this process's own file; none outside of a sweep."""
+    """Add a line to this process's own file; none outside of a sweep. Its last line has all that it has reported."""
     named = os.environ.get(REPORTED)
     if not named or not Path(named).parent.is_dir():
         return
@@ -169,7 +174,10 @@ def _append(record: Mapping[str, Any]) -> None:
     directory.mkdir(exist_ok=True)
     # srun and mpirun may start processes of one member on several hosts, which can have the same pid.
     own = directory / f"{os.uname().nodename}-{os.getpid()}.jsonl"
-    append_line(own, {"rank": _rank(), "time": time.time(), **record})
+    before = _LATEST.get(own, {})
+    metrics = {**before.get("metrics", {}), **record.get("metrics", {})}
+    latest = _LATEST[own] = {**before, **record, "metrics": metrics}
+    append_line(own, {"rank": _rank(), "time": time.time(), **latest})
 
 
 def _rank() -> int:

@@ -24,6 +24,7 @@ from trident.protocol.metrics import (
     record_return,
     report_metrics,
 )
+from trident.protocol.records import read_lines
 
 NUMBERS = st.floats() | st.integers(-(2**53), 2**53)
 MANY = st.lists(st.dictionaries(st.text(min_size=1), NUMBERS, max_size=3), max_size=4)
@@ -89,6 +90,15 @@ def test_the_lowest_rank_counts_and_any_rank_may_report(attempt: Path) -> None:
     assert found == Reported(metrics={"loss": 1.0, "only": 3.0}, step=10, returned=3.0)
     assert [*found.metrics] == ["loss", "only"], "in the order of the lowest rank"
     assert len(list(attempt.rglob("*.jsonl"))) == 3, "no file has two writers"
+
+
+def test_a_fork_reports_only_what_it_reports_itself(attempt: Path) -> None:
+    report_metrics({"loss": 1})
+    code = "import os; report_metrics({'loss': 2})\nif os.fork() == 0: report_metrics({'own': 3}); os._exit(0)\n"
+    in_rank(attempt, f"{code}os.wait()\nreport_metrics({{'loss': 4}})")
+    lines = [line for path in attempt.iterdir() for line in read_lines(path) if "own" in str(line)]
+    assert [line["metrics"] for line in lines] == [{"own": 3.0}]
+    assert read_reported(attempt).metrics == {"loss": 4.0, "own": 3.0}
 
 
 def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
@@ -164,8 +174,9 @@ def test_outside_of_a_sweep_nothing_happens(
 def test_files_that_are_damaged_count_as_far_as_they_can_be_read(attempt: Path) -> None:
     report_metrics({"a": 1}, step=1)
     (own,) = attempt.rglob("*.jsonl")
-    lines = ['{"rank": 0, "metrics": {"a": "x", "b": 2}}', '{"rank": "0"}', "[1]", '{"metrics": 3']
+    lines = ['{"rank": 0, "metrics": {"a": "x", "b": 2}}', "[1]", '{"metrics": 3']
     own.with_name("another.jsonl").write_text("\n".join(lines))
+    own.with_name("third.jsonl").write_text('{"rank": "0", "metrics": {"c": 1}}\n')
     assert read_reported(attempt) == Reported(metrics={"b": 2.0, "a": 1.0}, step=1)
     assert read_reported(attempt / "no") == Reported()
 
