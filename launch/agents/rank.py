@@ -17,7 +17,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.member import ATTEMPT, CODE, EXCEPTIONS, FROZEN, HOOK, MEETING, NAMES, WANDB
+from trident.protocol.member import (
+    ATTEMPT,
+    CODE,
+    EXCEPTIONS,
+    FROZEN,
+    HOOK,
+    MEETING,
+    NAMES,
+    REPORTED,
+    WANDB,
+)
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
@@ -29,6 +39,7 @@ from ..lib.parent import die_with_parent
 from ..lib.ports import is_used
 from ..lib.processes import identity, kill_group, oom_kills
 from ..planning.app import App
+from ..sweepdir.outcome import left_by_app
 from ..sweepdir.provenance import difference, own_version, versions
 from ..sweepdir.sweep import SweepDir
 from .rendezvous import join
@@ -156,9 +167,11 @@ class Rank:
         )
         killed = oom_kills() > kills_before
         failure = self._failure(code, records, child.process.pid, ended, killed) if code else None
+        left = {} if self.app.leaves_result else left_by_app(self.sweep, self.index, self.attempt)
         self._write(
             exit=code,
             ended=ended,
+            **left,
             **self._doubts(records.get(child.process.pid)),
             **_end(code, failure, child),
         )
@@ -255,6 +268,7 @@ def _environment(
         "HYDRA_FULL_ERROR": "1",  # the log then holds the whole traceback
         **_frozen(sweep, app, environ),
         EXCEPTIONS: f"0 {sweep.attempts.exceptions_path(index, attempt, ranks.rank)}",
+        REPORTED: str(sweep.attempts.reported(index, attempt)),
         **sweep.attempts.context(index, attempt).environment(),
         **dict(zip(WANDB, (run_id, "allow"), strict=True)),
     }
@@ -277,7 +291,7 @@ def _meeting_place(ranks: Ranks, app: App, options: Mapping[str, Any]) -> Meetin
 
 def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
     """What the array of an attempt holds of its launcher; empty for an attempt that names no array."""
-    array = sweep.attempts.get(index, attempt).lease.get("array")
+    array = sweep.attempts.lease_of(index, attempt).get("array")
     return {} if array is None else sweep.arrays.get(array).launcher
 
 

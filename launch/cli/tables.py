@@ -256,9 +256,9 @@ def why(r: Report) -> str:
 
 def progress(r: Report, *, bar: bool = True) -> str:
     """``█████░░░░░ 50/100``, or the step where the number of steps is not known; empty before the first."""
-    if r.progress is None:
+    step, steps = (r.progress or {}).get("step"), (r.progress or {}).get("steps")
+    if step is None:  # a program may report metrics without steps
         return ""
-    step, steps = r.progress.get("step"), r.progress.get("steps")
     if not steps:
         return f"step {step}"
     if not bar:
@@ -272,8 +272,9 @@ def metric(r: Report) -> tuple[str, Any] | None:
     values = (r.progress or {}).get("metrics") or {}
     if not values:
         return None
-    tests = [name for name in values if "/test/" in name]
-    validations = [name for name in values if "/val/" in name]
+    # The engine's names begin with a data set, as in `digits/test/acc`; many other programs' begin with the split.
+    tests = [name for name in values if "/test/" in f"/{name}"]
+    validations = [name for name in values if "/val/" in f"/{name}"]
     name = [*tests, *validations, *values][0]
     return name, values[name]
 

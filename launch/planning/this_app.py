@@ -14,7 +14,11 @@ from .app import App
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["hydra_overrides", "this_app"]
+__all__ = ["NoCommandLine", "hydra_overrides", "this_app"]
+
+
+class NoCommandLine(UsageError):
+    """The multirun was started by a function call, and not by the command line of its process."""
 
 
 def this_app(config: DictConfig, task: Any = None) -> App:
@@ -25,7 +29,7 @@ def this_app(config: DictConfig, task: Any = None) -> App:
         task: its main function, for a message.
 
     Raises:
-        UsageError: the multirun was not started by the command line of this process, but by a call in it.
+        NoCommandLine: the multirun was not started by the command line of this process, but by a call in it.
     """
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
@@ -35,7 +39,7 @@ def this_app(config: DictConfig, task: Any = None) -> App:
         module = "trident.run"
     typed = [*hydra_overrides(config), *_plain(config.hydra.overrides.task)]
     if not _is_typed(typed) or (module is None and not Path(sys.argv[0]).is_file()):
-        raise UsageError(
+        raise NoCommandLine(
             f"the task of this multirun is {_name(task)}, and no command line starts it: {' '.join(typed)}\n"
             "hint: members are processes of their own; put the function into a program of `@hydra.main`, and type "
             f"`python PROGRAM.py -m {' '.join(typed)}`"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trident.protocol.metrics import RETURN_VALUE
 from trident.protocol.records import lower_is_better
 
 from ..core.states import State
@@ -63,7 +64,7 @@ def group(table: Sequence[Row], over: Iterable[str], *, mode: str = "auto") -> l
         params = tuple((key, value) for key, value in row.params.items() if key not in over)
         rows_of.setdefault(params, []).append(row)
     groups = [_group(dict(params), members, mode) for params, members in rows_of.items()]
-    metric = _optimized(table)
+    metric = _optimized(table, mode)
     if metric is None:
         return groups
     sign = 1 if is_lower_better(metric, mode) else -1
@@ -78,7 +79,7 @@ def best_first(table: Sequence[Row]) -> tuple[list[Row], str | None]:
 
     Without such a metric, those that are COMPLETED come first. Rows that are equally good stay in order.
     """
-    metric = _optimized(table)
+    metric = _optimized(table, "auto")
     sign = 1 if metric is not None and is_lower_better(metric, "auto") else -1
 
     def order(row: Row) -> tuple[bool, tuple[bool, float]]:
@@ -88,8 +89,11 @@ def best_first(table: Sequence[Row]) -> tuple[list[Row], str | None]:
     return sorted(table, key=order), metric
 
 
-def _optimized(table: Sequence[Row]) -> str | None:
-    return next((row.optimized_metric for row in table if row.optimized_metric), None)
+def _optimized(table: Sequence[Row], mode: str) -> str | None:
+    """The metric that the runs optimize; None where nobody has said whether more or less of it is better."""
+    metric = next((row.optimized_metric for row in table if row.optimized_metric), None)
+    is_unnamed = metric is not None and metric.startswith(RETURN_VALUE)
+    return None if is_unnamed and mode == "auto" else metric
 
 
 def _group(params: dict[str, str | None], members: Sequence[Row], mode: str) -> Group:

@@ -15,8 +15,8 @@ from trident.protocol.records import (
     RESUME,
     STOPPED,
     read_json,
+    read_last,
     read_lines,
-    read_metrics,
     write_json,
 )
 
@@ -137,11 +137,15 @@ class Attempts:
         ranks = (read_json(path) for path in sorted((directory / "ranks").glob("[0-9]*.json")))
         return Attempt(
             number=number,
-            lease=read_json(directory / _LEASE) or {},
+            lease=self.lease_of(index, number),
             ranks=tuple(rank for rank in ranks if rank is not None),
             end=read_json(directory / _END),
             stopped=(directory / STOPPED).exists(),
         )
+
+    def lease_of(self, index: int, number: int) -> dict[str, Any]:
+        """The lease of an attempt; empty before it is written."""
+        return read_json(self.directory(index, number) / _LEASE) or {}
 
     def write_rank(self, index: int, number: int, record: Mapping[str, Any]) -> None:
         """Write the whole record of the rank `record["rank"]`; its worker alone does this."""
@@ -179,6 +183,10 @@ class Attempts:
             path.unlink(missing_ok=True)
         return records
 
+    def reported(self, index: int, number: int) -> Path:
+        """The directory in which the processes of an app report metrics."""
+        return self.directory(index, number) / "reported"
+
     def rank_log(self, index: int, number: int, rank: int) -> Path:
         """The file for what a rank prints."""
         return self.directory(index, number) / "ranks" / f"{rank:04d}.log"
@@ -207,8 +215,11 @@ class Attempts:
 
     def last_metrics(self, index: int) -> Mapping[str, Any] | None:
         """The last line that the member's attempts have logged."""
-        lines = read_metrics(self.member_dir(index) / METRICS)
-        return lines[-1] if lines else None
+        line = read_last(self.member_dir(index) / METRICS) or {}
+        is_ours = (
+            "attempt" in line and "step" in line
+        )  # another program may have a file of that name
+        return line if is_ours else None
 
     def resume_files(self, index: int) -> list[Path]:
         """Checkpoints that a next attempt would continue from, and the records that name them."""

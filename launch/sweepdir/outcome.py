@@ -6,19 +6,24 @@ returns, or by a file that ``hydra.launcher.metrics`` names. A file that an earl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trident.protocol.metrics import RETURN_VALUE, Reported, read_reported
+from trident.protocol.metrics import RETURN_VALUE, Reported, read_reported, reported_here
 
 from ..core.metric_files import FileMetrics, optimized_metrics, parse
 
 if TYPE_CHECKING:
+    from ..core.states import Attempt
     from .sweep import SweepDir
 
-__all__ = ["Outcome", "metric_files", "outcome", "progress"]
+__all__ = ["Outcome", "left_by_app", "metric_files", "outcome", "progress"]
+
+_REPORTED, _FILES = "reported", "metric_files"
+"""Keys of a rank's record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +49,9 @@ def outcome(sweep: SweepDir, index: int, number: int) -> Outcome:
         )
     if sweep.record.app.get("leaves_result"):
         return Outcome()
-    reported = read_reported(sweep.attempts.directory(index, number))
-    in_file, problem = _of_file(sweep, index, number)
+    attempt = sweep.attempts.get(index, number)
+    reported = _reported(sweep, index, attempt)
+    in_file, problem = _of_file(sweep, index, attempt)
     metrics = {**in_file.metrics, **reported.metrics, **_returned(reported)}
     names = optimized_metrics(sweep.record.launcher.get("options") or {})
     missing = [name for name in names if name not in metrics]
@@ -85,8 +91,8 @@ def progress(sweep: SweepDir, index: int, number: int) -> Mapping[str, Any] | No
     line = sweep.attempts.last_metrics(index)
     if line is not None or sweep.record.app.get("leaves_result"):
         return line
-    reported = read_reported(sweep.attempts.directory(index, number))
-    in_file, _ = _of_file(sweep, index, number)
+    attempt = sweep.attempts.get(index, number)
+    reported, (in_file, _) = _reported(sweep, index, attempt), _of_file(sweep, index, attempt)
     metrics = {**in_file.metrics, **reported.metrics, **_returned(reported)}
     step = in_file.step if reported.step is None else reported.step
     if not metrics and step is None:
@@ -96,33 +102,59 @@ def progress(sweep: SweepDir, index: int, number: int) -> Mapping[str, Any] | No
 
 def metric_files(directory: Path, pattern: str) -> dict[str, list[int]]:
     """The files of a member's directory that match a pattern, each with what tells whether it was written since."""
+    paths = sorted(directory.glob(pattern))
+    return _states(directory, [str(path.relative_to(directory)) for path in paths])
+
+
+def _states(directory: Path, names: Iterable[str]) -> dict[str, list[int]]:
     found = {}
-    for path in sorted(directory.glob(pattern)):
-        try:
-            stat = path.stat()
-        except OSError:  # it was removed just now
-            continue
-        found[str(path.relative_to(directory))] = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
+    for name in names:
+        with suppress(OSError):  # it was removed just now
+            stat = (directory / name).stat()
+            found[name] = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
     return found
 
 
-def _of_file(sweep: SweepDir, index: int, number: int) -> tuple[FileMetrics, str | None]:
+def left_by_app(sweep: SweepDir, index: int, number: int) -> dict[str, Any]:
+    """The files in which an app has left metrics, for the record of a rank when it ends.
+
+    The listings that another host of a network file system has may be out of date for a minute, and a sweeper that
+    optimizes does not wait that long.
+    """
+    found: dict[str, Any] = {}
+    with suppress(OSError):  # the end of the rank is recorded in any case
+        found[_REPORTED] = reported_here(sweep.attempts.reported(index, number))
+        watched = sweep.attempts.lease_of(index, number).get("metrics")
+        found[_FILES] = [*_written(sweep.member_dir(index), watched)] if watched else []
+    return {key: names for key, names in found.items() if names}
+
+
+def _reported(sweep: SweepDir, index: int, attempt: Attempt) -> Reported:
+    names = [name for rank in attempt.ranks for name in rank.get(_REPORTED) or ()]
+    return read_reported(sweep.attempts.reported(index, attempt.number), names)
+
+
+def _written(directory: Path, watched: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The files of metrics that were written since the attempt began."""
+    files = metric_files(directory, watched["pattern"])
+    return {name: state for name, state in files.items() if watched["before"].get(name) != state}
+
+
+def _of_file(sweep: SweepDir, index: int, attempt: Attempt) -> tuple[FileMetrics, str | None]:
     """What the attempt's newest file of metrics holds, and what is wrong with it, if anything is."""
-    watched: Mapping[str, Any] = sweep.attempts.get(index, number).lease.get("metrics") or {}
+    watched: Mapping[str, Any] = attempt.lease.get("metrics") or {}
     if not watched:
         return FileMetrics(), None
     pattern, directory = watched["pattern"], sweep.member_dir(index)
-    files = metric_files(directory, pattern)
-    written = [name for name, state in files.items() if watched["before"].get(name) != state]
+    names = [name for rank in attempt.ranks for name in rank.get(_FILES) or ()]
+    written = {**_states(directory, names), **_written(directory, watched)}
     option = f"hydra.launcher.metrics={pattern}"
     if not written:
-        what = (
-            "the file is of an earlier attempt"
-            if files
-            else "the member's directory has no such file"
-        )
+        what = "the member's directory has no such file"
+        if metric_files(directory, pattern):
+            what = "the file is of an earlier attempt"
         return FileMetrics(), f"{option}: {what}"
-    newest = max(written, key=lambda name: files[name])
+    newest = max(written, key=lambda name: written[name])
     try:
         return parse(newest, (directory / newest).read_text(encoding="utf-8")), None
     except (OSError, ValueError) as error:

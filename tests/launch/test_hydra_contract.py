@@ -80,3 +80,9 @@ def test_a_metric_is_optimized_by_its_name(template: Path) -> None:
     assert "- 7.0\n  - 3.0" in (template / "two/optimization_results.yaml").read_text()
     said = multirun(template, *words, "hydra.sweep.dir=none", code=1)
     assert "member 0: it has no value to optimize\nhint: return a number" in said
+
+
+def test_a_multirun_that_is_refused_ends_without_a_traceback(template: Path) -> None:
+    words = ["hydra/launcher=trident_local", "hydra.sweep.subdir=members/0"]
+    said = multirun(template, *words, code=2)
+    assert said.startswith("error: hydra.sweep.subdir=members/0: expected") and "\nhint: " in said

@@ -19,6 +19,7 @@ from trident.launch.core.states import State
 from trident.launch.errors import UsageError
 from trident.launch.results import (
     Row,
+    best_first,
     describe_excluded,
     group,
     groups_csv,
@@ -139,3 +140,21 @@ def test_members_without_their_metrics_are_named() -> None:
     why = "hydra.launcher.metrics=a.json: the member's directory has no such file"
     table = [replace(item, warnings=(why,) if item.index < 3 else ()) for item in TABLE]
     assert f"members 0-2: {why}" in mixtures(table)
+
+
+def test_a_returned_value_has_no_direction_until_somebody_says_so() -> None:
+    table = [
+        Row(
+            index=index,
+            state=State.COMPLETED,
+            cause=None,
+            attempt=0,
+            params={"lr": str(index)},
+            metrics={"return_value": value},
+            optimized_metric="return_value",
+        )
+        for index, value in enumerate((2.0, 3.0, 1.0))
+    ]
+    assert best_first(table) == (table, None)
+    for mode, order in (("auto", [0, 1, 2]), ("min", [2, 0, 1]), ("max", [1, 0, 2])):
+        assert [item.members[0] for item in group(table, ["run.seed"], mode=mode)] == order

@@ -37,6 +37,7 @@ __all__ = [
     "PLANNED",
     "PLAN_FILE",
     "PLAN_REQUEST",
+    "REPORTED",
     "WANDB",
     "MemberContext",
     "claim",
@@ -71,7 +72,10 @@ HOOK = Path(__file__).with_name("hook")
 EXCEPTIONS, FROZEN = "TRIDENT_EXCEPTIONS", "TRIDENT_FROZEN"
 """What the programs of a rank need for that; `hook/trident_exceptions.py` describes their values."""
 
-NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED)
+REPORTED = "TRIDENT_REPORTED"
+"""The directory in which the processes of a rank report metrics. What a person runs next to it does not get it."""
+
+NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED, REPORTED)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
@@ -131,7 +135,7 @@ def enter(environ: MutableMapping[str, str]) -> MemberContext | None:
     disown(environ)
     context = MemberContext.read(environ)
     planned = read_planned(environ.get(PLANNED, ""))
-    for name in (*CONTEXT, EXCEPTIONS, FROZEN, PLANNED):
+    for name in (*CONTEXT, EXCEPTIONS, FROZEN, PLANNED, REPORTED):
         environ.pop(name, None)
     if context is not None and not _is_ours(context, environ):
         context = None

@@ -4,9 +4,9 @@
 
     report_metrics({"loss": 0.31, "accuracy": 0.92}, step=1000)
 
-A process is one of the member's if it has inherited the variables of :class:`MemberContext`: a rank, and all that it
-starts, such as the processes of torchrun. The engine removes them, since its runs log metrics by Lightning. Each
-process writes a file of its own in the attempt's directory.
+A process is one of the member's if it has inherited the variable that names a directory for this: a rank, and all that
+it starts, such as the processes of torchrun. The engine removes the variable, since its runs log metrics by Lightning.
+Each process writes a file of its own in that directory.
 
 Only the standard library is imported here.
 """
@@ -15,23 +15,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from trident.protocol.member import MemberContext
+from trident.protocol.member import REPORTED
 from trident.protocol.ranks import RanksError, detect
-from trident.protocol.records import append_line, read_lines
+from trident.protocol.records import append_line, read_last
 
-__all__ = ["RETURN_VALUE", "Reported", "number", "read_reported", "record_return", "report_metrics"]
+__all__ = [
+    "RETURN_VALUE",
+    "Reported",
+    "number",
+    "read_reported",
+    "record_return",
+    "report_metrics",
+    "reported_here",
+]
 
 RETURN_VALUE = "return_value"
 """The name of a returned number among the metrics; of several, `return_value_0`, `return_value_1` and so on."""
 
-_DIRECTORY = "reported"
-"""The directory of the files in an attempt's directory."""
+
+_LATEST: dict[Path, Mapping[str, Any]] = {}
+"""What this process has reported, by its file: the name has the process's id, so that a fork starts anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +60,8 @@ def report_metrics(
     """Report metrics of a sweep's member; outside of a sweep, only check them.
 
     Any process of the member may call this, as often as it likes. The last value of a name counts. If several ranks
-    report the same name, the value of the lowest rank counts. Every attempt of a member starts without metrics.
+    report the same name, the value of the lowest rank counts; of several processes of a rank, that of the process that
+    has reported last. Every attempt of a member starts without metrics.
 
     Args:
         metrics: a number for each name; also of numpy or torch, if it is a single number. It may be NaN or infinite.
@@ -104,9 +114,20 @@ def number(value: Any) -> float | None:
         return None
 
 
-def read_reported(attempt_directory: Path) -> Reported:
-    """What the processes of an attempt have reported; of several that report a name, the lowest rank counts."""
-    lines = [line for path in _files(attempt_directory) for line in read_lines(path)]
+def reported_here(directory: Path) -> list[str]:
+    """The names of the files in which processes of this host have reported."""
+    return sorted(path.name for path in directory.glob(f"{os.uname().nodename}-*.jsonl"))
+
+
+def read_reported(directory: Path, names: Iterable[str] = ()) -> Reported:
+    """What processes have reported in a directory; of several that report a name, the lowest rank counts.
+
+    Args:
+        names: files that are known to exist. The listing of a directory may be out of date on a network file system.
+    """
+    known = (directory / name for name in names)
+    paths = dict.fromkeys([*known, *sorted(directory.glob("*.jsonl"))])
+    lines = [line for path in paths if (line := read_last(path)) is not None]
     by_rank: dict[int, list[dict[str, Any]]] = {}
     for line in sorted(lines, key=_written_at):
         if isinstance(rank := line.get("rank"), int):
@@ -114,7 +135,7 @@ def read_reported(attempt_directory: Path) -> Reported:
     metrics: dict[str, float] = {}
     others: dict[str, Any] = {}
     for _, of_rank in sorted(by_rank.items()):
-        metrics = {**_metrics(of_rank), **metrics}
+        metrics |= {k: v for k, v in _metrics(of_rank).items() if k not in metrics}
         others = {**_last(of_rank, ("returned", "step", "steps")), **others}
     returned = others.pop("returned", None)
     return Reported(
@@ -122,10 +143,6 @@ def read_reported(attempt_directory: Path) -> Reported:
         returned=tuple(returned) if isinstance(returned, list) else returned,
         **others,
     )
-
-
-def _files(attempt_directory: Path) -> list[Path]:
-    return sorted((attempt_directory / _DIRECTORY).glob("*.jsonl"))
 
 
 def _written_at(line: Mapping[str, Any]) -> float:
@@ -149,15 +166,18 @@ def _last(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, 
 
 
 def _append(record: Mapping[str, Any]) -> None:
-    """Add a line to this process's own file; none outside of a sweep."""
-    member = MemberContext.read(os.environ)
-    if member is None or not member.attempt_directory.is_dir():
+    """Add a line to this process's own file; none outside of a sweep. Its last line has all that it has reported."""
+    named = os.environ.get(REPORTED)
+    if not named or not Path(named).parent.is_dir():
         return
-    directory = member.attempt_directory / _DIRECTORY
+    directory = Path(named)
     directory.mkdir(exist_ok=True)
     # srun and mpirun may start processes of one member on several hosts, which can have the same pid.
     own = directory / f"{os.uname().nodename}-{os.getpid()}.jsonl"
-    append_line(own, {"rank": _rank(), "time": time.time(), **record})
+    before = _LATEST.get(own, {})
+    metrics = {**before.get("metrics", {}), **record.get("metrics", {})}
+    latest = _LATEST[own] = {**before, **record, "metrics": metrics}
+    append_line(own, {"rank": _rank(), "time": time.time(), **latest})
 
 
 def _rank() -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "append_line",
     "lower_is_better",
     "read_json",
+    "read_last",
     "read_lines",
     "read_metrics",
     "read_tail",
@@ -141,6 +142,15 @@ def read_lines(path: Path) -> list[Record]:
     return [record for line in text.split("\n") if (record := _parsed(line)) is not None]
 
 
+def read_last(path: Path) -> Record | None:
+    """The last record of an append-only file, of which only the end is read; None where there is none."""
+    for line in reversed(read_tail(path).split("\n")):
+        if (record := _parsed(line)) is not None:
+            return record
+    records = read_lines(path)  # a record that is longer than the end that was read
+    return records[-1] if records else None
+
+
 def read_metrics(path: Path) -> list[Record]:
     """The lines of :data:`METRICS` as one history: steps that a later attempt ran again are dropped."""
     history: list[Record] = []
@@ -160,7 +170,7 @@ def read_tail(log: Path, size: int = 64_000) -> str:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - size))
             return file.read().decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

@@ -1,5 +1,6 @@
 """``hydra/launcher=trident_local`` and ``trident_slurm``: they wait for the members and return their results."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,17 +47,25 @@ class SweepLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         # Hydra executes this file on every start: keep it light.
+        from trident.launch.errors import LaunchError
         from trident.launch.operations import hydra_launcher
+        from trident.launch.planning.this_app import NoCommandLine
 
         assert self.config is not None and self.context is not None
-        return hydra_launcher.launch(
-            self.config,
-            job_overrides,
-            first=initial_job_idx,
-            launcher=self.launcher,
-            loader=self.context.config_loader,
-            task=self.task,
-        )
+        try:
+            return hydra_launcher.launch(
+                self.config,
+                job_overrides,
+                first=initial_job_idx,
+                launcher=self.launcher,
+                loader=self.context.config_loader,
+                task=self.task,
+            )
+        except NoCommandLine:
+            raise
+        except LaunchError as error:  # who has typed the command line needs no traceback
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(error.exit_code)
 
 
 class TridentLocalLauncher(SweepLauncher):

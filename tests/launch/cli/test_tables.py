@@ -220,3 +220,11 @@ def test_groups_fit_the_screen() -> None:
     assert lines[-2].endswith(" more groups")
     whole = groups_table(groups, metrics, ["module.optimizer.lr"], SMALL, everything=True)
     assert len(whole) == 4 + 1 + 400 and max(map(len, whole)) <= 80
+
+
+def test_a_program_may_report_metrics_without_steps() -> None:
+    reported = {"step": None, "steps": None, "metrics": {"train/loss": 0.25, "val/acc": 0.5}}
+    line = rows_of(
+        status_table(sweep(), [report(0, State.RUNNING, progress=reported)], screen=PIPE)
+    )[0]
+    assert "None" not in line and "0.5" in line and "0.25" not in line

@@ -11,8 +11,7 @@ import pytest
 from hydra.test_utils.launcher_common_tests import sweep_1_job
 from omegaconf import DictConfig, OmegaConf
 
-from trident.launch.errors import UsageError
-from trident.launch.planning.this_app import hydra_overrides, this_app
+from trident.launch.planning.this_app import NoCommandLine, hydra_overrides, this_app
 
 TYPED = ["hydra/launcher=trident_local", "hydra.mode=MULTIRUN"]
 
@@ -57,7 +56,7 @@ def test_a_function_that_no_command_line_starts_is_refused(
     argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started(monkeypatch, *argv)
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(NoCommandLine) as error:
         this_app(config(), test_a_module_is_started_again)
     assert f"the function {__name__}.test_a_module_is_started_again" in str(error.value)
     hint = "type `python PROGRAM.py -m hydra/launcher=trident_local x=1,2`"
@@ -74,6 +73,8 @@ def test_overrides_are_as_typed() -> None:
 def test_hydras_tests_that_pass_a_function_are_refused_as_such(
     hydra_sweep_runner: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="and no command line starts it: hydra/launcher=trident"):
+    with pytest.raises(
+        NoCommandLine, match="and no command line starts it: hydra/launcher=trident"
+    ):
         sweep_1_job(hydra_sweep_runner, ["hydra/launcher=trident_local"], lambda _: 100, tmp_path)
     assert not list(tmp_path.rglob("sweep.json"))

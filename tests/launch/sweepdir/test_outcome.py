@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from trident.launch.core.members import members
-from trident.launch.sweepdir.outcome import Outcome, outcome, progress
+from trident.launch.sweepdir.outcome import Outcome, left_by_app, outcome, progress
 from trident.launch.sweepdir.record import SweepRecord
 from trident.launch.sweepdir.sweep import SweepDir
+from trident.protocol.member import REPORTED
 from trident.protocol.metrics import record_return, report_metrics
 from trident.protocol.records import METRICS, RESULT, append_line, write_json
 
@@ -32,8 +33,7 @@ def lease(sweep: SweepDir) -> int:
 def report(
     patch: pytest.MonkeyPatch, sweep: SweepDir, number: int, returned: Any = None, **metrics: float
 ) -> None:
-    for name, value in sweep.attempts.context(0, number).environment().items():
-        patch.setenv(name, value)
+    patch.setenv(REPORTED, str(sweep.attempts.reported(0, number)))
     if metrics:
         report_metrics(metrics, step=3, steps=9)
     record_return(returned)
@@ -132,3 +132,20 @@ def test_a_torn_file_is_a_problem_and_what_was_reported_counts(
     )
     (sweep.member_dir(0) / "metrics.json").write_text('{"acc": 0.5, "loss": 2}')
     assert outcome(sweep, 0, number).metrics == {"acc": 1.0, "loss": 2.0}
+
+
+def test_files_that_a_ranks_record_names_are_read_though_no_listing_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing of a directory on a network file system may be out of date; a name is looked up anew."""
+    sweep = sweep_of(tmp_path, metrics="metrics.json")
+    number = lease(sweep)
+    assert left_by_app(sweep, 0, number) == {}
+    report(monkeypatch, sweep, number, 0.5)
+    (sweep.member_dir(0) / "metrics.json").write_text('{"acc": 1}')
+    sweep.attempts.write_rank(0, number, {"rank": 0, "exit": 0, **left_by_app(sweep, 0, number)})
+    with monkeypatch.context() as patch:
+        glob = Path.glob
+        hides = ("*.jsonl", "metrics.json")
+        patch.setattr(Path, "glob", lambda self, of: iter(()) if of in hides else glob(self, of))
+        assert outcome(sweep, 0, number).metrics == {"acc": 1.0, "return_value": 0.5}

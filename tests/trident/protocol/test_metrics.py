@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.protocol.member import MemberContext
+from trident.protocol.member import REPORTED, MemberContext
 from trident.protocol.metrics import (
     Reported,
     number,
@@ -24,6 +24,7 @@ from trident.protocol.metrics import (
     record_return,
     report_metrics,
 )
+from trident.protocol.records import read_lines
 
 NUMBERS = st.floats() | st.integers(-(2**53), 2**53)
 MANY = st.lists(st.dictionaries(st.text(min_size=1), NUMBERS, max_size=3), max_size=4)
@@ -40,18 +41,11 @@ class Tensor:
         return float(item)
 
 
-def context(attempt: Path) -> MemberContext:
-    return MemberContext(
-        sweep=attempt, index=0, directory=attempt, attempt=0, attempt_directory=attempt
-    )
-
-
 @pytest.fixture
 def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This process is one of the member's."""
-    for name, value in context(tmp_path).environment().items():
-        monkeypatch.setenv(name, value)
-    return tmp_path
+    """Where this process, one of the member's, reports."""
+    monkeypatch.setenv(REPORTED, str(tmp_path / "reported"))
+    return tmp_path / "reported"
 
 
 def in_rank(attempt: Path, code: str, rank: int | None = None) -> None:
@@ -60,7 +54,7 @@ def in_rank(attempt: Path, code: str, rank: int | None = None) -> None:
     ranks |= {} if rank is None else {"LOCAL_WORLD_SIZE": "9"}
     ranks |= {} if rank is None else {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     code = f"from trident.protocol.metrics import *\n{code}"
-    environment = {**os.environ, **context(attempt).environment(), **ranks}
+    environment = {**os.environ, REPORTED: str(attempt), **ranks}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
@@ -71,8 +65,7 @@ def test_the_last_value_of_a_name_counts(
     attempt = tmp_path_factory.mktemp("attempt")
     expected: dict[str, float] = {}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in context(attempt).environment().items():
-            patch.setenv(name, value)
+        patch.setenv(REPORTED, str(attempt))
         for metrics in lines:
             report_metrics(metrics)
             expected |= metrics
@@ -93,10 +86,19 @@ def test_the_lowest_rank_counts_and_any_rank_may_report(attempt: Path) -> None:
     in_rank(attempt, "report_metrics({'loss': 3, 'only': 3}, step=30); record_return(3)", 3)
     in_rank(attempt, "report_metrics({'loss': 1}, step=10)", 1)
     in_rank(attempt, "report_metrics({'loss': 2}, step=20)", 2)
-    assert read_reported(attempt) == Reported(
-        metrics={"loss": 1.0, "only": 3.0}, step=10, returned=3.0
-    )
+    found = read_reported(attempt)
+    assert found == Reported(metrics={"loss": 1.0, "only": 3.0}, step=10, returned=3.0)
+    assert [*found.metrics] == ["loss", "only"], "in the order of the lowest rank"
     assert len(list(attempt.rglob("*.jsonl"))) == 3, "no file has two writers"
+
+
+def test_a_fork_reports_only_what_it_reports_itself(attempt: Path) -> None:
+    report_metrics({"loss": 1})
+    code = "import os; report_metrics({'loss': 2})\nif os.fork() == 0: report_metrics({'own': 3}); os._exit(0)\n"
+    in_rank(attempt, f"{code}os.wait()\nreport_metrics({{'loss': 4}})")
+    lines = [line for path in attempt.iterdir() for line in read_lines(path) if "own" in str(line)]
+    assert [line["metrics"] for line in lines] == [{"own": 3.0}]
+    assert read_reported(attempt).metrics == {"loss": 4.0, "own": 3.0}
 
 
 def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
@@ -128,7 +130,7 @@ def test_what_is_no_number_is_refused_everywhere(
     value: Any, in_sweep: bool, attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_sweep:
-        monkeypatch.delenv("TRIDENT_ATTEMPT_DIR")
+        monkeypatch.delenv(REPORTED)
     with pytest.raises(TypeError, match=r"report_metrics: acc is .*, expected a number\nhint: "):
         report_metrics({"loss": 1.0, "acc": value})
     assert read_reported(attempt) == Reported(), "nothing is reported in part"
@@ -151,16 +153,20 @@ def test_a_wrong_call_is_refused(
 ) -> None:
     with pytest.raises(error, match="report_metrics: "):
         report_metrics(metrics, **steps)
-    assert not list(attempt.iterdir())
+    assert not attempt.exists()
 
 
 def test_outside_of_a_sweep_nothing_happens(
     tmp_path: Path, attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path / "gone"))
+    monkeypatch.setenv(REPORTED, str(tmp_path / "an attempt that is gone" / "reported"))
     report_metrics({"a": 1})
-    monkeypatch.delenv("TRIDENT_MEMBER")  # one variable alone makes no member
-    monkeypatch.setenv("TRIDENT_ATTEMPT_DIR", str(tmp_path))
+    monkeypatch.delenv(REPORTED)
+    typed_in_attach = MemberContext(
+        sweep=tmp_path, index=0, directory=tmp_path, attempt=0, attempt_directory=tmp_path
+    )
+    for name, value in typed_in_attach.environment().items():
+        monkeypatch.setenv(name, value)
     report_metrics({"a": 1})
     assert not list(tmp_path.iterdir())
 
@@ -168,8 +174,9 @@ def test_outside_of_a_sweep_nothing_happens(
 def test_files_that_are_damaged_count_as_far_as_they_can_be_read(attempt: Path) -> None:
     report_metrics({"a": 1}, step=1)
     (own,) = attempt.rglob("*.jsonl")
-    lines = ['{"rank": 0, "metrics": {"a": "x", "b": 2}}', '{"rank": "0"}', "[1]", '{"metrics": 3']
+    lines = ['{"rank": 0, "metrics": {"a": "x", "b": 2}}', "[1]", '{"metrics": 3']
     own.with_name("another.jsonl").write_text("\n".join(lines))
+    own.with_name("third.jsonl").write_text('{"rank": "0", "metrics": {"c": 1}}\n')
     assert read_reported(attempt) == Reported(metrics={"b": 2.0, "a": 1.0}, step=1)
     assert read_reported(attempt / "no") == Reported()
 

@@ -15,6 +15,7 @@ from trident.protocol.records import (
     append_line,
     lower_is_better,
     read_json,
+    read_last,
     read_lines,
     read_metrics,
     read_tail,
@@ -132,3 +133,14 @@ def test_files_are_json_for_other_programs(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"word": "naïve ☃"})
     assert "☃" in (tmp_path / "a").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "a").read_bytes()) == {"word": "naïve ☃"}
+
+
+@pytest.mark.parametrize("size", [1, 1000, 70_000])
+def test_the_last_record_is_found_from_the_end(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    assert read_last(path) is None and read_last(path / "below") is None
+    append_line(path, {"n": 1})
+    append_line(path, {"n": 2, "long": "x" * size})
+    with path.open("a") as file:
+        file.write('{"n": 3, "to')
+    assert (read_last(path) or {})["n"] == 2
