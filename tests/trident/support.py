@@ -219,14 +219,12 @@ class Forked:
     _warm = multiprocessing.get_context("forkserver")
 
     def __init__(self, argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
-        self._warm.set_forkserver_preload(["warm"])
+        self._warm.set_forkserver_preload(["trident.engine", "datasets", "transformers"])
         handle, said = tempfile.mkstemp(prefix="said-")
         os.close(handle)
         self._said = Path(said)
         self._process = self._warm.Process(target=_become, args=(list(argv), cwd, env, said))
-        # Where the server finds `warm`, if this starts it.
-        with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
-            self._process.start()
+        self._process.start()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
         self._process.join(timeout)
