@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from trident.protocol.member import ATTEMPT, CODE
+from trident.protocol.member import ATTEMPT, CODE, WITHIN
 from trident.protocol.processes import this_host
 from trident.protocol.ranks import Ranks
 from trident.protocol.text import counted
@@ -31,10 +31,10 @@ from ..lib.environment import LOG_ENCODING, clean
 from ..lib.parent import die_with_parent
 from ..lib.ports import free_port
 from ..lib.processes import identity, runs_here
-from ..schedulers.machine import machine
+from ..schedulers.machine import cores, machine
 from ..sweepdir.sweep import SweepDir
-from .gpus import Gpus
 from .log import say
+from .shares import Shares
 from .silent_ranks import said_by_silent_ranks
 
 __all__ = ["main", "run_array"]
@@ -56,6 +56,7 @@ class _Running:
     attempt: int
     port: socket.socket
     gpus: tuple[str, ...]
+    cores: tuple[str, ...]
     started: float = field(default_factory=time.monotonic)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     cause: Cause | None = None
@@ -96,7 +97,9 @@ class Runner:
         is_auto = options.get("array_parallelism") == "auto"
         self.parallelism = "auto" if is_auto else array.launcher["array_parallelism"]
         self.most = parallelism(self.parallelism, self.resources, self.machine)
-        self.gpus = Gpus(self.machine.gpus)
+        self.gpus = Shares("gpu", self.machine.gpus)
+        # A sweep that a member starts uses the cores that the member has: it would wait forever for others.
+        self.cores = Shares("core", () if WITHIN in os.environ else cores())
         self.environment: Mapping[str, str] = array.launcher.get("env") or {}
         self.code: str | None = array.launcher.get("code")
         self.waiting = list(array.members)
@@ -105,6 +108,8 @@ class Runner:
         self.terminated = False
         self.must_wait = array.waits
         """Whether no member may start yet; once they may, that stays so."""
+        self.lacks_cores = False
+        """Whether members of other sweeps use the cores that the next member needs."""
 
     def run(self) -> None:
         """Run to the end, or until `terminate` was called and all running members have ended."""
@@ -115,7 +120,7 @@ class Runner:
                 self._watch(member)
             if self.terminated and not self.running:
                 return
-            time.sleep(POLL_WAITING_S if self.must_wait else POLL_S)
+            time.sleep(POLL_WAITING_S if self.must_wait or self.lacks_cores else POLL_S)
 
     def _start_what_fits(self) -> None:
         if self.terminated or not self.waiting or len(self.running) >= self.most:
@@ -135,11 +140,28 @@ class Runner:
                 self.waiting.remove(index)
             elif _has_owner(last):
                 continue  # ranks of an earlier launcher are still ending: try again soon
-            elif (gpus := self.gpus.take(self.resources.gpus)) is not None:
-                self.waiting.remove(index)
-                self._start(index, gpus)
-            else:
+            elif (gpus := self.gpus.take(self.resources.gpus)) is None:
                 return  # members of another launcher hold the GPUs for now
+            elif (taken := self._take_cores()) is None:
+                self.gpus.give_back(gpus)
+                return
+            else:
+                self.waiting.remove(index)
+                self._start(index, gpus, taken)
+
+    def _take_cores(self) -> tuple[str, ...] | None:
+        """The cores of a member; None while members of other sweeps use them.
+
+        A number of members at once is the user's decision: these take what is free, and wait for nothing.
+        """
+        count = min(self.resources.cores, len(self.cores.names))
+        if self.parallelism != "auto":
+            return self.cores.take_free(count)
+        taken = self.cores.take(count)
+        if taken is None and not self.lacks_cores:
+            say("other sweeps use the cores of this machine: the next member waits for them")
+        self.lacks_cores = taken is None
+        return taken
 
     def _must_wait(self) -> bool:
         """Whether a job has to end before this array begins, or the array before it still starts members.
@@ -210,7 +232,7 @@ class Runner:
 
     # -- one member ----------------------------------------------------------------------------------------------
 
-    def _start(self, index: int, gpus: tuple[str, ...]) -> None:
+    def _start(self, index: int, gpus: tuple[str, ...], cores: tuple[str, ...]) -> None:
         try:
             attempt = self.sweep.attempts.lease(
                 index,
@@ -222,11 +244,14 @@ class Runner:
                 array=self.array.index,
                 metrics=(self.array.launcher.get("options") or {}).get("metrics"),
             )
-            member = _Running(index=index, attempt=attempt, port=free_port(), gpus=gpus)
+            member = _Running(
+                index=index, attempt=attempt, port=free_port(), gpus=gpus, cores=cores
+            )
         except OSError as error:
             # Nothing is recorded: status reports a member as lost if its launcher ended without starting it.
             say(f"member {index}: cannot start: {error}")
             self.gpus.give_back(gpus)
+            self.cores.give_back(cores)
             return
         self.running.append(member)
         try:
@@ -260,6 +285,7 @@ class Runner:
             "OMP_NUM_THREADS": str(self.resources.cpus_per_task),
             ATTEMPT: str(member.attempt),
             CODE: self.code or "",
+            WITHIN: f"{self.sweep.path} {member.index}",
         }
         worker = (sys.executable, "-P", "-m", "trident.launch.agents.rank")
         command = [*worker, str(self.sweep.path), str(member.index)]
@@ -300,6 +326,7 @@ class Runner:
         self.running.remove(member)
         member.port.close()
         self.gpus.give_back(member.gpus)
+        self.cores.give_back(member.cores)
         try:
             if member.cause:
                 end = {"cause": member.cause, "detail": member.detail}

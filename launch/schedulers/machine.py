@@ -12,21 +12,26 @@ from ..errors import SchedulerError
 from ..lib.cgroups import cgroup_limits
 from ..lib.command import run
 
-__all__ = ["machine"]
+__all__ = ["cores", "machine"]
+
+
+def cores() -> tuple[str, ...]:
+    """The cores of this machine that this process may run on, by the kernel's numbers."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(map(str, sorted(os.sched_getaffinity(0))))
+    return tuple(map(str, range(os.cpu_count() or 1)))
 
 
 def machine(environ: Mapping[str, str]) -> Machine:
     """The resources of this machine that this process may use, within the limits of its control groups."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    count = len(cores())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = cgroup_limits()
     if limits.cores is not None:
-        cores = min(cores, max(1, int(limits.cores)))
+        count = min(count, max(1, int(limits.cores)))
     if limits.memory_bytes is not None:
         memory = min(memory, limits.memory_bytes)
-    return Machine(cores=cores, gpus=_gpus(environ), memory_gb=memory / 2**30)
+    return Machine(cores=count, gpus=_gpus(environ), memory_gb=memory / 2**30)
 
 
 def _gpus(environ: Mapping[str, str]) -> tuple[str, ...]:

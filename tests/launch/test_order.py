@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -28,3 +29,20 @@ def test_a_sweep_begins_after_another_has_ended(cli: Cli) -> None:
     assert cli.said("second", 0)[0]["started"] >= max(ends)
     refused = cli("submit", *TRAIN, "--name", "third", "--after", "nothing", code=2).stderr
     assert "nothing" in refused
+
+
+def test_two_sweeps_share_the_cores_of_this_machine(cli: Cli) -> None:
+    """Each alone would use all of them; a sweep within a member uses the member's, and does not wait for itself."""
+    words = ("submit", *TRAIN, f"hydra.launcher.cpus_per_task={len(os.sched_getaffinity(0))}")
+    cli(*words, "--name", "first", "sleep=10")
+    cli.until("first", lambda members: members[0]["state"] == "RUNNING")
+    cli(*words, "--name", "second")
+    cli(*words, "--name", "chosen", "hydra.launcher.array_parallelism=1")
+    cli(*words, "--name", "inner", TRIDENT_WITHIN="a member")
+    for name in ("chosen", "inner", "second"):
+        cli.until(name, lambda members: members[0]["state"] == "COMPLETED")
+    end = cli.said("first", 0)[0]["ended"]
+    begun = {name: cli.said(name, 0)[0]["started"] for name in ("second", "chosen", "inner")}
+    assert begun["second"] >= end > max(begun["chosen"], begun["inner"])
+    log = (cli.sweep("second") / "arrays" / "0000" / "launcher.log").read_text()
+    assert "other sweeps use the cores of this machine" in log

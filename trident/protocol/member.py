@@ -39,6 +39,7 @@ __all__ = [
     "PLAN_REQUEST",
     "REPORTED",
     "WANDB",
+    "WITHIN",
     "MemberContext",
     "claim",
     "disown",
@@ -77,6 +78,9 @@ REPORTED = "TRIDENT_REPORTED"
 
 NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED, REPORTED)
 """The variables to drop from an inherited environment when a new run is started."""
+
+WITHIN = "TRIDENT_WITHIN"
+"""The member of this machine's scheduler that a process runs in; a sweep that the process starts inherits this."""
 
 WANDB = ("WANDB_RUN_ID", "WANDB_RESUME")
 """Variables that make all attempts of a member one run of W&B. No other run may write to it."""
