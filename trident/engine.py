@@ -27,6 +27,7 @@ from trident.callbacks import (
     Fillers,
     Journal,
     ObjectiveMetric,
+    Pace,
     RankConsistency,
     StopBetweenBatches,
     require_metric,
@@ -210,9 +211,13 @@ def instantiate_objects(cfg: DictConfig, key: str) -> list[Any]:
     return [instantiate(node) for node in nodes if node is not None and "_target_" in node]
 
 
+_STAGES = {"fit": "loading the training data", "test": "testing", "predict": "predicting"}
+
+
 @contextmanager
 def _stage(name: str, trainer: pl.Trainer, datamodule: Any, result: Result) -> Iterator[None]:
     """Record the results of a stage, also when it fails or is stopped."""
+    log.info(_STAGES[name])
     try:
         with result.timed(name):
             yield
@@ -305,7 +310,7 @@ def _callbacks(
         minutes = MINUTES if minutes is None else minutes
         resumable = Resumable(resume_dir, previous=previous, minutes=minutes, steps=steps)
         callbacks = [resumable.first, *callbacks, resumable]
-    callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches()]
+    callbacks += [Epochs(), Fillers(), RankConsistency(), StopBetweenBatches(), Pace()]
     if name := (cfg.get("run") or {}).get("optimized_metric"):
         callbacks.append(ObjectiveMetric(name))
     if HydraConfig.initialized():

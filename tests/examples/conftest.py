@@ -42,12 +42,21 @@ def evaluated() -> Callable[[str, str], Any]:
     return lambda example, code: json.loads(python(example, "-c", code))
 
 
+def _check_what_a_run_says(said: str, result: Path) -> None:
+    phases = ("importing libraries", "loading the training data", "training begins: ", "testing")
+    places = [said.index(phase) for phase in phases]
+    assert places == sorted(places)
+    assert said.splitlines()[-1] == f"result: {result}"
+    assert "├── trainer" not in said  # the config, which print_config=true shows
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """``run(example, *overrides)`` trains, and is the run's result.json."""
 
     def start(example: str, *overrides: str) -> dict[str, Any]:
-        python(example, "-m", "trident.run", *overrides, f"hydra.run.dir={tmp_path}/run")
+        said = python(example, "-m", "trident.run", *overrides, f"hydra.run.dir={tmp_path}/run")
+        _check_what_a_run_says(said, tmp_path / "run" / "result.json")
         result: dict[str, Any] = json.loads((tmp_path / "run" / "result.json").read_text())
         return result
 

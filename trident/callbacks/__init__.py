@@ -7,6 +7,7 @@ from trident.callbacks.epochs import Epochs
 from trident.callbacks.fillers import Fillers
 from trident.callbacks.journal import Journal
 from trident.callbacks.objective import ObjectiveMetric, require_metric
+from trident.callbacks.pace import Pace
 from trident.callbacks.signals import StopBetweenBatches
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Fillers",
     "Journal",
     "ObjectiveMetric",
+    "Pace",
     "RankConsistency",
     "StopBetweenBatches",
     "require_metric",

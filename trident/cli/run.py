@@ -33,9 +33,13 @@ from trident.output.result import Result, output_directory, recorded
 from trident.protocol.member import MARK, MemberContext, disown, mark
 from trident.protocol.project import CONFIG_NAME, config_path
 from trident.protocol.ranks import VARIABLES, Ranks, RanksError, detect, is_main_process
+from trident.protocol.records import RESULT
+from trident.utils.logging import get_logger
 from trident.utils.signals import STOP
 
 __all__ = ["fail", "start", "task"]
+
+log = get_logger(__name__)
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra/hydra_logging=none")
 """Overrides that ranks above 0 add: only one process writes a run's `.hydra/` and log."""
@@ -162,12 +166,21 @@ def _recorded_run(cfg: DictConfig, member: MemberContext | None) -> float | None
             from trident.utils.reporting import print_config
 
             print_config(cfg)
+        log.info("importing libraries")
         with result.timed("import"), _without_garbage_collection():
             engine = importlib.import_module("trident.engine")
             _remove_lightning_handler()
             _import_targets(OmegaConf.to_container(cfg, resolve=False))
         score: float | None = engine.run(cfg, result, member)
-        return score
+    if path is not None:
+        sys.stdout.write(f"result: {_shown(path / RESULT)}\n")
+        sys.stdout.flush()
+    return score
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _ignore_warnings(everything: bool) -> None:

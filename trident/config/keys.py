@@ -122,7 +122,7 @@ KEYS = (
         "The steps between two checkpoints to resume from, in addition to those by time.",
         unit="optimizer steps",
     ),
-    Key("print_config", "bool", "true", RUN, "Prints the composed config when a run begins."),
+    Key("print_config", "bool", "false", RUN, "Prints the composed config when a run begins."),
     Key("ignore_warnings", "bool", "false", RUN, "Silences Python's warnings."),
     Key("trainer", "dict", "trainer: default", ENGINE, "The arguments of Lightning's Trainer."),
     Key(
