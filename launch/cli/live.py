@@ -6,18 +6,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.selection import Selection
-from ..monitoring.status import Report, Watch
+from ..monitoring.status import Report, Watch, report
 from ..sweepdir.sweep import SweepDir
-from .tables import status_lines, status_table, styled
+from .tables import show, status_lines, status_table, styled
 from .text import screen
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["live"]
+__all__ = ["live", "show_at_end"]
 
 POLL_S = 1.0
 """How often a live view is drawn again."""
@@ -27,6 +28,12 @@ def live(sweep: SweepDir, selection: Selection | None = None) -> list[Report]:
     """Show the sweep until all its members have ended, or the reader interrupts; returns the last reports."""
     selection = selection or Selection()
     return (_live_table if sys.stdout.isatty() else _live_lines)(sweep, selection)
+
+
+def show_at_end(directory: str) -> None:
+    """Print the table of a sweep that has ended."""
+    sweep = SweepDir(Path(directory))
+    show(status_table(sweep, report(sweep), screen=screen()))
 
 
 def _ended(reports: Sequence[Report]) -> bool:

@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ def launch(
     launcher: str,
     loader: ConfigLoader,
     task: Any = None,
+    live: Callable[[SweepDir], Any] | None = None,
 ) -> list[JobReturn]:
     """Run the points as members `first`, `first + 1`, … of the sweep in ``hydra.sweep.dir``, and wait for them.
 
@@ -73,6 +74,7 @@ def launch(
         config: the app's, with its ``hydra`` section.
         loader: the app's, to compose what the members have to compose.
         task: the app's main function.
+        live: shows the sweep until it has ended; without it, each change of a member's state is logged.
 
     Returns:
         The value of each point; a `MemberFailed` where it did not complete, which Hydra raises when it is read.
@@ -93,7 +95,7 @@ def launch(
         plan = replace(plan, members=(*earlier, *new))
         sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, " ".join(sys.argv), revision)
-    ended = _run(plan, sweep)
+    ended = _run(plan, sweep, live)
     optimizes = config.hydra.runtime.choices["hydra/sweeper"] != "basic"
     return [
         _job_return(sweep, config, member, ended[member.index], optimizes=optimizes)
@@ -179,29 +181,32 @@ def _refuse_another(launcher: str, choice: str, needs: MemberNeeds) -> None:
         )
 
 
-def _run(plan: Plan, sweep: SweepDir) -> dict[int, Status]:
-    """Run the plan's members to their end."""
+def _run(plan: Plan, sweep: SweepDir, live: Callable[[SweepDir], Any] | None) -> dict[int, Status]:
+    """Run the plan's members to their end; an interrupt cancels them."""
     submit_all(plan, sweep, attached=True)
     pause = min(LONGEST_S, max(SHORTEST_S, select(plan.launcher).poll_s))
-    return _ended(sweep, plan.submit, pause)
+    try:
+        if live is not None:
+            live(sweep)
+            return statuses(sweep)
+        return _ended(sweep, plan.submit, pause)
+    except KeyboardInterrupt:
+        cancel(sweep, plan.submit)
+        raise
 
 
 def _ended(sweep: SweepDir, indexes: Sequence[int], pause: float) -> dict[int, Status]:
-    """Wait until these members have ended; an interrupt cancels them."""
+    """Wait until these members have ended, and log the changes of their states."""
     watch, states = Watch(sweep), dict[int, State]()
-    try:
-        while True:
-            statuses = {item.member.index: item.status for item in watch.look()}
-            for index in indexes:
-                if states.get(index) is not (state := statuses[index].state):
-                    log.info("member %d is %s", index, state)
-                    states[index] = state
-            if all(state.ended for state in states.values()):
-                return statuses
-            time.sleep(pause)
-    except KeyboardInterrupt:
-        cancel(sweep, indexes)
-        raise
+    while True:
+        found = {item.member.index: item.status for item in watch.look()}
+        for index in indexes:
+            if states.get(index) is not (state := found[index].state):
+                log.info("member %d is %s", index, state)
+                states[index] = state
+        if all(state.ended for state in states.values()):
+            return found
+        time.sleep(pause)
 
 
 def _job_return(

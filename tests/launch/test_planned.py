@@ -198,8 +198,14 @@ def test_a_blocking_launcher_plans_like_submit(cli: Cli) -> None:
     words = ["-m", "+size=small", "word=a,b", "hydra.sweep.dir=out", *ONE_BY_ONE[:1]]
     environ = {name: value for name, value in os.environ.items() if name != "RANK"}
     done = subprocess.run(
-        [sys.executable, "train.py", *words], cwd=cli.directory, env=environ, check=False
+        [sys.executable, "train.py", *words],
+        cwd=cli.directory,
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0
+    assert "2 COMPLETED" in done.stdout  # the table of `submit --wait`
     (line,) = (cli.directory / "out" / "planned" / "live.jsonl").read_text().splitlines()
     assert json.loads(line)["signature"] == ["+size=small", "word"]

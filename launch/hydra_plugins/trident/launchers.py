@@ -47,25 +47,33 @@ class SweepLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         # Hydra executes this file on every start: keep it light.
+        from trident.launch.cli.live import live, show_at_end
         from trident.launch.errors import LaunchError
         from trident.launch.operations import hydra_launcher
         from trident.launch.planning.this_app import NoCommandLine
 
         assert self.config is not None and self.context is not None
         try:
-            return hydra_launcher.launch(
+            returned = hydra_launcher.launch(
                 self.config,
                 job_overrides,
                 first=initial_job_idx,
                 launcher=self.launcher,
                 loader=self.context.config_loader,
                 task=self.task,
+                live=live if sys.stdout.isatty() else None,
             )
         except NoCommandLine:
             raise
         except LaunchError as error:  # who has typed the command line needs no traceback
             sys.stderr.write(f"error: {error}\n")
             sys.exit(error.exit_code)
+        if (
+            not sys.stdout.isatty()
+            and self.config.hydra.runtime.choices["hydra/sweeper"] == "basic"
+        ):
+            show_at_end(str(self.config.hydra.sweep.dir))
+        return returned
 
 
 class TridentLocalLauncher(SweepLauncher):
