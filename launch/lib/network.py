@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 
-import psutil
-
 __all__ = ["addresses", "is_loopback", "plain"]
 
 
@@ -14,6 +12,8 @@ def addresses() -> dict[str, str]:
 
     Without loopback and link-local addresses; interfaces that are down are left out. IPv4 comes first.
     """
+    import psutil  # here: most ranks need no address of their machine
+
     states = psutil.net_if_stats()
     found: dict[str, str] = {}
     for interface, entries in psutil.net_if_addrs().items():

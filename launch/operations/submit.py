@@ -85,7 +85,7 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         SchedulerError: the scheduler does not answer.
     """
     composition = _composed(request)
-    warnings = check_files(composition, request.directory)
+    warnings = check_files(composition, request.directory, first=request.after is None)
     groups = check_needs(
         composition.launcher, composition.needs, many=None if request.yes else "--yes submits them"
     )
@@ -279,12 +279,18 @@ def check_groups(
     ]
 
 
-def check_files(composition: Composition, directory: Path) -> tuple[str, ...]:
-    """Check the files that members read and that do not exist here. Returns warnings of those that nodes may see.
+def check_files(composition: Composition, directory: Path, *, first: bool) -> tuple[str, ...]:
+    """Check the files that members read and that do not exist here. Returns warnings of those that may exist for them.
+
+    Args:
+        first: whether the sweep waits for no other, which could write files.
 
     Raises:
         UsageError: members run on this machine, or files are missing in the directory that they start in.
     """
+    if not first:
+        missing = composition.missing.values()
+        return tuple(f"{text}; the sweep before may write it" for text in _first([*missing]))
     project = directory.resolve()
     has_nodes = select(composition.launcher).has_nodes
     refused: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import UsageError
@@ -12,8 +13,15 @@ from ..errors import UsageError
 __all__ = ["imported_modules", "included"]
 
 _MODULES = (".py", ".so", ".pyd")
-_NO_CODE = {"__pycache__", "node_modules", "build", "dist", "logs", "outputs", "multirun", "wandb"}
-"""Folders that tools and runs write, and from which nothing is imported."""
+_NO_CODE = {
+    *("__pycache__", "node_modules", "build", "dist", "logs", "outputs", "multirun", "wandb"),
+    *("site-packages", "dist-packages"),
+}
+"""Folders that tools and runs write, and from which the project imports nothing."""
+_ENVIRONMENT = {"pyvenv.cfg", "conda-meta"}
+"""What the top folder of an environment contains."""
+_MOST_FILES = 20_000
+"""A folder with more files than that holds data, and no code: no more of them are looked at."""
 
 
 def included(directory: Path, names: Sequence[str]) -> list[Path]:
@@ -29,7 +37,7 @@ def included(directory: Path, names: Sequence[str]) -> list[Path]:
             raise UsageError(
                 f"hydra.launcher.snapshot_include: {name}: expected a file or a folder in {directory}"
             )
-        found += _walk(path) if path.is_dir() else [path]
+        found += _files(path) if path.is_dir() else [path]
     return found
 
 
@@ -54,23 +62,32 @@ def imported_modules(
 
 
 def _modules_in(directory: Path, name: str) -> Iterator[Path]:
-    path = directory / name
-    paths = _walk(path) if name.endswith("/") else [path]
-    return (one for one in paths if one.suffix in _MODULES and _may_be_code(one, directory))
+    folders = Path(name).parts if name.endswith("/") else Path(name).parts[:-1]
+    if not all(map(_may_hold_code, folders)):
+        return iter(())
+    paths = _code(directory / name) if name.endswith("/") else [directory / name]
+    return (path for path in islice(paths, _MOST_FILES) if path.suffix in _MODULES)
 
 
-def _may_be_code(path: Path, directory: Path) -> bool:
-    folders = path.relative_to(directory).parts[:-1]
-    return not any(name in _NO_CODE or name.startswith(".") for name in folders)
+def _may_hold_code(folder: str) -> bool:
+    return folder not in _NO_CODE and not folder.startswith(".")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _code(folder: Path) -> Iterator[Path]:
+    """The files below a folder that may be code. Folders that hold none are not listed: they may be large."""
     for place, folders, names in os.walk(folder):
-        if "pyvenv.cfg" in names:  # an environment
+        if not _ENVIRONMENT.isdisjoint([*folders, *names]):
             folders.clear()
             continue
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        yield from (Path(place, name) for name in sorted(names))
+        folders[:] = sorted(filter(_may_hold_code, folders))
+        yield from (Path(place, name) for name in names)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files below a folder, but for Python's caches."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 def _module_name(path: Path) -> str:

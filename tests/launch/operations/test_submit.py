@@ -136,14 +136,18 @@ def test_missing_files_are_refused_where_members_would_not_find_them(tmp_path: P
         ("trident_slurm", inside),
     ):
         with pytest.raises(UsageError, match="no such file"):
-            check_files(missing(launcher, file), tmp_path)
-    (warning,) = check_files(missing("trident_slurm", outside), tmp_path)
+            check_files(missing(launcher, file), tmp_path, first=True)
+    (warning,) = check_files(missing("trident_slurm", outside), tmp_path, first=True)
     assert warning == f"{outside}: no such file; nodes may see it"
     (tmp_path / "data").symlink_to("/scratch/nowhere")
-    assert len(check_files(missing("trident_slurm", inside), tmp_path)) == 1
-    assert check_files(missing("trident_local"), tmp_path) == ()
+    assert len(check_files(missing("trident_slurm", inside), tmp_path, first=True)) == 1
+    assert check_files(missing("trident_local"), tmp_path, first=True) == ()
+    (warning,) = check_files(missing("trident_local", inside), tmp_path, first=False)
+    assert warning.endswith("no such file; the sweep before may write it")
 
 
 def test_many_missing_files_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\nand 15 more missing files$"):
-        check_files(missing("trident_local", *(tmp_path / str(i) for i in range(20))), tmp_path)
+        check_files(
+            missing("trident_local", *(tmp_path / str(i) for i in range(20))), tmp_path, first=True
+        )

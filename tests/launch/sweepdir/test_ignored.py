@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trident.launch.errors import UsageError
+from trident.launch.sweepdir import ignored as ignored_files
 from trident.launch.sweepdir.ignored import imported_modules, included
 
 
@@ -50,9 +53,30 @@ def test_environments_builds_and_files_that_cannot_be_read_are_no_code(tmp_path:
     code = write(tmp_path, "main.py", text="import torch, numpy")
     code += write(tmp_path, "broken.py", text="import torch (")
     write(tmp_path, "env/pyvenv.cfg", "env/lib/torch/__init__.py", "build/lib/torch.py")
-    write(tmp_path, ".tox/numpy.py", "numpy.txt")
-    ignored = ["env/", "build/", ".tox/", "numpy.txt"]
+    write(tmp_path, "conda/conda-meta/history", "conda/lib/torch.py", "any/site-packages/torch.py")
+    write(tmp_path, ".tox/numpy.py", "numpy.txt", "logs/numpy.py")
+    ignored = ["env/", "conda/", "any/", "build/", ".tox/", "numpy.txt", "logs/numpy.py"]
     assert list(imported_modules(tmp_path, ignored, [*code, tmp_path / "gone.py"])) == []
+
+
+def test_a_large_folder_is_not_listed_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ignored_files, "_MOST_FILES", 3)
+    code = write(tmp_path, "main.py", text="import sample")
+    write(tmp_path, "data/sample.py", *(f"data/a/{number}.txt" for number in range(5)))
+    write(tmp_path, "data/b/sample.py")
+    listed: list[str] = []
+    walk = os.walk
+
+    def counted(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for place in walk(folder):
+            listed.append(place[0])
+            yield place
+
+    monkeypatch.setattr(os, "walk", counted)
+    assert list(imported_modules(tmp_path, ["data/"], code)) == ["data/sample.py"]
+    assert len(listed) == 2
 
 
 def test_named_folders_are_whole_and_stay_within_the_project(tmp_path: Path) -> None:

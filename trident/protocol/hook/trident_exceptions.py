@@ -93,6 +93,11 @@ def imported_elsewhere(project: str, roots: list[str], modules: Record) -> dict[
     """
     copies = [os.path.join(os.path.realpath(root), "") for root in roots]
     original = os.path.join(os.path.realpath(project), "")
+    # An environment may lie within the project, and so may trident itself.
+    foreign = [
+        os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))
+    ]
+    foreign = [os.path.join(path, "") for path in foreign if path.startswith(original)]
     found = {}
     for name, module in list(modules.items()):
         file = getattr(module, "__file__", None)
@@ -101,7 +106,8 @@ def imported_elsewhere(project: str, roots: list[str], modules: Record) -> dict[
         real = os.path.realpath(file)
         if real.startswith(tuple(copies)):
             continue
-        is_own = real.startswith(original) and f"{os.sep}site-packages{os.sep}" not in real
+        installed = any(f"{os.sep}{kind}-packages{os.sep}" in real for kind in ("site", "dist"))
+        is_own = real.startswith(original) and not (installed or real.startswith(tuple(foreign)))
         if is_own or any(_has_module(copy, name) for copy in copies):
             found[name] = file
     return found

@@ -203,6 +203,13 @@ def test_modules_that_do_not_come_from_the_copy_are_recorded(tmp_path: Path) -> 
         "pkg": f"{elsewhere}/pkg/__init__.py",
         "generated": f"{project}/generated.py",
     }
+    # A project that contains the environment of Python and trident itself: none of theirs is the project's.
+    everything = Path(os.path.commonpath([sys.prefix, HOOK, tmp_path]))
+    run("import argparse, pip", elsewhere, TRIDENT_FROZEN=f"{everything}{os.pathsep}{copy}")
+    for path_of_record in elsewhere.glob("record-*.json"):
+        found = json.loads(path_of_record.read_text())["imported"]
+        assert found.keys() <= {"__main__"}, found
+        path_of_record.unlink()
     run(program, elsewhere, PYTHONPATH=path)  # not frozen
     (record,) = records(elsewhere)
     assert record["imported"] == {}
