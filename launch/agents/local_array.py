@@ -34,6 +34,7 @@ from ..lib.processes import identity, runs_here
 from ..schedulers.machine import cores, machine
 from ..sweepdir.sweep import SweepDir
 from .log import say
+from .multirun_end import end_multirun
 from .shares import Shares
 from .silent_ranks import said_by_silent_ranks
 
@@ -390,6 +391,7 @@ def main(argv: list[str]) -> int:
     array = sweep.arrays.get(int(argv[1]))
     if not run_array(sweep, array):
         say(f"array {array.index} of {sweep.name} was started before; nothing to do")
+    end_multirun(sweep)
     return 0
 
 

@@ -36,6 +36,7 @@ from ..schedulers.slurm.job import Task, is_running, launch_failure, requeue, un
 from ..schedulers.submission import submit_next
 from ..sweepdir.sweep import SweepDir
 from .log import say
+from .multirun_end import end_multirun
 from .rendezvous import Rendezvous, RendezvousError
 from .silent_ranks import said_by_silent_ranks
 
@@ -76,9 +77,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     array = replace(array, job=task.array_job)
     submit_next(sweep, array, say)
     try:
-        return ArrayTask(sweep, array, task, argv[separator + 1 :]).run(environ)
+        code = ArrayTask(sweep, array, task, argv[separator + 1 :]).run(environ)
     finally:
         submit_next(sweep, array, say)
+    end_multirun(sweep)
+    return code
 
 
 class ArrayTask:

@@ -136,7 +136,12 @@ def _composed(request: SubmitRequest) -> Composition:
         default=default_launcher(),
     )
     return Composition(
-        app=replace(app, shared=composed.shared, searchpath=composed.searchpath),
+        app=replace(
+            app,
+            shared=composed.shared,
+            searchpath=composed.searchpath,
+            callbacks=composed.callbacks,
+        ),
         points=composed.points,
         launcher=_scheduler_of(composed.launcher, composed.needs),
         needs=composed.needs,
@@ -155,7 +160,12 @@ def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
     planned = plan_external(app, for_members, for_launcher, default_launcher())
     needs = MemberNeeds.from_record(planned["needs"])
     return Composition(
-        app=replace(app, shared=tuple(planned["shared"]), searchpath=tuple(planned["searchpath"])),
+        app=replace(
+            app,
+            shared=tuple(planned["shared"]),
+            searchpath=tuple(planned["searchpath"]),
+            callbacks=planned["callbacks"],
+        ),
         points=[tuple(point) for point in planned["points"]],
         launcher=_scheduler_of(planned["launcher"], needs),
         needs=needs,

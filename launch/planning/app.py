@@ -67,6 +67,8 @@ class App:
     """Overrides of Hydra that every member gets: the launcher and its options, to which configs may refer."""
     searchpath: tuple[str, ...] = field(default=(), compare=False)
     """``hydra.searchpath`` with absolute paths; empty where it needs no override."""
+    callbacks: bool = field(default=False, compare=False)
+    """Whether its configs have callbacks of Hydra, which are told when the sweep has ended."""
 
     def record(self) -> dict[str, Any]:
         """What sweep.json holds of it."""
@@ -300,6 +302,11 @@ def plan_external(
         return planned
 
 
+def ending_overrides(directory: str) -> tuple[str, ...]:
+    """The overrides with which an app runs the callbacks of a sweep in `directory`, and nothing else."""
+    return ("-m", *_PLANS, f"hydra.sweep.dir={quote(directory)}")
+
+
 def _as_typed(app: App) -> list[str]:
     """The words that start an app, as a person types them in its directory."""
     below = f"{app.directory}{os.sep}"
@@ -360,6 +367,8 @@ def write_plan(config: DictConfig, loader: ConfigLoader) -> None:
             "hydra/sweeper=trident_plan runs nothing: it is for `trident-sweep submit --app`"
         )
     wanted = json.loads(os.environ[PLAN_REQUEST])
+    if wanted.get("ended"):
+        return  # Hydra itself runs the callbacks, before and after this
     hydra, name = LoaderSession(loader), config.hydra.job.config_name
     for_launcher, default = wanted["for_launcher"], wanted["default"]
     try:

@@ -69,6 +69,8 @@ class Composed:
     """Overrides of Hydra that every member gets, so that it composes the same config."""
     searchpath: tuple[str, ...]
     """``hydra.searchpath`` with absolute paths; empty where no directory is on it."""
+    callbacks: bool
+    """Whether a config has callbacks of Hydra."""
     planned: tuple[PlannedConfig, ...]
     """The configs that the members have to compose."""
     files: tuple[Path, ...]
@@ -117,6 +119,7 @@ def compose(
             needs=composed.needs(points, with_trainer=True),
             shared=shared,
             searchpath=searchpath_of(composed.configs[0], directory),
+            callbacks=composed.callbacks,
             planned=composed.planned(),
             files=files,
             missing=missing,
@@ -138,6 +141,11 @@ class ComposedMembers:
     """For each point, the position of its config."""
     shared: Point
     """The overrides that all members share."""
+
+    @property
+    def callbacks(self) -> bool:
+        """Whether one of the configs has callbacks of Hydra."""
+        return any(config.hydra.callbacks for config in self.configs)
 
     def planned(self) -> tuple[PlannedConfig, ...]:
         """The configs as records, for the members to compare with their own."""
@@ -315,6 +323,7 @@ def plan_of_points(
         "needs": composed.needs(members, with_trainer=with_trainer).record(),
         "shared": shared,
         "searchpath": searchpath_of(composed.configs[0], directory),
+        "callbacks": composed.callbacks,
         "planned": [record.line() for record in composed.planned()],
         "files": [*map(str, files)],
     }

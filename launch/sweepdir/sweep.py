@@ -6,6 +6,7 @@
       code/1f2e…/           the code that members run, as it was when it was frozen
       planned/1f2e….jsonl   the configs that members have to compose, one line for each that differs in structure
       earlier/ID/           an earlier sweep of this directory, whole; only Hydra's own multiruns use one again
+      ended.json            that Hydra's callbacks were told of the end of the sweep, if it has any
       arrays/0000/          array.json, the script, submission.json, started.json, its log
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json;
                             a link to it, if it is where Hydra's own ``hydra.sweep.subdir`` says
@@ -24,13 +25,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trident.protocol.records import read_lines, write_atomic, write_json
+from trident.protocol.records import read_lines, write_atomic, write_exclusive, write_json
 
 from ..core.members import EARLIER, SWEEP_FOLDERS, Member
 from ..errors import UsageError
@@ -48,6 +50,7 @@ ROOT = Path("logs/sweeps")
 """Where sweeps are, relative to the directory they are submitted from."""
 
 _SWEEP, _MEMBERS, _DIFF, _LOCK = "sweep.json", "members.jsonl", "uncommitted.diff", ".lock"
+_ENDED = "ended.json"
 
 
 class SweepDir:
@@ -120,7 +123,7 @@ class SweepDir:
         placed = (self.member_dir(member.index).relative_to(self.path) for member in self.members())
         folders = sorted(str(path) for path in placed if path.parts[0] != "members")
         # sweep.json is moved last: after a crash, the rest is moved the next time.
-        for name in (*folders, *SWEEP_FOLDERS, _DIFF, _MEMBERS, _SWEEP):
+        for name in (*folders, *SWEEP_FOLDERS, _ENDED, _DIFF, _MEMBERS, _SWEEP):
             if os.path.lexists(
                 self.path / name
             ):  # a folder may have moved with the one that it was in
@@ -146,6 +149,10 @@ class SweepDir:
             except FileExistsError:
                 return False
         return True
+
+    def take_end(self) -> bool:
+        """True once: for the process that tells the callbacks of Hydra that the sweep has ended."""
+        return write_exclusive(self.path / _ENDED, {"ended": time.time()})
 
     def write_members(self, members: Sequence[Member]) -> None:
         """Write all members of the sweep; those that exist keep their indexes."""

@@ -191,6 +191,40 @@ def test_a_resume_with_other_code_or_options_is_for_its_members_alone(cli: Cli) 
     assert ["7 min at most" in script for script in scripts] == [True, False]
 
 
+TOLD = """
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Told(Callback):
+    def on_multirun_end(self, config, **kwargs):
+        with Path("told.txt").open("a") as file:
+            file.write(f"{config.hydra.sweep.dir} {config.word}\\n")
+"""
+
+
+def test_callbacks_of_a_multirun_run_once_when_the_sweep_has_ended(cli: Cli) -> None:
+    """Hydra's own multirun runs them when all members have ended; planning and a dry run do not run them."""
+    write(
+        cli.directory,
+        {
+            "told.py": TOLD,
+            "conf/local/default.yaml": "# @package _global_\nhydra: {callbacks: {told: {_target_: told.Told}}}\n",
+        },
+    )
+    commit(cli.directory)
+    told = cli.directory / "told.txt"
+    cli("submit", *TRAIN, "--dry-run", "word=a,b")
+    cli("submit", *TRAIN, "--name", "s", "word=a,b", "fail_rank=0,null", "healed=$PWD/healed")
+    wait(cli, "s", "FAILED", "COMPLETED", "FAILED", "COMPLETED")
+    cli.until("s", lambda _: told.exists())
+    cli("resume", "s", "--wait", code=1)
+    assert told.read_text() == f"{cli.sweep('s')} hello\n"
+    words = ["-m", "hydra/launcher=trident_local", "word=a,b", "hydra.sweep.dir=out"]
+    environ = {name: value for name, value in os.environ.items() if name != "RANK"}
+    subprocess.run([sys.executable, "train.py", *words], cwd=cli.directory, env=environ, check=True)
+    assert told.read_text().splitlines()[1:] == ["out hello"]
+
+
 def test_a_blocking_launcher_plans_like_submit(cli: Cli) -> None:
     """A config that sets an option of the launcher is composed by the members, too."""
     options = "# @package _global_\nhydra: {launcher: {timeout_min: 5}}\n"

@@ -1,0 +1,68 @@
+"""Tells Hydra's callbacks of a sweep that it has ended, as Hydra does at the end of a multirun that waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from trident.protocol.member import PLAN_FILE, PLAN_REQUEST
+
+from ..core.members import key_of
+from ..errors import SchedulerError
+from ..lib.command import run
+from ..lib.environment import clean
+from ..planning.app import App, ending_overrides
+from ..sweepdir.sweep import SweepDir
+from .log import say
+
+__all__ = ["end_multirun"]
+
+LIMIT_S = 600.0
+
+
+def end_multirun(sweep: SweepDir) -> None:
+    """Run ``on_multirun_start`` and ``on_multirun_end`` of the app's callbacks, once, when all members have ended.
+
+    The app is started for that, with a sweeper that runs nothing. What goes wrong there is printed, and is no failure
+    of a member.
+    """
+    app = App.from_record(sweep.record.app)
+    if not app.callbacks or not _all_ended(sweep) or not sweep.take_end():
+        return
+    launchers = [array.launcher for array in sweep.arrays.all()]
+    code = next((one["code"] for one in launchers if one.get("code")), None)
+    if code is not None:
+        app = app.frozen(sweep.code_dir(code))
+    typed = [o for o in sweep.member(0).overrides if key_of(o).startswith("hydra.callbacks")]
+    path = os.pathsep.join(filter(None, [app.source, os.environ.get("PYTHONPATH")]))
+    environment = {
+        **clean(os.environ),
+        "PYTHONPATH": path,
+        PLAN_FILE: os.devnull,
+        PLAN_REQUEST: json.dumps({"ended": True}),
+    }
+    try:
+        sys.stdout.write(
+            run(
+                *app.command,
+                *ending_overrides(str(sweep.path)),
+                *typed,
+                timeout=LIMIT_S,
+                cwd=Path(app.directory),
+                env=environment,
+            )
+        )
+    except SchedulerError as error:
+        say(f"the callbacks for the end of the sweep failed: {error}")
+
+
+def _all_ended(sweep: SweepDir) -> bool:
+    """Whether no member runs, waits or will be started again by its scheduler."""
+    attempts = sweep.attempts
+    for member in reversed(sweep.members()):  # the last ones end last: most looks end here
+        last = attempts.last(member.index)
+        if not (last is not None and last.has_ended) and not attempts.is_cancelled(member.index):
+            return False
+    return True
