@@ -476,7 +476,7 @@ def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
         file.write("out\n")
     command = [sys.executable, "train.py", "-m", "hydra/launcher=trident_local"]
     command += ["hydra.sweep.dir=out"]
-    for word, code in (("a", 0), ("b", 1)):
+    for word in ("a", "b"):
         done = subprocess.run(
             [*command, f"word={word}"],
             cwd=cli.directory,
@@ -485,11 +485,15 @@ def test_a_blocking_launcher_takes_no_value_of_an_earlier_run(cli: Cli) -> None:
             timeout=120,
             env={k: v for k, v in os.environ.items() if k != "RANK"},
         )
-        assert done.returncode == code, done.stderr
-    assert "already holds a sweep" in done.stderr
-    record = json.loads((cli.directory / "out" / "sweep.json").read_text())
-    assert record["command_line"].endswith("word=a") and record["git"]["dirty"]
-    assert "\n+out\n" in (cli.directory / "out" / "uncommitted.diff").read_text()
+        assert done.returncode == 0, done.stderr
+    assert "the earlier sweep in" in done.stdout
+    (earlier,) = (cli.directory / "out" / "earlier").iterdir()
+    for directory, word in ((earlier, "a"), (cli.directory / "out", "b")):
+        record = json.loads((directory / "sweep.json").read_text())
+        assert record["command_line"].endswith(f"word={word}") and record["git"]["dirty"]
+        assert "\n+out\n" in (directory / "uncommitted.diff").read_text()
+        (said,) = directory.glob("members/0000/attempts/*/said-0.json")
+        assert json.loads(said.read_text())["cfg"]["word"] == word
 
 
 def in_git(cli: Cli) -> None:

@@ -13,22 +13,6 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 
-def meet(rank: int) -> None:
-    """Connect as libraries do: rank 0 listens at MASTER_PORT, and waits for the others."""
-    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if rank == 0:
-        with socket.create_server(place) as server:
-            for _ in range(int(os.environ["WORLD_SIZE"]) - 1):
-                server.accept()[0].close()
-        return
-    for _ in range(100):
-        try:
-            socket.create_connection(place).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-
-
 @hydra.main(config_path="conf", config_name="top", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     started = time.time()
@@ -53,6 +37,22 @@ def main(cfg: DictConfig) -> None:
     record |= {"started": started, "ended": time.time(), "cfg": OmegaConf.to_container(cfg)}
     directory = Path(os.environ["TRIDENT_ATTEMPT_DIR"])
     (directory / f"said-{rank}.json").write_text(json.dumps(record))
+
+
+def meet(rank: int) -> None:
+    """Connect as libraries do: rank 0 listens at MASTER_PORT, and waits for the others."""
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if rank == 0:
+        with socket.create_server(place) as server:
+            for _ in range(int(os.environ["WORLD_SIZE"]) - 1):
+                server.accept()[0].close()
+        return
+    for _ in range(100):
+        try:
+            socket.create_connection(place).close()
+            return
+        except OSError:
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":
