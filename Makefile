@@ -36,7 +36,7 @@ lint: install  ## run ruff (lint and format) and mypy
 	$(VENV)/bin/python -m mypy
 
 test: $(if $(filter true,$(CI)),cluster-deps) lint  ## run lint, types and all tests
-	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20
+	$(VENV)/bin/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
 unit: install  ## run the tests of single modules, in seconds
 	$(VENV)/bin/pytest $(UNIT)

@@ -42,6 +42,8 @@ def nodes_answer(files: ProbeFiles) -> None:
     for host in ("n1", "n2"):
         write_json(files.pong(host), {"time": time.time() + (host == "n2") * 60})
     write_json(files.head, {"met_s": 0.5})
+    for host in ("n1", "n2"):
+        write_json(files.gloo(host), {"gloo": {"s": 2.5}})
 
 
 def test_each_node_is_measured(tmp_path: Path, slurm: Path) -> None:
@@ -55,7 +57,7 @@ def test_each_node_is_measured(tmp_path: Path, slurm: Path) -> None:
     assert sorted(probe.nodes) == ["n1", "n2"] and probe.head == {"met_s": 0.5}
     for host, skew in (("n1", 0), ("n2", 60)):
         node = probe.nodes[host]
-        assert node["peers_s"] == {"n1": 0.1, "n2": 0.1}
+        assert node["peers_s"] == {"n1": 0.1, "n2": 0.1} and node["gloo"] == {"s": 2.5}
         assert node["round_trip_s"] > 0
         assert node["skew_s"] == pytest.approx(skew, abs=node["round_trip_s"])
     probe.remove_files()
