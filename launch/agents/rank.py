@@ -69,7 +69,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     attempt = int(environ[ATTEMPT])
     ranks, port, network = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
-    launcher = _launcher(sweep, index, attempt)
+    launcher = sweep.launcher_of_attempt(sweep.attempts.lease_of(index, attempt))
     options = launcher.get("options") or {}
     app = _app(sweep, environ.get(CODE)).with_python(options.get("python"))
     directory = sweep.member_dir(index)
@@ -287,12 +287,6 @@ def _meeting_place(ranks: Ranks, app: App, options: Mapping[str, Any]) -> Meetin
     """Where the ranks should connect to each other; None if they need not, or make sure of it as the engine does."""
     should = ranks.world_size > 1 and not app.leaves_result and options.get("ranks") != "none"
     return MeetingPlace(ranks.master_port) if should else None
-
-
-def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
-    """What the array of an attempt holds of its launcher; empty for an attempt that names no array."""
-    array = sweep.attempts.lease_of(index, attempt).get("array")
-    return {} if array is None else sweep.arrays.get(array).launcher
 
 
 def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:
