@@ -11,7 +11,7 @@
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json;
                             a link to it, if it is where Hydra's own ``hydra.sweep.subdir`` says
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
-                            reported/HOST-PID.jsonl: the metrics of an app, one file for each process that reports some
+                            reported/HOST-PID-RANDOM.jsonl: the metrics that a process of an app reports
                             ranks/worker-0003.json: the one worker that runs this rank
                             ranks/exception-0003-PID.json: how a Python process of the rank ended; the worker reads and
                             removes it, after a success only that of the rank's own process
