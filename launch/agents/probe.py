@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.protocol.member import MEETING
+from trident.protocol.processes import NO_TORCH
 from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_json, write_json
 
@@ -27,8 +28,6 @@ from .rendezvous import Rendezvous, RendezvousError, join
 __all__ = ["main"]
 
 MEETING_S = 30.0
-NO_TORCH = 3
-"""The exit code of `trident.distributed.gloo` where torch is missing."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -32,7 +32,7 @@ from trident.protocol.ranks import Ranks, detect
 from trident.protocol.records import read_tail
 
 from ..core.causes import Failure, explain
-from ..core.states import SIGNALLED, Cause
+from ..core.states import SIGNALLED, Cause, ran_under
 from ..errors import LaunchError, UsageError
 from ..lib.environment import node_name, unused_environment
 from ..lib.parent import die_with_parent
@@ -69,7 +69,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     attempt = int(environ[ATTEMPT])
     ranks, port, network = _ranks(sweep, environ)
     _claim(sweep, index, attempt, ranks.rank)
-    launcher = _launcher(sweep, index, attempt)
+    launcher = sweep.launcher_of_attempt(sweep.attempts.lease_of(index, attempt))
     options = launcher.get("options") or {}
     app = _app(sweep, environ.get(CODE)).with_python(options.get("python"))
     directory = sweep.member_dir(index)
@@ -122,7 +122,7 @@ class Rank:
 
     Args:
         meeting_place: where the ranks should connect; None if that need not be watched.
-        unused: the environment that `setup` activates in vain, in words.
+        unused: the folder of the environment that `setup` activates in vain.
     """
 
     def __init__(
@@ -155,9 +155,10 @@ class Rank:
             self._write(exit=CANNOT_START, ended=time.time(), cause=Cause.LOST, detail=detail)
             return CANNOT_START
         self.record["process"] = identity(child.process.pid)
-        if self.rank == 0 and (differences := self._differences()):
-            self.record["packages"] = differences
-            sys.stderr.write(f"warning: member {self.index} runs under {differences}\n")
+        if self.rank == 0:
+            self.record |= self._differences()
+            for what in ran_under(self.record):
+                sys.stderr.write(f"warning: member {self.index} runs under {what}\n")
         self._write()
         kills_before = oom_kills()
         code = child.wait(self.meeting_place.look if self.meeting_place else None)
@@ -187,10 +188,14 @@ class Rank:
             found["imported"] = record["imported"]
         return found
 
-    def _differences(self) -> str:
-        """How what the member runs under differs from what the user may expect; empty where it does not."""
-        packages = difference(self.sweep.record.versions, versions())
-        return "; ".join(filter(None, (packages, self.unused)))
+    def _differences(self) -> dict[str, Any]:
+        """How what the member runs under differs from what the user may expect, as `ran_under` reads it."""
+        found: dict[str, Any] = {}
+        if packages := difference(self.sweep.record.versions, versions()):
+            found["packages"] = packages
+        if self.unused:
+            found["unused_environment"] = {"python": sys.executable, "folder": self.unused}
+        return found
 
     def _failure(
         self,
@@ -287,12 +292,6 @@ def _meeting_place(ranks: Ranks, app: App, options: Mapping[str, Any]) -> Meetin
     """Where the ranks should connect to each other; None if they need not, or make sure of it as the engine does."""
     should = ranks.world_size > 1 and not app.leaves_result and options.get("ranks") != "none"
     return MeetingPlace(ranks.master_port) if should else None
-
-
-def _launcher(sweep: SweepDir, index: int, attempt: int) -> Mapping[str, Any]:
-    """What the array of an attempt holds of its launcher; empty for an attempt that names no array."""
-    array = sweep.attempts.lease_of(index, attempt).get("array")
-    return {} if array is None else sweep.arrays.get(array).launcher
 
 
 def _end(code: int, failure: Failure | None, child: Child) -> dict[str, Any]:

@@ -45,8 +45,9 @@ def members_of(words: Sequence[str]) -> tuple[SweepDir, list[int], list[str]]:
         LaunchError: there is no such sweep, it has no such member, or several sweeps are named.
     """
     from ..core.arrays import read_ranges
+    from ..lib.filesystems import holds
 
-    overrides = [word for word in words if "=" in word and not Path(word).is_dir()]
+    overrides = [word for word in words if "=" in word and not holds(Path(word).is_dir)]
     names, spans = list[str](), list[range]()
     for word in words:
         read = read_ranges(word)

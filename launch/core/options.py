@@ -16,7 +16,7 @@ __all__ = ["LocalOptions", "SlurmOptions", "option_keys", "refused"]
 
 
 def _about(sentence: str, *, unit: str = "", type: str | None = None) -> dict[str, Any]:
-    """What is said of an option. `type` is for those whose type OmegaConf does not know."""
+    """What the documentation says about an option. `type` is for those whose type OmegaConf does not know."""
     return {"about": sentence, "unit": unit, "type": type}
 
 
@@ -77,7 +77,7 @@ class _Options:
         default=None,
         metadata=_about(
             "For `--app`: the `.json` or `.csv` file in the member's directory that contains its "
-            "[metrics](other-programs.md#metrics-of-any-program); `*` and `**` match."
+            "[metrics](other-programs.md#metrics-of-any-program); `*` and `**` match any names."
         ),
     )
     optimized_metric: Any = field(

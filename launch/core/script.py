@@ -46,6 +46,7 @@ def batch(
     srun_words: Sequence[str],
     setup: Sequence[str] = (),
     teardown: Sequence[str] = (),
+    names_python: bool = False,
     container: Sequence[str] = (),
     worker_python: str | None = None,
 ) -> str:
@@ -56,11 +57,13 @@ def batch(
         name: the template's name, for errors.
         flags: sbatch's flags, by name without dashes; True for a flag without a value.
         setup: lines of shell to run before the ranks, unchanged. `teardown`: those to run after them.
+        names_python: whether the array's Python is one that the user has named, and that `setup` may put on PATH.
         container: words that srun gets to start the workers in a container.
         worker_python: the Python in the container; by default the launcher's own.
 
     Raises:
-        UsageError: the template lacks a placeholder, or has one that is not known; a value holds a control character.
+        UsageError: the template lacks a placeholder that it must have or that an option is for, or has one that is not
+            known; a value holds a control character.
     """
     start = [array.python, "-P", "-m", "trident.launch.agents.slurm_task"]
     worker = [worker_python or array.python, "-P", "-m", "trident.launch.agents.rank"]
@@ -68,26 +71,30 @@ def batch(
         **_common(array),
         "script": shlex.quote(str(array.path)),
         "directives": directives(flags),
-        "setup": "\n".join([*setup, _python_exists(array.python)]),
+        "setup": "\n".join([*setup, _python_exists(array.python, teardown)]),
         "teardown": "\n".join(teardown) or "# no teardown",
         "element": shlex.join([*start, str(array.sweep), str(array.array)]),
         "srun": shlex.join(srun(*srun_words)),
         "container": shlex.join(container),
         "worker": shlex.join([*worker, str(array.sweep)]),
     }
-    _check_placeholders(template, name, set(values))
+    given = {"setup": setup, "python": names_python, "teardown": teardown}
+    _check_placeholders(template, name, set(values), [key for key in given if given[key]])
     return _filled(template, values)
 
 
-def _python_exists(python: str) -> str:
+def _python_exists(python: str, teardown: Sequence[str] = ()) -> str:
     """Lines that end the script, and say why, where a node does not have the Python."""
+    # After `setup`, which may be what puts the Python there: so what `setup` has begun is ended by `teardown`.
     word = shlex.quote(python)
-    return (
-        f"command -v {word} > /dev/null || {{\n"
-        f'    echo "error: python" {word} "does not exist on node $(uname -n)" >&2\n'
-        "    exit 127\n"
-        "}"
-    )
+    lines = [
+        f"command -v {word} > /dev/null || {{",
+        f'    echo "error: python" {word} "does not exist on node $(uname -n)" >&2',
+        *teardown,
+        "    exit 127",
+        "}",
+    ]
+    return "\n".join(lines)
 
 
 def _common(array: ArrayScript) -> dict[str, str]:
@@ -101,7 +108,11 @@ def _common(array: ArrayScript) -> dict[str, str]:
     }
 
 
-def _check_placeholders(template: str, name: str, known: set[str]) -> None:
+_PLACES = {"setup": "setup", "python": "setup", "teardown": "teardown"}
+"""Options that need a placeholder, each with its name."""
+
+
+def _check_placeholders(template: str, name: str, known: set[str], given: Sequence[str]) -> None:
     used = set(re.findall(r"@@\{?(\w+)", template))
     if unknown := sorted(used - known):
         raise UsageError(
@@ -113,6 +124,12 @@ def _check_placeholders(template: str, name: str, known: set[str]) -> None:
             f"template {name} lacks @@{lacking[0]}: without it the member would not run\n"
             "hint: start from the one that `trident-sweep submit … --dry-run` prints"
         )
+    for option in given:
+        if _PLACES[option] not in used:
+            raise UsageError(
+                f"hydra.launcher.{option} is given, and template {name} lacks @@{_PLACES[option]}, its place\n"
+                "hint: hydra.launcher.template=array has it"
+            )
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

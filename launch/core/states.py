@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["SIGNALLED", "Attempt", "Cause", "SchedulerState", "State", "Status", "derive"]
+__all__ = [
+    "SIGNALLED",
+    "Attempt",
+    "Cause",
+    "SchedulerState",
+    "State",
+    "Status",
+    "derive",
+    "ran_under",
+]
 
 SIGNALLED = "told"
 """The key of a rank's record that names the signal that asked it to end; released versions write and read this name."""
@@ -103,7 +112,7 @@ class Attempt:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes its results doubtful, though it may have completed."""
-        found = [f"ran under {rank['packages']}" for rank in self.ranks if rank.get("packages")]
+        found = [f"ran under {what}" for rank in self.ranks for what in ran_under(rank)]
         imported: dict[str, str] = {}
         for rank in self.ranks:
             imported |= rank.get("imported") or {}
@@ -124,6 +133,17 @@ class Attempt:
         """The record of the rank that failed first; None if none failed."""
         failed = [rank for rank in self.ranks if rank.get("exit") not in (None, 0)]
         return min(failed, key=_order_of_failure, default=None)
+
+
+def ran_under(rank: Mapping[str, Any]) -> list[str]:
+    """What a rank ran under, by its record, that its user may not expect, in words."""
+    found = [rank["packages"]] if rank.get("packages") else []
+    if unused := rank.get("unused_environment"):
+        found.append(
+            f"{unused['python']}, not in {unused['folder']}, which `setup` activates "
+            "(hydra.launcher.python=python takes it from PATH)"
+        )
+    return found
 
 
 def _order_of_failure(rank: Mapping[str, Any]) -> tuple[bool, bool, float]:

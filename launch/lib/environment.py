@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trident.protocol.member import NAMES
+from trident.protocol.member import BEFORE_SETUP, NAMES
 from trident.protocol.processes import this_host
 from trident.protocol.ranks import VARIABLES
 
-__all__ = ["LOG_ENCODING", "clean", "for_sbatch", "node_name", "unused_environment"]
+__all__ = [
+    "LOG_ENCODING",
+    "clean",
+    "for_sbatch",
+    "node_name",
+    "note_before_setup",
+    "unused_environment",
+]
 
 _OF_A_JOB = ("SLURM_", "PMI_", "PMIX_", "PMI2_", "SRUN_")
 """How variables begin that describe the surrounding job."""
@@ -66,22 +74,36 @@ def for_sbatch(environ: Mapping[str, str], script: str) -> dict[str, str]:
     }
 
 
+_ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
+"""The variables that name the folder of an active environment: those of venv and conda."""
+
+
+def note_before_setup(options: Mapping[str, Any]) -> list[str]:
+    """The line of a script, before its `setup`, by which `unused_environment` knows what `setup` has activated.
+
+    A job inherits what was active in the shell that submitted it.
+    """
+    if not options.get("setup") or options.get("python"):
+        return []
+    return [f'export {BEFORE_SETUP}="{os.pathsep.join(f"${{{name}-}}" for name in _ACTIVE)}"']
+
+
 def unused_environment(
     environ: Mapping[str, str], options: Mapping[str, Any], executable: str
 ) -> str | None:
-    """The environment that `setup` has activated and whose Python is not used, in words; None where there is none.
+    """The folder of the environment that `setup` has activated and whose Python is not used; None where there is none.
 
     Args:
         environ: of a process that the batch script has started.
         options: the launcher's.
         executable: the Python of that process.
     """
-    if not options.get("setup") or options.get("python"):
+    before = environ.get(BEFORE_SETUP)
+    if before is None or not options.get("setup") or options.get("python"):
         return None
-    folder = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
+    active = (environ.get(name) for name in _ACTIVE)
+    folder = next((name for name in active if name and name not in before.split(os.pathsep)), None)
     if folder is None or Path(folder, "bin") == Path(executable).parent:
         return None
     found = shutil.which("python", path=environ.get("PATH", ""))
-    if found is None or Path(found).parent != Path(folder, "bin"):
-        return None
-    return f"{executable}, not in {folder}, which `setup` activates (hydra.launcher.python=python takes it from PATH)"
+    return None if found is None or Path(found).parent != Path(folder, "bin") else folder

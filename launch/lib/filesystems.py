@@ -1,16 +1,25 @@
-"""The kind of file system that a directory is on, and whether other machines can be expected to see it."""
+"""What a path is: whether there is something, the kind of its file system, and whether other machines see that."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["is_memory", "is_network", "kind_of"]
+__all__ = ["holds", "is_memory", "is_network", "kind_of"]
 
 _NETWORK = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "orangefs"),
     *("panfs", "pvfs2", "smb3", "virtiofs", "wekafs"),
 }  # fmt: skip
 _MEMORY = {"devtmpfs", "ramfs", "tmpfs"}
+
+
+def holds(test: Callable[[], bool]) -> bool:
+    """What a test such as `path.is_file` returns; False for a word that is too long for a path, for example."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def kind_of(path: Path, mounts: str | None = None) -> str:

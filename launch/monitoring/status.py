@@ -150,7 +150,9 @@ def _reports(
             known = reported.get(owner.task(member.index) or "") or unsubmitted.get(owner.index)
         attempt = records.attempts.get(member.index)
         reports.append(_report(sweep, member, owner, attempt, known, progress))
-    return [_blocked_by_canary(sweep, item, owning, reports) for item in reports]
+    canaries = {array.index: array.members for array in records.arrays}
+    states = {item.member.index: item.status.state for item in reports}
+    return [_blocked_by_canary(sweep, item, owning, canaries, states) for item in reports]
 
 
 def _not_submitted(
@@ -166,14 +168,23 @@ def _not_submitted(
 
 
 def _blocked_by_canary(
-    sweep: SweepDir, item: Report, owning: Mapping[int, Array], reports: Sequence[Report]
+    sweep: SweepDir,
+    item: Report,
+    owning: Mapping[int, Array],
+    canaries: Mapping[int, Sequence[int]],
+    states: Mapping[int, State],
 ) -> Report:
-    """Explain a member that has not started because the canary failed: a scheduler may report it as cancelled."""
+    """Explain a member that has not started because the canary failed: a scheduler may report it as cancelled.
+
+    Args:
+        canaries: the members of each array; of a canary's array, the only one.
+        states: the state of each member.
+    """
     index, array = item.member.index, owning.get(item.member.index)
     if array is None or array.canary is None or item.status.attempt is not None:
         return item
-    (canary,) = sweep.arrays.get(array.canary).members
-    state = next(r.status.state for r in reports if r.member.index == canary)
+    (canary,) = canaries[array.canary]
+    state = states[canary]
     if not state.ended or state is State.COMPLETED or sweep.attempts.is_cancelled(index):
         return item
     detail = f"not started: the canary, member {canary}, is {state}"

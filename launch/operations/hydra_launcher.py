@@ -22,7 +22,7 @@ from ..core.states import State, Status
 from ..errors import LaunchError, UsageError
 from ..monitoring.status import Watch, statuses
 from ..planning.app import App
-from ..planning.folders import folder_of
+from ..planning.folders import folder_of, with_own_folders
 from ..planning.needs import MemberNeeds
 from ..planning.plan import Plan, scheduled
 from ..planning.this_app import hydra_overrides, this_app
@@ -92,6 +92,7 @@ def launch(
         if first == 0 and sweep.exists():
             sweep = _without_earlier(sweep)
         earlier = [member for member in sweep.members() if member.index < first]
+        new = with_own_folders(earlier, new)
         plan = replace(plan, members=(*earlier, *new))
         sweep.plans.add(plan.code, plan.planned)
         write_sweep(plan, sweep, " ".join(sys.argv), revision)

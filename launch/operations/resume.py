@@ -92,7 +92,8 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
 
 def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
     """The plan with the code and the configs as they are now, which its members then have to compose."""
-    points = [sweep.member(index).overrides for index in plan.submit]
+    overrides = {member.index: member.overrides for member in plan.members}
+    points = [overrides[index] for index in plan.submit]
     again = plan_again(plan.app, points, plan.launcher)
     planned = tuple(map(PlannedConfig.from_line, again["planned"]))
     plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))

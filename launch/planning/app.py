@@ -21,6 +21,7 @@ from ..core.code import copied_to
 from ..core.members import Member, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
+from ..lib.filesystems import holds
 from .import_roots import import_roots
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class App:
             return word
         copy = code / copied_to(Path(value), Path(self.directory))
         # Files that git ignores, such as an environment in `.venv`, are not copied.
-        return f"{option}{equals}{copy}" if copy.exists() else word
+        return f"{option}{equals}{copy}" if holds(copy.exists) else word
 
     def member_command(
         self,
@@ -178,7 +179,7 @@ def external_app(
     if words[0] in ("python", "python3"):  # a path to another python is kept as it is
         words[0] = sys.executable
     _refuse_modes(words, command)
-    words = [str(directory / word) if (directory / word).is_file() else word for word in words]
+    words = [str(directory / word) if holds((directory / word).is_file) else word for word in words]
     if words[0] == sys.executable and words[1:2] == ["-m"]:
         words.insert(
             1, "-P"

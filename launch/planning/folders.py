@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.members import EARLIER, SWEEP_FOLDERS, key_of
+from ..core.members import EARLIER, SWEEP_FOLDERS, Member, key_of
 from ..errors import UsageError
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from omegaconf import DictConfig
 
-__all__ = ["folder_of"]
+__all__ = ["folder_of", "with_own_folders"]
 
 _OURS = (*SWEEP_FOLDERS, EARLIER)
 
@@ -42,6 +43,23 @@ def folder_of(config: DictConfig, point: Sequence[str], index: int, loader: Conf
     if "${" in folder:
         folder = _composed(config, point, index, loader)
     return _checked(folder)
+
+
+def with_own_folders(earlier: Sequence[Member], new: Sequence[Member]) -> tuple[Member, ...]:
+    """The new members, without the folder where another member has it, or one in it, or one around it."""
+    taken: set[Path] = set()
+    around: set[Path] = set()
+    found = []
+    for member in (*earlier, *new):
+        folder = None if member.folder is None else Path(member.folder)
+        if folder is not None:
+            if folder in around or taken.intersection((folder, *folder.parents)):
+                member = replace(member, folder=None)
+            else:
+                taken.add(folder)
+                around.update(folder.parents)
+        found.append(member)
+    return tuple(found[len(earlier) :])
 
 
 def _override_dirname(config: DictConfig, point: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def needs_of(needs: Sequence[Needs]) -> MemberNeeds:
 _TRAINER = ("devices", "num_nodes", "accelerator")
 
 _OF_ONE_MEMBER = re.compile(r"\$\{\s*hydra\s*[.:]\s*(job\.(num|id|override_dirname)|overrides)\b")
-"""What is different for each member by nature."""
+"""References to values that no two members share: the number, the id and the overrides."""
 
 
 class NeedsReader:
@@ -81,7 +81,7 @@ class NeedsReader:
         resolve: calls a function that resolves values of the config.
 
     Raises:
-        UsageError: an option refers to what is different for each member by nature.
+        UsageError: an option refers to a value that no two members share.
     """
 
     def __init__(

@@ -27,6 +27,7 @@ class Arrays:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._launchers: dict[int, Mapping[str, Any]] = {}
 
     def add(self, members: Sequence[int], launcher: Mapping[str, Any], **fields: Any) -> Array:
         """The next array's directory and contents; everything that it needs is on disk before it is submitted.
@@ -70,6 +71,12 @@ class Arrays:
             deferred=record[_DEFERRED_KEY],
             after=tuple(record["after"]),
         )
+
+    def launcher(self, index: int) -> Mapping[str, Any]:
+        """The launcher's record of the array of this number, which never changes and is read once."""
+        if index not in self._launchers:
+            self._launchers[index] = self.get(index).launcher
+        return self._launchers[index]
 
     def all(self) -> list[Array]:
         """In the order in which they were added."""

@@ -25,9 +25,13 @@ from ..core.states import Attempt
 if TYPE_CHECKING:
     from trident.protocol.member import MemberContext
 
-__all__ = ["Attempts"]
+__all__ = ["OWN_FILES", "Attempts"]
 
+_ATTEMPTS = "attempts"
 _LEASE, _END, _CANCELLED = "lease.json", "end.json", "cancelled.json"
+
+OWN_FILES = (_ATTEMPTS, _CANCELLED, RESUME)
+"""What we write into a member's directory, and an app does not: files and a folder."""
 
 
 class Attempts:
@@ -52,19 +56,30 @@ class Attempts:
         """Create the member's directory, if need be; in its folder if that is free, with a link at the usual place."""
         usual = self.path / f"{index:04d}"
         folder = None if os.path.lexists(usual) else self._folder_of(index)
-        if folder is not None and not os.path.lexists(self.path.parent / folder):
-            self.path.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(
-                OSError
-            ):  # another process has just made it, or there are no links here
-                usual.symlink_to(Path("..") / folder)
+        if folder is not None:
+            self._take_folder(usual, folder)
         directory = self.member_dir(index)
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
+    def _take_folder(self, usual: Path, folder: str) -> None:
+        """Make the folder, and the link to it; of several processes that try, one makes it, and the others leave it."""
+        target = self.path.parent / folder
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.mkdir()
+        except OSError:  # it exists, or a file is in its way
+            return
+        try:
+            usual.symlink_to(Path("..") / folder)
+        except OSError:  # there are no links here, or the member's directory was made just now
+            with contextlib.suppress(OSError):
+                target.rmdir()
+
     def directory(self, index: int, number: int) -> Path:
         """The directory of an attempt."""
-        return self.member_dir(index) / "attempts" / str(number)
+        return self.member_dir(index) / _ATTEMPTS / str(number)
 
     def context(self, index: int, number: int) -> MemberContext:
         """What is passed to the ranks of an attempt."""
@@ -96,10 +111,9 @@ class Attempts:
         number = self._take(index)
         directory = self.directory(index, number)
         if metrics is not None:
-            from .outcome import metric_files
+            from .outcome import BEFORE, metric_files
 
-            before = metric_files(self.member_dir(index), metrics)
-            record["metrics"] = {"pattern": metrics, "before": before}
+            record[BEFORE] = metric_files(self.member_dir(index), metrics)
         (directory / "ranks").mkdir()
         write_json(directory / _LEASE, {"attempt": number, "started": time.time(), **record})
         return number
@@ -109,7 +123,7 @@ class Attempts:
         last = self.last_number(index)
         number = 0 if last is None else last + 1
         while True:
-            directory = self._make_member_dir(index) / "attempts" / str(number)
+            directory = self._make_member_dir(index) / _ATTEMPTS / str(number)
             directory.parent.mkdir(exist_ok=True)
             try:
                 directory.mkdir()
@@ -121,7 +135,7 @@ class Attempts:
     def last_number(self, index: int) -> int | None:
         """The number of the member's last attempt; None before the first one."""
         try:
-            names = [path.name for path in (self.member_dir(index) / "attempts").iterdir()]
+            names = [path.name for path in (self.member_dir(index) / _ATTEMPTS).iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return None
         return max((int(name) for name in names if name.isdigit()), default=None)

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any
 from trident.protocol.metrics import RETURN_VALUE, Reported, read_reported, reported_here
 
 from ..core.metric_files import FileMetrics, optimized_metrics, parse
+from .attempts import OWN_FILES
 
 if TYPE_CHECKING:
     from ..core.states import Attempt
     from .sweep import SweepDir
 
-__all__ = ["Outcome", "left_by_app", "metric_files", "outcome", "progress"]
+__all__ = ["BEFORE", "Outcome", "left_by_app", "metric_files", "outcome", "progress"]
 
 _REPORTED, _FILES = "reported", "metric_files"
 """Keys of a rank's record."""
+
+BEFORE = "metric_files"
+"""The key of a lease that has the files of metrics as they were when the attempt began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def outcome(sweep: SweepDir, index: int, number: int) -> Outcome:
     reported = _reported(sweep, index, attempt)
     in_file, problem = _of_file(sweep, index, attempt)
     metrics = {**in_file.metrics, **reported.metrics, **_returned(reported)}
-    names = optimized_metrics(sweep.record.launcher.get("options") or {})
+    names = optimized_metrics(sweep.options_of(attempt.lease))
     missing = [name for name in names if name not in metrics]
     if missing and problem is None:
         known = ", ".join(metrics) or "no metric"
@@ -101,9 +105,12 @@ def progress(sweep: SweepDir, index: int, number: int) -> Mapping[str, Any] | No
 
 
 def metric_files(directory: Path, pattern: str) -> dict[str, list[int]]:
-    """The files of a member's directory that match a pattern, each with what tells whether it was written since."""
-    paths = sorted(directory.glob(pattern))
-    return _states(directory, [str(path.relative_to(directory)) for path in paths])
+    """The files of a member's directory that match a pattern, each with its time, size and inode.
+
+    Our own files are not among them: `**/*.json` matches the records of ranks, too.
+    """
+    names = (path.relative_to(directory) for path in sorted(directory.glob(pattern)))
+    return _states(directory, [str(name) for name in names if name.parts[0] not in OWN_FILES])
 
 
 def _states(directory: Path, names: Iterable[str]) -> dict[str, list[int]]:
@@ -124,8 +131,9 @@ def left_by_app(sweep: SweepDir, index: int, number: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with suppress(OSError):  # the end of the rank is recorded in any case
         found[_REPORTED] = reported_here(sweep.attempts.reported(index, number))
-        watched = sweep.attempts.lease_of(index, number).get("metrics")
-        found[_FILES] = [*_written(sweep.member_dir(index), watched)] if watched else []
+        lease = sweep.attempts.lease_of(index, number)
+        pattern = sweep.options_of(lease).get("metrics")
+        found[_FILES] = [*_written(sweep.member_dir(index), pattern, lease)] if pattern else []
     return {key: names for key, names in found.items() if names}
 
 
@@ -134,20 +142,19 @@ def _reported(sweep: SweepDir, index: int, attempt: Attempt) -> Reported:
     return read_reported(sweep.attempts.reported(index, attempt.number), names)
 
 
-def _written(directory: Path, watched: Mapping[str, Any]) -> dict[str, list[int]]:
+def _written(directory: Path, pattern: str, lease: Mapping[str, Any]) -> dict[str, list[int]]:
     """The files of metrics that were written since the attempt began."""
-    files = metric_files(directory, watched["pattern"])
-    return {name: state for name, state in files.items() if watched["before"].get(name) != state}
+    files, before = metric_files(directory, pattern), lease.get(BEFORE) or {}
+    return {name: state for name, state in files.items() if before.get(name) != state}
 
 
 def _of_file(sweep: SweepDir, index: int, attempt: Attempt) -> tuple[FileMetrics, str | None]:
     """What the attempt's newest file of metrics holds, and what is wrong with it, if anything is."""
-    watched: Mapping[str, Any] = attempt.lease.get("metrics") or {}
-    if not watched:
+    pattern, directory = sweep.options_of(attempt.lease).get("metrics"), sweep.member_dir(index)
+    if not pattern:
         return FileMetrics(), None
-    pattern, directory = watched["pattern"], sweep.member_dir(index)
     names = [name for rank in attempt.ranks for name in rank.get(_FILES) or ()]
-    written = {**_states(directory, names), **_written(directory, watched)}
+    written = {**_states(directory, names), **_written(directory, pattern, attempt.lease)}
     option = f"hydra.launcher.metrics={pattern}"
     if not written:
         what = "the member's directory has no such file"

@@ -3,6 +3,7 @@
     logs/sweeps/<name>/
       sweep.json            the command line, program, launcher, git revision and versions; schema version
       members.jsonl         one line a member: index, overrides, directory
+      uncommitted.diff      what git had not committed at submission, if anything
       code/1f2e…/           the code that members run, as it was when it was frozen
       planned/1f2e….jsonl   the configs that members have to compose, one line for each that differs in structure
       earlier/ID/           an earlier sweep of this directory, whole; only Hydra's own multiruns use one again
@@ -11,10 +12,10 @@
       members/0007/         the member's Hydra run directory: .hydra/, checkpoints/, metrics.jsonl, cancelled.json;
                             a link to it, if it is where Hydra's own ``hydra.sweep.subdir`` says
         attempts/0/         lease.json, ranks/0003.json and .log (one writer each), result.json (the engine's), end.json
-
-                            reported/HOST-PID.jsonl: the metrics of an app, one file for each process that reports some
+                            reported/HOST-PID-RANDOM.jsonl: the metrics that a process of an app reports
                             ranks/worker-0003.json: the one worker that runs this rank
-                            ranks/exception-0003-PID.json: how a Python process of the rank ended; the worker removes it
+                            ranks/exception-0003-PID.json: how a Python process of the rank ended; the worker reads and
+                            removes it, after a success only that of the rank's own process
 
 State is in none of these files: `states.derive` derives it from them. Whole files are written atomically, no file has
 two writers, and before members start, only members.jsonl grows with their number.
@@ -60,6 +61,7 @@ class SweepDir:
         self.path = path.absolute()
         self.arrays = Arrays(self.path / "arrays")
         self.attempts = Attempts(self.path / "members", self._folder_of)
+        self._folders: dict[int, str | None] = {}
 
     @cached_property
     def plans(self) -> Plans:
@@ -160,6 +162,7 @@ class SweepDir:
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path / _MEMBERS, "".join(f"{line}\n" for line in lines))
+        self._folders = {}
 
     def members(self) -> tuple[Member, ...]:
         """All members, in the order of their indexes."""
@@ -171,7 +174,9 @@ class SweepDir:
         )
 
     def _folder_of(self, index: int) -> str | None:
-        return next((member.folder for member in self.members() if member.index == index), None)
+        if index not in self._folders:  # read once, and again when members were added
+            self._folders = {member.index: member.folder for member in self.members()}
+        return self._folders.get(index)
 
     def member(self, index: int) -> Member:
         """The member of this index. Raises UsageError where there is none."""
@@ -182,6 +187,18 @@ class SweepDir:
         raise UsageError(
             f"sweep {self.name} has no member {index}; it has {len(members)}, counted from 0"
         )
+
+    def launcher_of_attempt(self, lease: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The record of the launcher that runs or ran an attempt: of the array that its lease names, else the sweep's.
+
+        Members of one sweep can have different options, and a `resume` can change them.
+        """
+        array = lease.get("array")
+        return self.record.launcher if array is None else self.arrays.launcher(array)
+
+    def options_of(self, lease: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The launcher's options of an attempt."""
+        return self.launcher_of_attempt(lease).get("options") or {}
 
     def launcher_of(self, index: int) -> Mapping[str, Any]:
         """How a member is run: the record of the array that last ran it, resumes left out.

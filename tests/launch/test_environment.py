@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
-from trident.launch.lib.environment import for_sbatch, unused_environment
+import pytest
+
+from trident.launch.lib.environment import (
+    clean,
+    for_sbatch,
+    note_before_setup,
+    unused_environment,
+)
+from trident.protocol.member import BEFORE_SETUP
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --array=0-3\n#SBATCH --cpus-per-task=2\ntrue\n"
 
@@ -37,21 +46,51 @@ def test_a_job_inherits_nothing_of_the_job_around_it() -> None:
     assert for_sbatch(kept | dropped, SCRIPT) == kept
 
 
-def test_an_environment_that_setup_activates_in_vain_is_named(tmp_path: Path) -> None:
-    python = tmp_path / "env" / "bin" / "python"
-    python.parent.mkdir(parents=True)
+def activated(folder: Path) -> dict[str, str]:
+    """What an environment's `activate` sets, where it has a Python."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
     python.touch(mode=0o755)
-    active = {"VIRTUAL_ENV": str(tmp_path / "env"), "PATH": f"{python.parent}:/bin"}
-    setup = {"setup": ["source env/bin/activate"]}
-    text = unused_environment(active, setup, "/venv/bin/python")
-    assert text is not None and text.startswith(f"/venv/bin/python, not in {tmp_path}/env, ")
-    conda = {"CONDA_PREFIX": active["VIRTUAL_ENV"], "PATH": active["PATH"]}
-    assert unused_environment(conda, setup, "/venv/bin/python") == text
+    return {"VIRTUAL_ENV": str(folder), "PATH": f"{python.parent}:/bin"}
+
+
+def test_an_environment_that_setup_activates_in_vain_is_named(tmp_path: Path) -> None:
+    active = {**activated(tmp_path / "env"), BEFORE_SETUP: ":/opt/conda"}
+    setup, folder = {"setup": ["source env/bin/activate"]}, f"{tmp_path}/env"
+    assert unused_environment(active, setup, "/venv/bin/python") == folder
+    conda = {**active, "VIRTUAL_ENV": "", "CONDA_PREFIX": folder}
+    assert unused_environment(conda, setup, "/venv/bin/python") == folder
+    both = {**active, "CONDA_PREFIX": "/opt/conda"}
+    assert unused_environment(both, setup, "/venv/bin/python") == folder
     for environ, options, executable in (
-        (active, setup, str(python)),  # it is the one that is used
+        (active, setup, f"{folder}/bin/python"),  # it is the one that is used
         (active, {**setup, "python": "/venv/bin/python"}, "/venv/bin/python"),
-        (active, {"setup": None}, "/venv/bin/python"),  # it was active at submission
-        ({"PATH": active["PATH"]}, setup, "/venv/bin/python"),
+        (active, {"setup": None}, "/venv/bin/python"),
+        ({**active, BEFORE_SETUP: f"{folder}:"}, setup, "/venv/bin/python"),  # at submission
+        ({**active, BEFORE_SETUP: f":{folder}"}, setup, "/venv/bin/python"),
+        ({**activated(tmp_path / "env")}, setup, "/venv/bin/python"),  # that is not known
+        ({"PATH": active["PATH"], BEFORE_SETUP: ":"}, setup, "/venv/bin/python"),
         ({**active, "PATH": "/venv/bin"}, setup, "/venv/bin/python"),
     ):
         assert unused_environment(environ, options, executable) is None
+
+
+@pytest.mark.parametrize("lines", [["module=cuda"], ["VIRTUAL_ENV=$NEW", "PATH=$NEW/bin:$PATH"]])
+def test_a_script_tells_what_setup_activates_from_what_was_active(
+    lines: list[str], tmp_path: Path
+) -> None:
+    options = {"setup": lines}
+    inherited = {**activated(tmp_path / "base"), "NEW": activated(tmp_path / "new")["VIRTUAL_ENV"]}
+    script = "\n".join(["set -u", *note_before_setup(options), *lines, "env"])
+    done = subprocess.run(
+        ["/bin/bash", "-c", script], env=inherited, capture_output=True, text=True, check=True
+    )
+    environ = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    expected = str(tmp_path / "new") if len(lines) > 1 else None
+    assert unused_environment(environ, options, "/venv/bin/python") == expected
+    assert not {BEFORE_SETUP} & clean(environ).keys(), "it is of this script alone"
+
+
+def test_a_script_notes_nothing_where_nothing_can_be_unused() -> None:
+    assert note_before_setup({"setup": None}) == []
+    assert note_before_setup({"setup": ["true"], "python": "python"}) == []

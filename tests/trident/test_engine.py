@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from support import call, member_variables, result
 
 from trident.engine import instantiate_objects
-from trident.protocol.records import METRICS, read_metrics
+from trident.protocol.records import METRICS, read_lines
 
 
 def replaced(key: str, value: str) -> tuple[str, str]:
@@ -64,7 +64,7 @@ def test_metrics_are_named_by_data_set_split_and_metric(fitted):
 
 
 def test_the_journal(fitted):
-    lines = read_metrics(fitted / METRICS)
+    lines = read_lines(fitted / METRICS)
     assert (lines[0]["stage"], lines[0]["step"], lines[0]["steps"]) == ("fit", 0, 9)
     assert [line["step"] for line in lines if "odd/val/acc" in line["metrics"]][:3] == [3, 6, 9]
     assert (lines[-1]["stage"], lines[-1]["step"], lines[-1]["epochs"]) == ("test", 9, 3)
@@ -113,7 +113,7 @@ def test_a_fit_goes_on_from_a_checkpoint(fitted, tmp_path):
     assert call(tmp_path, f"run.ckpt_path='{last}'", "trainer.max_epochs=4") == 0
     assert (result(tmp_path)["epochs"], result(tmp_path)["steps"]) == (4, 12)
     begun = torch.load(last, weights_only=True)["global_step"]
-    assert read_metrics(tmp_path / METRICS)[0]["step"] == begun > 0
+    assert read_lines(tmp_path / METRICS)[0]["step"] == begun > 0
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_schedule_ends_where_training_does(overrides, steps, tmp_path):
     monitor = "+callbacks.lr._target_=lightning.pytorch.callbacks.LearningRateMonitor"
     assert call(tmp_path, monitor, "datamodule.test=null", *overrides) == 0
     assert result(tmp_path)["steps"] == steps
-    assert read_metrics(tmp_path / METRICS)[0]["steps"] == steps
+    assert read_lines(tmp_path / METRICS)[0]["steps"] == steps
     with sorted((tmp_path / "csv").glob("*/metrics.csv"))[-1].open() as file:
         logged = [row["lr-SGD/pg1"] for row in csv.DictReader(file)]
     rows = [float(rate) for rate, _ in groupby(filter(None, logged))]  # once an optimizer step
@@ -290,7 +290,7 @@ def test_an_attempt_has_its_own_record(tmp_path, monkeypatch):
     assert call(tmp_path, *BARE) == 0
     assert result(tmp_path / "attempts/2")["state"] == "completed"
     assert not (tmp_path / "result.json").exists()
-    assert read_metrics(tmp_path / METRICS)[0]["attempt"] == 2
+    assert read_lines(tmp_path / METRICS)[0]["attempt"] == 2
 
 
 def test_a_sized_stream_is_read_whole_whatever_its_workers_make_of_it(tmp_path, capsys):

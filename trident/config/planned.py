@@ -49,7 +49,7 @@ def compare(planned: PlannedConfig, config: DictConfig) -> None:
                 *lines,
                 *more,
                 "hint: restore the configs; `trident-sweep resume SWEEP --code current` takes them as they are now. "
-                "Keys that differ by nature belong in hydra.launcher.may_differ",
+                "Keys that always differ belong in hydra.launcher.may_differ",
             ]
         )
     )

@@ -84,11 +84,16 @@ def _each(files: Any) -> Iterator[Any]:
 
 
 def _missing(place: str, file: Any, folder: Path, directory: Path) -> Iterator[Problem]:
-    """A problem with a local file that does not exist; patterns and URLs are not checked."""
+    """A problem with a local file that does not exist; patterns and URLs are not checked.
+
+    Nor is a path that cannot be looked up here, as in a folder that only the run may read.
+    """
     if not isinstance(file, str) or "://" in file or any(sign in file for sign in "*?["):
         return
-    path = folder / file
-    if not path.exists():
+    path, exists = folder / file, True
+    with suppress(OSError):
+        exists = path.exists()
+    if not exists:
         where = "" if Path(file).is_absolute() else f" in {directory}"
         yield Problem(place, f"{file}: no such file or directory{where}", missing=path)
 

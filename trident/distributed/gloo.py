@@ -1,6 +1,7 @@
 """``python -m trident.distributed.gloo SECONDS``: adds a number up over all ranks, to see whether gloo connects them.
 
-`trident-sweep doctor --allocate` starts it on each node with rank variables. It exits with 3 where torch is missing.
+`trident-sweep doctor --allocate` starts it on each node with rank variables. Where torch is missing, it exits with
+`NO_TORCH`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-NO_TORCH = 3
+from trident.protocol.processes import NO_TORCH
 
 
 def main(seconds: float) -> int:

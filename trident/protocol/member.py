@@ -27,6 +27,7 @@ from trident.protocol.records import read_json, write_exclusive
 
 __all__ = [
     "ATTEMPT",
+    "BEFORE_SETUP",
     "CODE",
     "EXCEPTIONS",
     "FROZEN",
@@ -55,6 +56,9 @@ CONTEXT = (SWEEP, MEMBER, MEMBER_DIR, ATTEMPT, ATTEMPT_DIR)
 CODE, MEETING = "TRIDENT_CODE", "TRIDENT_MEETING"
 """Further variables for a worker: the frozen code that it runs, and the rendezvous of the ranks."""
 
+BEFORE_SETUP = "TRIDENT_BEFORE_SETUP"
+"""The Python environments that were active before a batch script ran the user's `setup`, separated as in PATH."""
+
 PLANNED = "TRIDENT_PLANNED"
 """The record of the config that a rank has to compose, for `read_planned`."""
 
@@ -76,7 +80,7 @@ EXCEPTIONS, FROZEN = "TRIDENT_EXCEPTIONS", "TRIDENT_FROZEN"
 REPORTED = "TRIDENT_REPORTED"
 """The directory in which the processes of a rank report metrics. What a person runs next to it does not get it."""
 
-NAMES = (*CONTEXT, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED, REPORTED)
+NAMES = (*CONTEXT, BEFORE_SETUP, CODE, MEETING, EXCEPTIONS, FROZEN, MARK, PLANNED, REPORTED)
 """The variables to drop from an inherited environment when a new run is started."""
 
 WITHIN = "TRIDENT_WITHIN"

@@ -14,6 +14,8 @@ Only the standard library is imported here.
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,8 +41,31 @@ RETURN_VALUE = "return_value"
 """The name of a returned number among the metrics; of several, `return_value_0`, `return_value_1` and so on."""
 
 
-_LATEST: dict[Path, Mapping[str, Any]] = {}
-"""What this process has reported, by its file: the name has the process's id, so that a fork starts anew."""
+_NOT_RECORDED = "expected a number, a list of numbers, or a mapping of names to numbers"
+
+
+class _Own:
+    """What this process has reported. A fork of it starts anew."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Threads report one after another: the last line of a file has all that its process has reported."""
+        # srun and mpirun may start processes of one member on several hosts, which can have the same pid; so can a
+        # later process of this host.
+        self.name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
+        self.latest: dict[Path, Mapping[str, Any]] = {}
+        """The last line of each directory's file."""
+
+
+_own = _Own()
+
+
+def _start_anew() -> None:
+    global _own
+    _own = _Own()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +111,53 @@ def report_metrics(
 def record_return(value: Any) -> None:
     """Record what a program's main function has returned, if it is a number, numbers, or a mapping that has some.
 
-    Numbers are what an optimizing sweeper gets; those of a mapping are metrics.
+    Numbers are what an optimizing sweeper gets; those of a mapping are metrics. Arrays of numpy and torch are numbers,
+    if they have one dimension. What is not recorded is said on stderr, which is the rank's log.
     """
     if isinstance(value, Mapping):
         found = {str(name): number(item) for name, item in value.items()}
         if metrics := {name: item for name, item in found.items() if item is not None}:
             _append({"metrics": metrics})
+        if others := [repr(name) for name, item in found.items() if item is None]:
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            _say_not_recorded(f"{', '.join(others[:5])}{more} in a mapping", "expected numbers")
         return
-    single = number(value)
+    if value is None:
+        return
+    single, items = number(value), _items(value)
     if single is not None:
         _append({"returned": single})
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes) and value:
-        items = [number(item) for item in value]
-        if None not in items:
-            _append({"returned": items})
+    elif items is None:
+        _say_not_recorded(f"a value of type {_kind(value)}", _NOT_RECORDED)
+    elif None not in (numbers := [number(item) for item in items]):
+        if numbers:
+            _append({"returned": numbers})
+    else:
+        at = numbers.index(None)
+        _say_not_recorded(
+            f"a value of type {_kind(value)} whose item {at} is of type {_kind(items[at])}",
+            _NOT_RECORDED,
+        )
+
+
+def _items(value: Any) -> list[Any] | None:
+    """The items of a list, a tuple or an array; None for anything else."""
+    if callable(to_list := getattr(value, "tolist", None)):  # of numpy and torch
+        try:
+            value = to_list()
+        except Exception:  # libraries raise what they like
+            return None
+    return [*value] if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _say_not_recorded(what: str, expected: str) -> None:
+    sys.stderr.write(
+        f"warning: the main function has returned {what}, which is not recorded: {expected}\n"
+    )
 
 
 def number(value: Any) -> float | None:
@@ -172,12 +230,12 @@ def _append(record: Mapping[str, Any]) -> None:
         return
     directory = Path(named)
     directory.mkdir(exist_ok=True)
-    # srun and mpirun may start processes of one member on several hosts, which can have the same pid.
-    own = directory / f"{os.uname().nodename}-{os.getpid()}.jsonl"
-    before = _LATEST.get(own, {})
-    metrics = {**before.get("metrics", {}), **record.get("metrics", {})}
-    latest = _LATEST[own] = {**before, **record, "metrics": metrics}
-    append_line(own, {"rank": _rank(), "time": time.time(), **latest})
+    own = _own
+    with own.lock:
+        before = own.latest.get(directory, {})
+        metrics = {**before.get("metrics", {}), **record.get("metrics", {})}
+        latest = own.latest[directory] = {**before, **record, "metrics": metrics}
+        append_line(directory / own.name, {"rank": _rank(), "time": time.time(), **latest})
 
 
 def _rank() -> int:

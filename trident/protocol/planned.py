@@ -55,7 +55,7 @@ class PlannedConfig:
     config: Mapping[str, Any]
     """The task's config, unresolved, without the keys whose values differ among the members."""
     ignored: tuple[str, ...] = ()
-    """Further keys that are left out, since their values differ by nature."""
+    """Further keys that are left out, since their values always differ."""
     choices: Mapping[str, str] = field(default_factory=dict)
     """The choices of Hydra's own groups that matter: its launcher and sweeper."""
     key: str = ""

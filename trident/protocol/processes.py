@@ -1,14 +1,18 @@
-"""Identifies processes of a machine, so that a reused pid is never taken for the process that had it before."""
+"""What identifies a process, so that a reused pid is never taken for the one that had it before, and an exit code."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["GONE", "identity", "this_host"]
+__all__ = ["GONE", "NO_TORCH", "identity", "this_host"]
 
 GONE = "gone"
 """The start time of a process that ended before it was identified."""
+
+
+NO_TORCH = 3
+"""The exit code of `trident.distributed.gloo`, which the launcher starts, where torch is missing."""
 
 
 def this_host() -> str:

@@ -23,7 +23,6 @@ __all__ = [
     "read_json",
     "read_last",
     "read_lines",
-    "read_metrics",
     "read_tail",
     "write_atomic",
     "write_exclusive",
@@ -149,18 +148,6 @@ def read_last(path: Path) -> Record | None:
             return record
     records = read_lines(path)  # a record that is longer than the end that was read
     return records[-1] if records else None
-
-
-def read_metrics(path: Path) -> list[Record]:
-    """The lines of :data:`METRICS` as one history: steps that a later attempt ran again are dropped."""
-    history: list[Record] = []
-    for line in read_lines(path):
-        if "attempt" not in line or "step" not in line:
-            continue  # another program's file of that name
-        if history and line["attempt"] > history[-1]["attempt"]:
-            history = [old for old in history if old["step"] < line["step"]]
-        history.append(line)
-    return history
 
 
 def read_tail(log: Path, size: int = 64_000) -> str:

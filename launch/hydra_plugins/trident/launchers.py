@@ -65,7 +65,7 @@ class SweepLauncher(Launcher):
             )
         except NoCommandLine:
             raise
-        except LaunchError as error:  # who has typed the command line needs no traceback
+        except LaunchError as error:  # a user needs the message, not a traceback
             sys.stderr.write(f"error: {error}\n")
             sys.exit(error.exit_code)
         if (

@@ -11,6 +11,7 @@ from ...core import script
 from ...core.arrays import ranges
 from ...core.scheduling import ArrayScript
 from ...errors import UsageError
+from ...lib.environment import note_before_setup
 from .flags import sbatch_flags, srun_flags
 
 __all__ = ["batch_script"]
@@ -41,8 +42,9 @@ def batch_script(array: ArrayScript) -> str:
         name=name,
         flags=flags,
         srun_words=srun_flags(options, array.resources),
-        setup=options.get("setup") or (),
+        setup=[*note_before_setup(options), *(options.get("setup") or ())],
         teardown=options.get("teardown") or (),
+        names_python=bool(options.get("python")),
         container=container,
         worker_python=python,
     )

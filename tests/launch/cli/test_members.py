@@ -10,6 +10,7 @@ import pytest
 from written import ended, written
 
 from trident.launch.cli import main
+from trident.launch.cli.words import members_of
 from trident.launch.sweepdir.sweep import SweepDir
 
 POINTS = [("module.optimizer.lr=1e-3", "x=1"), ("module.optimizer.lr=0.01", "x=true")] * 2
@@ -184,3 +185,8 @@ def test_a_list_has_dates_and_states(
         "older  abc  1970-01-01 00:00  1 FAILED",
     ]
     assert json.loads(printed(capsys, "list", "--json"))[1]["created"] == 0.5
+
+
+def test_an_override_may_be_longer_than_the_name_of_a_file(four: SweepDir) -> None:
+    long = f"hydra.launcher.comment={'x' * 300}"
+    assert members_of(["four", long])[2] == [long]

@@ -79,6 +79,7 @@ def rendered(
     *,
     setup: Sequence[str] = ("module load cuda", 'source "$HOME/venv/bin/activate"'),
     teardown: Sequence[str] = ("rm -rf /tmp/mine",),
+    names_python: bool = False,
     **changes: Any,
 ) -> str:
     """The script of an array with these changes, by a template that ships or by the text of another one."""
@@ -92,6 +93,7 @@ def rendered(
         srun_words=["--nodes=2"],
         setup=setup,
         teardown=teardown,
+        names_python=names_python,
         container=container if in_container else (),
         worker_python="python3" if in_container else None,
     )
@@ -105,6 +107,14 @@ HEAD = """\
 ELEMENT = (
     "/venv/bin/python -P -m trident.launch.agents.slurm_task '/sweeps/a b' 2 -- srun --nodes=2 "
 )
+PYTHON_EXISTS = """\
+command -v /venv/bin/python > /dev/null || {
+    echo "error: python" /venv/bin/python "does not exist on node $(uname -n)" >&2
+    exit 127
+}
+"""
+TEARDOWN = ("rm -rf /tmp/mine",)
+PYTHON_EXISTS_OR_TEARDOWN = PYTHON_EXISTS.replace("    exit", f"{TEARDOWN[0]}\n    exit")
 GOLDEN_BATCH = {
     "array": f"""\
 #!/bin/bash
@@ -116,11 +126,7 @@ cd '/home/me/it'"'"'s' || exit 1
 export A='$(id)'
 module load cuda
 source "$HOME/venv/bin/activate"
-command -v /venv/bin/python > /dev/null || {{
-    echo "error: python" /venv/bin/python "does not exist on node $(uname -n)" >&2
-    exit 127
-}}
-
+{PYTHON_EXISTS_OR_TEARDOWN}
 # One process supervises the member: it takes an attempt, starts the ranks with srun, and records how they end. This
 # shell forwards signals to it: USR2 before the time limit, TERM when the job is cancelled or preempted.
 {ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b' &
@@ -141,7 +147,9 @@ exit $code
 #!/bin/bash
 {HEAD}cd '/home/me/it'"'"'s' || exit 1
 export A='$(id)'
-exec {ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b'
+module load cuda
+source "$HOME/venv/bin/activate"
+{PYTHON_EXISTS}exec {ELEMENT}/venv/bin/python -P -m trident.launch.agents.rank '/sweeps/a b'
 """,
 }
 CONTAINER = (
@@ -152,8 +160,9 @@ CONTAINER = (
 
 @pytest.mark.parametrize("name", GOLDEN_BATCH)
 def test_a_batch_script_to_the_letter(name: str, tmp_path: Path) -> None:
-    assert rendered(name) == GOLDEN_BATCH[name]
-    (tmp_path / "script").write_text(rendered(name))
+    text = rendered(name, teardown=TEARDOWN if name == "array" else ())
+    assert text == GOLDEN_BATCH[name]
+    (tmp_path / "script").write_text(text)
     subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
 
 
@@ -222,6 +231,33 @@ def test_a_python_that_is_gone_is_named(python: str, tmp_path: Path) -> None:
         done = subprocess.run([shell, "-c", text], capture_output=True, text=True)
         assert done.returncode == 127
         assert done.stderr == f"error: python {python} does not exist on node {platform.node()}\n"
+
+
+def test_what_setup_has_begun_is_torn_down_where_the_python_is_gone(tmp_path: Path) -> None:
+    lines = {"setup": ["touch begun"], "teardown": ["rm begun", "touch torn-down"]}
+    text = rendered("array", python="/no such/python", directory=tmp_path, **lines)
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (127, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["torn-down"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "given", "option"),
+    [
+        ("@@setup", {"setup": ["true"]}, "setup"),
+        ("@@setup", {"names_python": True}, "python"),
+        ("@@teardown", {"teardown": ["true"]}, "teardown"),
+    ],
+)
+def test_a_template_without_a_place_for_an_option_is_refused(
+    lacks: str, given: dict[str, Any], option: str
+) -> None:
+    text = files("trident.slurm_templates").joinpath("array.sbatch").read_text()
+    text, plain = text.replace(lacks, ""), {"setup": (), "teardown": ()}
+    assert rendered("own", text, **plain)
+    message = rf"hydra.launcher.{option} is given, and template own lacks {lacks}"
+    with pytest.raises(UsageError, match=message):
+        rendered("own", text, **{**plain, **given})
 
 
 def test_a_signal_at_the_end_makes_no_success_of_a_failure(tmp_path: Path) -> None:

@@ -168,3 +168,11 @@ def test_warnings_of_several_ranks_are_one_each() -> None:
         "ran under other packages than planned: torch",
         "imported pkg from /p/pkg.py, which is not the code that was submitted",
     )
+
+
+def test_an_environment_that_setup_activates_in_vain_is_a_warning_of_its_own() -> None:
+    unused = {"python": "/a/bin/python", "folder": "/b"}
+    (rank,) = ranks(0, packages="other packages than planned: torch", unused_environment=unused)
+    found = attempt([rank]).warnings
+    assert found[0] == "ran under other packages than planned: torch"
+    assert found[1].startswith("ran under /a/bin/python, not in /b, which `setup` activates")

@@ -70,6 +70,10 @@ def test_words_of_another_app_that_are_files_are_absolute(tmp_path: Path) -> Non
         "a b",
     )
     assert external_app("/opt/bin/python -m pkg", tmp_path).command[0] == "/opt/bin/python"
+    long = "x" * 300  # too long for the name of a file
+    app = external_app(f"python train.py --text={long} {long} /{long}", tmp_path)
+    assert app.command[2:] == app.frozen(tmp_path / "code").command[2:]
+    assert app.command[2:] == (f"--text={long}", long, f"/{long}")
     with pytest.raises(UsageError, match=r"--app names no command\nhint: --app 'python train.py'"):
         external_app("  ", tmp_path)
 

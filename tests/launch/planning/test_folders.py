@@ -13,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from trident.launch.core.members import Member
 from trident.launch.errors import UsageError
-from trident.launch.planning.folders import folder_of
+from trident.launch.planning.folders import folder_of, with_own_folders
 from trident.launch.planning.hydra_internals import config_loader, kept_state
 
 TOP = "x: 1\nseed: 0\ndb: {name: a}\nlabel: m${hydra:job.num}\n"
@@ -77,3 +78,11 @@ def test_a_folder_is_within_the_sweep_and_none_of_its_own(
 ) -> None:
     with pytest.raises(UsageError, match=r"expected a folder within hydra.sweep.dir"):
         folder_of(config(loader, f"hydra.sweep.subdir={subdir}"), [], 0, loader)
+
+
+def test_no_two_members_have_one_folder_nor_one_within_anothers() -> None:
+    names = ["a/b", "a", "a/b/c", "a/b", "a/c", None, "d", "ab"]
+    members = [Member(index=i, overrides=(), folder=name) for i, name in enumerate(names)]
+    found = with_own_folders(members[:1], members[1:])
+    assert [member.folder for member in found] == [None, None, None, "a/c", None, "d", "ab"]
+    assert [member.index for member in found] == [1, 2, 3, 4, 5, 6, 7]

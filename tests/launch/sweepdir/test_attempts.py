@@ -134,7 +134,40 @@ def test_processes_that_start_a_member_at_once_agree_where_it_is(tmp_path: Path)
     with ThreadPoolExecutor(16) as pool:
         numbers = list(pool.map(lambda _: attempts.lease(0), range(32)))
     assert sorted(numbers) == list(range(32))
-    assert len(list((tmp_path / "0/attempts").iterdir())) == 32
+    assert len(list((attempts.member_dir(0) / "attempts").iterdir())) == 32
+
+
+def test_members_that_start_at_once_never_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sweeps whose directories lie in each other can name the same folder; no lock keeps their members apart."""
+    (tmp_path / "x").mkdir()
+    first = Attempts(tmp_path / "members", {0: "x/0"}.get)
+    second = Attempts(tmp_path / "x" / "members", {0: "0"}.get)
+    link = Path.symlink_to
+
+    def symlink_to(self: Path, *target: Path) -> None:
+        """The second one is at the same place when the first one is about to make its link."""
+        monkeypatch.setattr(Path, "symlink_to", link)
+        second.lease(0)
+        self.symlink_to(*target)
+
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
+    assert first.lease(0) == 0
+    assert first.member_dir(0) == tmp_path / "x/0"
+    assert second.member_dir(0) == tmp_path / "x/members/0000"
+
+
+def test_a_folder_without_a_link_to_it_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    attempts = Attempts(tmp_path / "members", {0: "0"}.get)
+    attempts.lease(0)
+    assert attempts.member_dir(0) == tmp_path / "members/0000" and not (tmp_path / "0").exists()
 
 
 def test_a_persons_link_is_no_place_of_ours(tmp_path: Path) -> None:

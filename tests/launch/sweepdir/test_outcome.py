@@ -149,3 +149,28 @@ def test_files_that_a_ranks_record_names_are_read_though_no_listing_has_them(
         hides = ("*.jsonl", "metrics.json")
         patch.setattr(Path, "glob", lambda self, of: iter(()) if of in hides else glob(self, of))
         assert outcome(sweep, 0, number).metrics == {"acc": 1.0, "return_value": 0.5}
+
+
+def test_options_are_those_of_the_array_that_ran_the_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, metrics="none.json", optimized_metric="acc")
+    options = {"metrics": "loss.json", "optimized_metric": "loss"}
+    array = sweep.arrays.add([0], {"name": "trident_local", "options": options})
+    number = sweep.attempts.lease(0, metrics=options["metrics"], array=array.index)
+    (sweep.member_dir(0) / "loss.json").write_text('{"acc": 1, "loss": 2}')
+    assert left_by_app(sweep, 0, number) == {"metric_files": ["loss.json"]}
+    found = outcome(sweep, 0, number)
+    assert (found.optimized_metric, found.objective, found.problem) == ("loss", 2.0, None)
+
+
+def test_our_own_files_are_no_metrics(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, metrics="**/*.json")
+    number = lease(sweep)
+    sweep.attempts.write_rank(0, number, {"rank": 0, "exit": 0})
+    sweep.attempts.mark_cancelled(0)
+    assert left_by_app(sweep, 0, number) == {} and outcome(sweep, 0, number).metrics == {}
+    (sweep.member_dir(0) / "sub").mkdir()
+    (sweep.member_dir(0) / "sub" / "cancelled.json").write_text('{"acc": 1}')
+    sweep.attempts.write_rank(0, number, {"rank": 0, "exit": 0})
+    assert outcome(sweep, 0, number).metrics == {"acc": 1.0}, "the app's own"

@@ -135,3 +135,27 @@ def test_resources_that_are_not_recorded_are_not_guessed(tmp_path: Path) -> None
         UsageError, match=r"member 1 was never submitted(.|\n)*`--name s`: `trident-"
     ):
         sweep.launcher_of(1)
+
+
+def test_the_folders_of_members_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def many(count: int) -> list[Member]:
+        return [Member(index=i, overrides=(f"x={i}",), folder=str(i)) for i in range(count)]
+
+    sweep = SweepDir(tmp_path / "s")
+    sweep.create(record(), many(20))
+    reads: list[int] = []
+    read = sweep.members
+
+    def counted() -> tuple[Member, ...]:
+        reads.append(len(reads))
+        return read()
+
+    monkeypatch.setattr(sweep, "members", counted)
+    for index in range(20):
+        sweep.attempts.mark_cancelled(index)
+    assert len(reads) == 1
+    SweepDir(sweep.path).write_members(many(21))  # as another process does
+    sweep.attempts.mark_cancelled(20)
+    assert sweep.member_dir(20) == sweep.path / "20" and len(reads) == 2

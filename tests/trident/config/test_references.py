@@ -34,6 +34,7 @@ def reads(**dataset: Any) -> dict[str, Any]:
         ({"data_files": "here.json", "data_dir": "folder"}, ["folder/here.json"]),
         ({"data_files": "/nowhere/x.json"}, ["/nowhere/x.json"]),
         ({"data_files": ["https://host/x.json", "*.json", "a?.json", "hf://x", None]}, []),
+        ({"data_files": ["x" * 300, "x/" * 3000]}, []),
         ({"data_files": "${oc.env:ONLY_ON_A_NODE}/x.json"}, []),
         ({"path": "org/dataset", "data_files": "train.json"}, []),
         ({"_target_": "datasets.load_from_disk", "path": None, "dataset_path": "d"}, ["d"]),
@@ -52,6 +53,18 @@ def test_files_that_do_not_exist_are_named(
     for problem in problems:
         assert problem.path.startswith("datamodule.train.nli.dataset.")
         assert "no such file or directory" in problem.what
+
+
+def test_a_file_in_a_folder_that_may_not_be_read_may_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        problems = found(tmp_path, reads(data_files="secret/x.json"))
+    assert problems == []
 
 
 def test_a_checkpoint_has_to_exist(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from trident.protocol.metrics import (
     record_return,
     report_metrics,
 )
-from trident.protocol.records import read_lines
+from trident.protocol.records import append_line, read_lines
 
 NUMBERS = st.floats() | st.integers(-(2**53), 2**53)
 MANY = st.lists(st.dictionaries(st.text(min_size=1), NUMBERS, max_size=3), max_size=4)
@@ -39,6 +41,13 @@ class Tensor:
     def __float__(self) -> float:
         (item,) = self.items
         return float(item)
+
+
+class Array(Tensor):
+    """Several numbers as numpy and torch have them."""
+
+    def tolist(self) -> list[float]:
+        return [*self.items]
 
 
 @pytest.fixture
@@ -101,6 +110,36 @@ def test_a_fork_reports_only_what_it_reports_itself(attempt: Path) -> None:
     assert read_reported(attempt).metrics == {"loss": 4.0, "own": 3.0}
 
 
+def test_threads_lose_nothing_of_each_other(attempt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, others = append_line, Event()
+
+    def first_waits(path: Path, record: dict[str, Any]) -> None:
+        """A thread that is interrupted before it writes what it knows."""
+        if len(record["metrics"]) == 1:
+            others.wait(0.1)
+        write(path, record)
+        others.set()
+
+    monkeypatch.setattr("trident.protocol.metrics.append_line", first_waits)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: report_metrics({name: 1}), ("a", "b")))
+    assert {*read_reported(attempt).metrics} == {"a", "b"}
+
+
+def test_a_fork_while_a_thread_reports_can_report(attempt: Path) -> None:
+    code = "import os, trident.protocol.metrics as module\nmodule._own.lock.acquire()\n"
+    code += "if os.fork() == 0: report_metrics({'own': 1}); os._exit(0)\nos.wait()"
+    in_rank(attempt, code)
+    assert read_reported(attempt).metrics == {"own": 1.0}
+
+
+def test_a_process_with_the_id_of_an_earlier_one_has_a_file_of_its_own(attempt: Path) -> None:
+    code = "import os; os.getpid = lambda: 7; module._start_anew(); report_metrics({'%s': 1})"
+    for name in ("first", "second"):
+        in_rank(attempt, f"import trident.protocol.metrics as module\n{code % name}")
+    assert read_reported(attempt).metrics == {"first": 1.0, "second": 1.0}
+
+
 def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
     report_metrics({"loss": 1})
     in_rank(attempt, "report_metrics({'loss': 2})")
@@ -115,6 +154,7 @@ def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
         (0.5, Reported(returned=0.5)),
         (Tensor(0.5), Reported(returned=0.5)),
         ((1, Tensor(2.5)), Reported(returned=(1.0, 2.5))),
+        (Array(1, 2.5), Reported(returned=(1.0, 2.5))),
         ({"acc": 1, "model": "m", "loss": Tensor(2)}, Reported(metrics={"acc": 1.0, "loss": 2.0})),
         *((other, Reported()) for other in (None, "0.5", object(), (), ["a"], (1, None), {}, 1j)),
     ],
@@ -122,6 +162,25 @@ def test_of_processes_of_one_rank_the_last_report_counts(attempt: Path) -> None:
 def test_what_is_returned(returned: Any, expected: Reported, attempt: Path) -> None:
     record_return(returned)
     assert read_reported(attempt) == expected
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ([1, None], "type list whose item 1 is of type NoneType, which"),
+        (Array([1], [2]), "type Array whose item 0 is of type list, which"),
+        ("0.5", "a value of type str, which"),
+        ({"acc": 1, "model": "m"}, "'model' in a mapping, which"),
+        ({str(n): "m" for n in range(7)}, "'4' and 2 more in a mapping, which"),
+        *((value, None) for value in (None, 1, [1], [], {}, {"a": 1})),
+    ],
+)
+def test_what_is_not_recorded_is_said(
+    returned: Any, said: str | None, attempt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_return(returned)
+    log = capsys.readouterr().err
+    assert log.count("\n") == (said is not None) and (said or "") in log
 
 
 @pytest.mark.parametrize("value", ["0.5", None, Tensor(1, 2), [1.0], 1j, 10**400])

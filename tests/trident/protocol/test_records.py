@@ -17,7 +17,6 @@ from trident.protocol.records import (
     read_json,
     read_last,
     read_lines,
-    read_metrics,
     read_tail,
     write_atomic,
     write_exclusive,
@@ -97,15 +96,11 @@ def test_a_torn_last_line_costs_that_line_alone(
     assert read_lines(path) == [*lines, {"next": True}]
 
 
-def test_steps_that_a_later_attempt_ran_again_are_dropped(tmp_path: Path) -> None:
+def test_a_line_ends_at_a_newline_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    steps = [(0, 10), (0, 20), (0, 30), (1, 20), (1, 30), (2, 30)]
-    for attempt, step in steps:
-        append_line(path, {"attempt": attempt, "step": step})
-    append_line(path, {"another": "program's line", "word": "a\u2028b"})
-    assert len(read_lines(path)) == 7, "what looks like a line break within a text is none"
-    found = [(line["attempt"], line["step"]) for line in read_metrics(path)]
-    assert found == [(0, 10), (1, 20), (2, 30)]
+    append_line(path, {"word": "a\u2028b"})
+    append_line(path, {"word": "c"})
+    assert read_lines(path) == [{"word": "a\u2028b"}, {"word": "c"}]
 
 
 def test_the_tail_of_a_log_is_its_end(tmp_path: Path) -> None:
