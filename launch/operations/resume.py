@@ -104,7 +104,8 @@ def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
 def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
     launchers = sweep.launchers_of(wanted)
     name = launchers[0]["name"]
-    groups = check_groups(name, _groups(wanted, launchers, overrides), members=len(wanted))
+    app = App.from_record(sweep.record.app)
+    groups = check_groups(name, _groups(wanted, launchers, overrides), app, members=len(wanted))
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record.id,

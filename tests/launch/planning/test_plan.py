@@ -174,6 +174,24 @@ def test_what_waits_for_what_is_described() -> None:
     assert room.startswith(f"{len(made.arrays())} arrays, ") and room.endswith("4 jobs (yours)")
 
 
+def test_a_finished_sweep_has_no_order() -> None:
+    points = [("x=1",), ("x=2",)]
+    finished = existing(points, State.COMPLETED, State.COMPLETED)
+    made = planned(points, canary=True, groups=2, side_by_side=True, existing=finished)
+    assert (made.submit, made.arrays(), made.describe_order()) == ((), [], [])
+
+
+def test_the_code_is_copied_with_what_any_group_includes() -> None:
+    made = planned([("x=1",), ("x=2",), ("x=3",)], groups=3)
+    names: list[list[str]] = [[], ["data", "gen.py"], ["gen.py"]]
+    groups = [
+        replace(group, options={"snapshot_include": some})
+        for group, some in zip(made.groups, names, strict=True)
+    ]
+    assert replace(made, groups=tuple(groups)).snapshot_include == ("data", "gen.py")
+    assert made.snapshot_include == () and made.freezes
+
+
 def test_arrays_are_described_with_what_differs_and_their_share() -> None:
     points = [(f"x={n}",) for n in range(6)]
     side_by_side = planned(points, groups=2, side_by_side=True)
