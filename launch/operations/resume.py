@@ -55,13 +55,14 @@ def resume(
     with sweep.locked():
         wanted = _wanted(sweep, indexes, selection or Selection())
         if wanted:
-            plan = _plan(sweep, wanted, overrides)
+            plans = _plans(sweep, wanted, overrides)
             if current_code:
-                plan = _with_current_code(plan, sweep)
+                plans = [_with_current_code(plan, sweep) for plan in plans]
             if fresh:
                 for index in wanted:
                     sweep.attempts.set_resume_aside(index)
-            resubmit(plan, sweep)
+            for plan in plans:
+                resubmit(plan, sweep)
         return wanted
 
 
@@ -101,35 +102,43 @@ def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
     return plan
 
 
-def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
-    launchers = sweep.launchers_of(wanted)
-    name = launchers[0]["name"]
+def _plans(sweep: SweepDir, wanted: Sequence[int], overrides: Sequence[str]) -> list[Plan]:
+    """A plan for each launcher that runs some of the members: a sweep that was continued may have several."""
+    launchers = dict(zip(wanted, sweep.launchers_of(wanted), strict=True))
+    by_name: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for index, launcher in launchers.items():
+        by_name.setdefault(launcher["name"], {})[index] = launcher
+    return [_plan(sweep, name, members, overrides) for name, members in by_name.items()]
+
+
+def _plan(
+    sweep: SweepDir, name: str, launchers: Mapping[int, Mapping[str, Any]], overrides: Sequence[str]
+) -> Plan:
+    """The plan of the members of one launcher. `launchers` says how each of them is run."""
     app = App.from_record(sweep.record.app)
-    groups = check_groups(name, _groups(wanted, launchers, overrides), app, members=len(wanted))
+    newest = sweep.newest_launcher(name)["options"]
+    of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
+    groups = _groups(launchers, {**of_the_sweep, **_given(overrides, name)})
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record.id,
-        app=App.from_record(sweep.record.app),
+        app=app,
         members=sweep.members(),
         launcher=name,
-        **scheduled(groups),
+        **scheduled(check_groups(name, groups, app, members=len(launchers))),
         resumed=True,
     )
 
 
-def _groups(
-    wanted: Sequence[int], launchers: Sequence[Mapping[str, Any]], overrides: Sequence[str]
-) -> list[Group]:
-    """The members by their options and code, each with `hydra.launcher.KEY=VALUE` on top."""
-    newest = launchers[-1]["options"]
-    of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
-    given = {**of_the_sweep, **_given(overrides, launchers[0]["name"])}
-    # The options hold the number of ranks already; without an accelerator, none asks for more GPUs than before.
+def _groups(launchers: Mapping[int, Mapping[str, Any]], given: Mapping[str, Any]) -> list[Group]:
+    """The members by their options and code, with the options that are `given` on top."""
+    wanted = [*launchers]
+    # The options hold the number of ranks already.
     needs = [
-        Needs(options=_with_overrides(launcher, given), trainer={"accelerator": "cpu"})
-        for launcher in launchers
+        Needs(options=_with_overrides(launcher, given), trainer={})
+        for launcher in launchers.values()
     ]
-    codes = [launcher.get("code") for launcher in launchers]
+    codes = [launcher.get("code") for launcher in launchers.values()]
     return [
         replace(
             group,
