@@ -1,4 +1,4 @@
-"""The program whose runs a sweep is made of: how a member is started, and how an external app is planned."""
+"""The program whose runs a sweep is made of: how a member is started, and how a program plans its own sweep."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ _PLANS = (
     "++hydra.sweeper._target_=hydra_plugins.trident.planning.TridentPlanSweeper",
 )
 """The overrides with which an app plans its sweep. Its own choices are those of the configs that the plan composes."""
+
+_CALLS_NOTHING = "hydra.callbacks='${oc.create:{}}'"
+"""Takes the callbacks of an app away while it plans, since nothing runs.
+
+Hydra refuses to delete them and to set them to null, and merges a mapping into them. It replaces them by a reference.
+"""
 
 _RETURNS = "++hydra.callbacks.trident_returned._target_=trident.output.returned.RecordReturn"
 
@@ -233,7 +239,7 @@ def absolute(path: str, directory: Path) -> str:
     return path if "://" in path else str((directory / path).resolve())
 
 
-# -- planning an external app: it plans itself, since its config path and name are in its own decorator --------------
+# -- planning ---------------------------------------------------------------------------------------------------------
 
 
 def plan_external(
@@ -246,7 +252,8 @@ def plan_external(
 ) -> dict[str, Any]:
     """What an app plans: the points of the sweep and more, as `write_plan` writes it.
 
-    The app's own Hydra expands and composes, in another process.
+    The app's own Hydra expands and composes, in another process: its config path and name are in its decorator. Its
+    callbacks are not called.
 
     Args:
         overrides: those of the members.
@@ -257,47 +264,50 @@ def plan_external(
     Raises:
         UsageError: the app refuses the overrides, or is no Hydra app.
     """
+    wanted = {
+        "for_launcher": [*for_launcher],
+        "overrides": [*overrides],
+        "default": default,
+        "command": shlex.join(_as_typed(app)),
+        "points": points,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
-        hydra = (
-            "-m",
-            *_PLANS,
-            f"hydra.sweep.dir={quote(scratch)}",
-        )
-        wanted = {
-            "for_launcher": [*for_launcher],
-            "overrides": [*overrides],
-            "default": default,
-            "command": shlex.join(_as_typed(app)),
-            "points": points,
-        }
-        environment = {
-            **os.environ,
-            PLAN_FILE: str(plan),
-            PLAN_REQUEST: json.dumps(wanted),
-            "PYTHONPATH": _path(app),
-        }
-        try:
-            run(
-                *app.command,
-                *hydra,
-                *overrides,
-                timeout=_PLANNING_S,
-                cwd=Path(app.directory),
-                env=environment,
-            )
-        except SchedulerError as error:
-            raise UsageError(
-                f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
-            ) from None
+        _start_planning(app, overrides, plan, wanted)
         if not plan.exists():
             raise UsageError(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
             )
         planned: dict[str, Any] = json.loads(plan.read_text())
-        if "error" in planned:
-            raise UsageError(planned["error"])
-        return planned
+    if "error" in planned:
+        raise UsageError(planned["error"])
+    return planned
+
+
+def _start_planning(
+    app: App, overrides: Sequence[str], plan: Path, wanted: Mapping[str, Any]
+) -> None:
+    """Run the app as a multirun that only plans, and wait for it.
+
+    Args:
+        plan: the file to write, in a directory for what else the multirun writes.
+        wanted: what `write_plan` reads.
+    """
+    hydra = ("-m", *_PLANS, f"hydra.sweep.dir={quote(str(plan.parent))}")
+    environment = {
+        **os.environ,
+        PLAN_FILE: str(plan),
+        PLAN_REQUEST: json.dumps(wanted),
+        "PYTHONPATH": _path(app),
+    }
+    # Last, since the overrides may set callbacks, too.
+    words = (*app.command, *hydra, *overrides, _CALLS_NOTHING)
+    try:
+        run(*words, timeout=_PLANNING_S, cwd=Path(app.directory), env=environment)
+    except SchedulerError as error:
+        raise UsageError(
+            f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
+        ) from None
 
 
 def _as_typed(app: App) -> list[str]:
@@ -344,7 +354,7 @@ def _path(app: App) -> str:
 
 
 def write_plan(config: DictConfig, loader: ConfigLoader) -> None:
-    """What the planning sweeper does inside the app's process.
+    """What the planning sweeper does inside the app's process: it writes the plan that `plan_external` reads.
 
     Args:
         config: the app's, with its ``hydra`` section.

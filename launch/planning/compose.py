@@ -293,7 +293,9 @@ def plan_of_points(
     directory: Path,
     with_trainer: bool = False,
 ) -> dict[str, Any]:
-    """What an external app plans for its points, as JSON values; see `Composed`.
+    """What the process of an app plans for these points, as JSON values; see `Composed`.
+
+    External apps plan so, multiruns of any app, and a resume with the current configs.
 
     Args:
         for_launcher: overrides of the launcher and its options.
