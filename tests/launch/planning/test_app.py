@@ -332,7 +332,9 @@ def test_members_of_an_app_have_one_launcher(hydra_app: App, tmp_path: Path) -> 
     top = tmp_path / "conf" / "top.yaml"
     for batches in (top.read_text(), top.read_text().replace("max_batch_size: 1", "params: null")):
         top.write_text(batches)
-        with pytest.raises(UsageError, match="members choose different launchers"):
+        with pytest.raises(
+            UsageError, match="some members choose hydra/launcher=trident_slurm, and"
+        ):
             plan_external(hydra_app, ["+on=slurm,here"], [], "trident_local")
 
 
