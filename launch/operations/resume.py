@@ -93,10 +93,22 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
 
 def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
     """The plan with the code and the configs as they are now, which its members then have to compose."""
-    points = [sweep.member(index).overrides for index in plan.submit]
-    again = plan_again(plan.app, points, plan.launcher)
-    planned = tuple(map(PlannedConfig.from_line, again["planned"]))
-    plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
+    together: dict[tuple[Any, ...], list[int]] = {}
+    for at, group in enumerate(plan.groups):
+        app = group.app or plan.app
+        together.setdefault((app.shared, app.searchpath), []).append(at)
+    groups, planned, files = [*plan.groups], [], []
+    for (shared, searchpath), positions in together.items():
+        app = replace(plan.app, shared=shared, searchpath=searchpath)
+        members = [index for at in positions for index in plan.groups[at].members]
+        points = [sweep.member(index).overrides for index in members]
+        again = plan_again(app, points, plan.launcher)
+        app = app.of_array(again)
+        for at in positions:
+            groups[at] = replace(groups[at], app=app)
+        planned += [PlannedConfig.from_line(line) for line in again["planned"]]
+        files += [Path(file) for file in again["files"]]
+    plan = replace(plan, groups=tuple(groups), planned=tuple(planned), files=tuple(files))
     plan = plan.with_code(code_of(plan, sweep))
     sweep.plans.add(plan.code, plan.planned)
     return plan
@@ -118,7 +130,7 @@ def _plan(
     app = App.from_record(sweep.record.app)
     newest = sweep.newest_launcher(name)["options"]
     of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
-    groups = _groups(launchers, {**of_the_sweep, **_given(overrides, name)})
+    groups = _groups(app, launchers, {**of_the_sweep, **_given(overrides, name)})
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record.id,
@@ -130,25 +142,34 @@ def _plan(
     )
 
 
-def _groups(launchers: Mapping[int, Mapping[str, Any]], given: Mapping[str, Any]) -> list[Group]:
-    """The members by their options and code, with the options that are `given` on top."""
+def _groups(
+    app: App, launchers: Mapping[int, Mapping[str, Any]], given: Mapping[str, Any]
+) -> list[Group]:
+    """The members by their options, their code and what they share, with the options that are `given` on top."""
     wanted = [*launchers]
     # The options hold the number of ranks already.
     needs = [
         Needs(options=_with_overrides(launcher, given), trainer={})
         for launcher in launchers.values()
     ]
-    codes = [launcher.get("code") for launcher in launchers.values()]
-    return [
-        replace(
-            group,
-            points=(),
-            members=tuple(wanted[point] for point in group.points if codes[point] == code),
-            code=code,
-        )
-        for group in grouped(needs_of(needs), gpus=0)
-        for code in dict.fromkeys(codes[point] for point in group.points)
-    ]
+    groups: list[Group] = []
+    for group in grouped(needs_of(needs), gpus=0):
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for index in (wanted[point] for point in group.points):
+            own = app.of_array(launchers[index])
+            key = (launchers[index].get("code"), own.shared, own.searchpath)
+            members.setdefault(key, []).append(index)
+        groups += [
+            replace(
+                group,
+                points=(),
+                members=tuple(indexes),
+                code=code,
+                app=replace(app, shared=shared, searchpath=searchpath),
+            )
+            for (code, shared, searchpath), indexes in members.items()
+        ]
+    return groups
 
 
 def _given(overrides: Sequence[str], launcher: str) -> dict[str, Any]:
@@ -185,7 +206,7 @@ def _with_overrides(launcher: Mapping[str, Any], given: Mapping[str, Any]) -> di
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
     launcher = sweep.launcher_of(index)
-    app = App.from_record(sweep.record.app)
+    app = App.from_record(sweep.record.app).of_array(launcher)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))
     python = launcher["options"].get("python")

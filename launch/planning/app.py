@@ -70,7 +70,8 @@ class App:
     leaves_result: bool
     """Whether it is trident's engine, which leaves a result.json."""
     shared: tuple[str, ...] = field(default=(), compare=False)
-    """Overrides of Hydra that every member gets: the launcher and its options, to which configs may refer."""
+    """Overrides of Hydra that every member of a submission gets: the launcher and its options, to which configs may
+    refer. An array's record holds its own, see `of_array`; sweep.json those of the first submission."""
     searchpath: tuple[str, ...] = field(default=(), compare=False)
     """``hydra.searchpath`` with absolute paths; empty where it needs no override."""
 
@@ -83,6 +84,18 @@ class App:
         """The app that `record` was made of."""
         lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
         return cls(**{**record, **lists})
+
+    def of_array(self, launcher: Mapping[str, Any]) -> App:
+        """The same app as the members of an array run it. `launcher` is the array's record; older ones say nothing."""
+        return replace(
+            self,
+            shared=tuple(launcher.get("shared", self.shared)),
+            searchpath=tuple(launcher.get("searchpath", self.searchpath)),
+        )
+
+    def shared_record(self) -> dict[str, Any]:
+        """What an array's record holds of it: submissions to one sweep may differ in this."""
+        return {"shared": [*self.shared], "searchpath": [*self.searchpath]}
 
     def frozen(self, code: Path) -> App:
         """The same app, run from a copy of its directory: paths in its command, and its modules, are the copy's."""

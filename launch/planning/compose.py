@@ -135,7 +135,8 @@ class ComposedMembers:
 
     def planned(self) -> tuple[PlannedConfig, ...]:
         """The configs as records, for the members to compare with their own."""
-        return tuple(map(_planned, self.signatures, self.configs))
+        pairs = zip(self.signatures, self.configs, strict=True)
+        return tuple(_planned(signature, config, self.shared) for signature, config in pairs)
 
     def needs(self, points: Sequence[Point], *, with_trainer: bool) -> MemberNeeds:
         """What each of the points needs.
@@ -225,7 +226,7 @@ def searchpath_of(config: DictConfig, directory: Path) -> tuple[str, ...]:
 _MATTERING_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
-def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
+def _planned(signature: Point, config: DictConfig, shared: Point) -> PlannedConfig:
     task = task_of(config)
     container = json.loads(json.dumps(OmegaConf.to_container(task, resolve=False), default=str))
     differ = tuple(map(str, OmegaConf.select(config, "hydra.launcher.may_differ") or ()))
@@ -237,6 +238,7 @@ def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
         config=without(container, [*signature, *differ]),
         ignored=differ,
         choices={group: str(choices[group]) for group in _MATTERING_GROUPS},
+        shared=shared,
         key=key,
         environment=hashes(names, key, os.environ),
     )

@@ -137,7 +137,9 @@ class Plan:
         """What an array needs to know; without one, what sweep.json holds: how the first group is run."""
         resumed = {"resumed": True} if self.resumed else {}
         if array is not None:
-            return {**array.group.record(self.launcher, array.slots), **resumed}
+            app = array.group.app or self.app
+            of_group = array.group.record(self.launcher, array.slots)
+            return {**of_group, **app.shared_record(), **resumed}
         first = self.groups[0]
         several = {"groups": len(self.groups)} if len(self.groups) > 1 else {}
         return {**first.record(self.launcher, first.slots), **resumed, **several}

@@ -58,7 +58,8 @@ def failed(path: Path, *arrays: tuple[tuple[int, ...], str, int]) -> SweepDir:
     for members, name, at_once in arrays:
         options = {"array_parallelism": at_once, "tasks_per_node": 1}
         launcher = {"name": name, "options": options, "env": {}, "resources": ONE.record()}
-        sweep.arrays.add(members, launcher, script="launch.sh")
+        shared = {"shared": [f"hydra/launcher={name}"], "searchpath": []}
+        sweep.arrays.add(members, {**launcher, **shared}, script="launch.sh")
     return sweep
 
 
@@ -72,6 +73,11 @@ def test_members_are_resumed_by_the_launcher_that_ran_them(
         ("trident_slurm", (1, 3)),
     ]
     assert [plan.groups[0].slots for plan in resumed(sweep)] == [1, 9]
+    records = [plan.launcher_record(array) for plan in resumed(sweep) for array in plan.arrays()]
+    assert [record["shared"] for record in records] == [
+        ["hydra/launcher=trident_local"],
+        ["hydra/launcher=trident_slurm"],
+    ]
 
 
 def test_options_of_the_whole_sweep_are_those_of_the_newest_submission(
@@ -83,3 +89,15 @@ def test_options_of_the_whole_sweep_are_those_of_the_newest_submission(
     assert {group.slots for group in plan.groups} == {5} and plan.submit == (0, 1)
     (given,) = resumed(sweep, "hydra.launcher.array_parallelism=3")
     assert {group.slots for group in given.groups} == {3}
+
+
+def test_members_of_a_submission_keep_what_they_share(tmp_path: Path, resumed: Resumes) -> None:
+    """One plan, so that all of them together keep to `array_parallelism`."""
+    sweep = failed(tmp_path / "s", ((0, 1, 2), "trident_local", 2))
+    (array,) = sweep.arrays.all()
+    sweep.arrays.add((2,), {**array.launcher, "shared": ["hydra/launcher=mine"]}, script="x.sh")
+    (plan,) = resumed(sweep)
+    assert [(group.members, group.app and group.app.shared) for group in plan.groups] == [
+        ((0, 1), ("hydra/launcher=trident_local",)),
+        ((2,), ("hydra/launcher=mine",)),
+    ]

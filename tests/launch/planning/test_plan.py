@@ -158,7 +158,11 @@ def test_the_launchers_record_is_all_that_an_array_needs() -> None:
         "env": {"A": "1"},
     }
     (array,) = made.arrays()
-    assert made.launcher_record(array) == made.launcher_record()
+    assert made.launcher_record(array) == {
+        **made.launcher_record(),
+        "shared": [],
+        "searchpath": [],
+    }
     assert made.describe_resources(array) == "1 x 2 ranks, 3 cores a rank; 4 at once"
     several = planned([("x=1",), ("x=2",)], groups=2)
     assert several.launcher_record()["groups"] == 2
