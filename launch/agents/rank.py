@@ -71,11 +71,12 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     _claim(sweep, index, attempt, ranks.rank)
     launcher = sweep.launcher_of_attempt(sweep.attempts.lease_of(index, attempt))
     options = launcher.get("options") or {}
-    app = _app(sweep, environ.get(CODE)).with_python(options.get("python"))
+    app = _app(sweep, launcher, environ.get(CODE)).with_python(options.get("python"))
     directory = sweep.member_dir(index)
-    planned = sweep.plans.variable(environ.get(CODE) or None, sweep.member(index).overrides)
+    member = sweep.member(index)
+    planned = sweep.plans.variable(environ.get(CODE) or None, member.overrides, app.shared)
     command = app.member_command(
-        sweep.member(index),
+        member,
         directory,
         sweep_id=sweep.record.id,
         main_process=ranks.rank == 0,
@@ -241,9 +242,9 @@ def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
         )
 
 
-def _app(sweep: SweepDir, code: str | None) -> App:
-    """The sweep's app; with the hash of frozen code, the app as it was then."""
-    app = App.from_record(sweep.record.app)
+def _app(sweep: SweepDir, launcher: Mapping[str, Any], code: str | None) -> App:
+    """The sweep's app with what the members of an array share; with the hash of frozen code, as it was then."""
+    app = App.from_record(sweep.record.app).of_array(launcher)
     return app.frozen(sweep.code_dir(code)) if code else app
 
 

@@ -65,23 +65,25 @@ def overrides(options: Mapping[str, Any], directory: Path, begun: str) -> list[s
 
 def _settings(begun: str) -> dict[str, Accepted | None]:
     """The keys of configs that may begin like this, each with what it accepts; mappings are left out."""
-    known: dict[str, Accepted | None] = {}
+    return {
+        path: accepts
+        for path, accepts in _accepted(begun)
+        if not (accepts and "dict" in accepts.kinds)
+    }
+
+
+def _accepted(begun: str) -> Iterator[tuple[str, Accepted | None]]:
+    """The keys that may begin like this, each with what it accepts."""
     if begun.startswith("hydra"):
         from ..core.options import LocalOptions, SlurmOptions, option_keys
 
         options = {**option_keys(LocalOptions), **option_keys(SlurmOptions)}
-        known = {key.path: key.accepts for key in options.values()}
+        yield from ((key.path, key.accepts) for key in options.values())
     elif begun.startswith("trainer."):
-        known = {f"trainer.{name}": accepts for name, accepts in _of_trainer().items()}
+        yield from ((f"trainer.{name}", accepts) for name, accepts in _of_trainer().items())
     else:
-        known = {
-            key.path: key.accepts for key in KEYS if not {"SPLIT", "NAME"} & {*key.path.split(".")}
-        }
-    return {
-        path: accepts
-        for path, accepts in known.items()
-        if not (accepts and "dict" in accepts.kinds)
-    }
+        own = (key for key in KEYS if not {"SPLIT", "NAME"} & {*key.path.split(".")})
+        yield from ((key.path, key.accepts) for key in own)
 
 
 def _of_trainer() -> Parameters:

@@ -26,7 +26,7 @@ class Array:
     offset: int = 0
     """A member's index minus the number of its array task: schedulers limit those numbers."""
     follows: int | None = None
-    """The array that has to end before this one starts."""
+    """The array that has to end before this one begins: the one before it in its chain, or the canary's."""
     canary: int | None = None
     """The array whose members have to complete before this one begins."""
     deferred: bool = False

@@ -156,14 +156,14 @@ def parallelism(wanted: Any, member: Resources, machine: Machine) -> int:
             f"a member asks for {member.gpus} GPUs, and this machine has {len(machine.gpus)}\n"
             f"hint: set `hydra.launcher.gpus_per_node={len(machine.gpus) // member.nodes}`"
         )
-    by_gpus = len(machine.gpus) // member.gpus if member.gpus else None
     if wanted == "auto":
         return max(1, _that_fit(member, machine))
     if not _is_positive(wanted):
         raise UsageError(
             f"hydra.launcher.array_parallelism={wanted}: expected `auto` or a number above 0"
         )
-    return min(wanted, by_gpus) if by_gpus else int(wanted)  # members never share a GPU
+    # Members never share a GPU.
+    return min(wanted, len(machine.gpus) // member.gpus) if member.gpus else int(wanted)
 
 
 def parallelism_beside(

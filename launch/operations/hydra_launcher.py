@@ -26,14 +26,14 @@ from ..planning.folders import folder_of, with_own_folders
 from ..planning.needs import MemberNeeds
 from ..planning.plan import Plan, scheduled
 from ..planning.this_app import hydra_overrides, this_app
-from ..schedulers.base import scheduler_of, select
+from ..schedulers.base import select
 from ..schedulers.submission import submit_all
 from ..sweepdir.find import new_id
 from ..sweepdir.outcome import outcome
 from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_needs, write_sweep
+from .submit import check_needs, chosen_scheduler, write_sweep
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -49,6 +49,8 @@ _NO_VALUE = (
     "it has no value to optimize\nhint: return a number from the main function, or name a metric by "
     "`hydra.launcher.optimized_metric` (for the engine, by `run.optimized_metric`)"
 )
+
+_MANY = "`trident-sweep submit --yes …` submits them"
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
 """Bounds of the pause before the members' files are read again."""
@@ -150,13 +152,13 @@ def _plan(
         [o for o in hydra_overrides(config) if is_shared(key_of(o))],
         default=launcher,
         directory=Path.cwd(),
-        with_trainer=True,
+        with_trainer=app.leaves_result,
     )
     needs = MemberNeeds.from_record(composed["needs"])
     _refuse_another(launcher, composed["launcher"], needs)
     groups = [
         (replace(group, members=tuple(new[point].index for point in group.points)), resolved)
-        for group, resolved in check_needs(launcher, needs, many=_MANY)
+        for group, resolved in check_needs(launcher, needs, app, many=_MANY)
     ]
     shared, searchpath = tuple(composed["shared"]), tuple(composed["searchpath"])
     return Plan(
@@ -169,13 +171,9 @@ def _plan(
     )
 
 
-_MANY = "`trident-sweep submit --yes …` submits them"
-
-
 def _refuse_another(launcher: str, choice: str, needs: MemberNeeds) -> None:
     """Raises UsageError where members choose another launcher than the one that Hydra has started."""
-    chosen = scheduler_of(choice, needs.distinct[0].options.get("_target_"))
-    if chosen != launcher:
+    if chosen_scheduler(choice, needs) != launcher:
         raise UsageError(
             f"members choose hydra/launcher={choice}, and Hydra has started {launcher}\n"
             f"hint: choose it on the command line: `hydra/launcher={choice}`"

@@ -55,13 +55,14 @@ def resume(
     with sweep.locked():
         wanted = _wanted(sweep, indexes, selection or Selection())
         if wanted:
-            plan = _plan(sweep, wanted, overrides)
+            plans = _plans(sweep, wanted, overrides)
             if current_code:
-                plan = _with_current_code(plan, sweep)
+                plans = [_with_current_code(plan, sweep) for plan in plans]
             if fresh:
                 for index in wanted:
                     sweep.attempts.set_resume_aside(index)
-            resubmit(plan, sweep)
+            for plan in plans:
+                resubmit(plan, sweep)
         return wanted
 
 
@@ -93,53 +94,83 @@ def _wanted(sweep: SweepDir, indexes: Sequence[int], selection: Selection) -> tu
 def _with_current_code(plan: Plan, sweep: SweepDir) -> Plan:
     """The plan with the code and the configs as they are now, which its members then have to compose."""
     overrides = {member.index: member.overrides for member in plan.members}
-    points = [overrides[index] for index in plan.submit]
-    again = plan_again(plan.app, points, plan.launcher)
-    planned = tuple(map(PlannedConfig.from_line, again["planned"]))
-    plan = replace(plan, planned=planned, files=tuple(map(Path, again["files"])))
+    together: dict[tuple[Any, ...], list[int]] = {}
+    for at, group in enumerate(plan.groups):
+        app = group.app or plan.app
+        together.setdefault((app.shared, app.searchpath), []).append(at)
+    groups, planned, files = [*plan.groups], [], []
+    for (shared, searchpath), positions in together.items():
+        app = replace(plan.app, shared=shared, searchpath=searchpath)
+        members = [index for at in positions for index in plan.groups[at].members]
+        points = [overrides[index] for index in members]
+        again = plan_again(app, points, plan.launcher)
+        app = app.of_array(again)
+        for at in positions:
+            groups[at] = replace(groups[at], app=app)
+        planned += [PlannedConfig.from_line(line) for line in again["planned"]]
+        files += [Path(file) for file in again["files"]]
+    plan = replace(plan, groups=tuple(groups), planned=tuple(planned), files=tuple(files))
     plan = plan.with_code(code_of(plan, sweep))
     sweep.plans.add(plan.code, plan.planned)
     return plan
 
 
-def _plan(sweep: SweepDir, wanted: tuple[int, ...], overrides: Sequence[str]) -> Plan:
-    launchers = sweep.launchers_of(wanted)
-    name = launchers[0]["name"]
-    groups = check_groups(name, _groups(wanted, launchers, overrides), members=len(wanted))
+def _plans(sweep: SweepDir, wanted: Sequence[int], overrides: Sequence[str]) -> list[Plan]:
+    """A plan for each launcher that runs some of the members: a sweep that was continued may have several."""
+    launchers = dict(zip(wanted, sweep.launchers_of(wanted), strict=True))
+    by_name: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for index, launcher in launchers.items():
+        by_name.setdefault(launcher["name"], {})[index] = launcher
+    return [_plan(sweep, name, members, overrides) for name, members in by_name.items()]
+
+
+def _plan(
+    sweep: SweepDir, name: str, launchers: Mapping[int, Mapping[str, Any]], overrides: Sequence[str]
+) -> Plan:
+    """The plan of the members of one launcher. `launchers` says how each of them is run."""
+    app = App.from_record(sweep.record.app)
+    newest = sweep.newest_launcher(name)["options"]
+    of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
+    groups = _groups(app, launchers, {**of_the_sweep, **_given(overrides, name)})
     return Plan(
         name=sweep.name,
         sweep_id=sweep.record.id,
-        app=App.from_record(sweep.record.app),
+        app=app,
         members=sweep.members(),
         launcher=name,
-        **scheduled(groups),
+        **scheduled(check_groups(name, groups, app, members=len(launchers))),
         resumed=True,
     )
 
 
 def _groups(
-    wanted: Sequence[int], launchers: Sequence[Mapping[str, Any]], overrides: Sequence[str]
+    app: App, launchers: Mapping[int, Mapping[str, Any]], given: Mapping[str, Any]
 ) -> list[Group]:
-    """The members by their options and code, each with `hydra.launcher.KEY=VALUE` on top."""
-    newest = launchers[-1]["options"]
-    of_the_sweep = {key: newest[key] for key in OF_THE_SWEEP if key in newest}
-    given = {**of_the_sweep, **_given(overrides, launchers[0]["name"])}
-    # The options hold the number of ranks already; without an accelerator, none asks for more GPUs than before.
+    """The members by their options, their code and what they share, with the options that are `given` on top."""
+    wanted = [*launchers]
+    # The options hold the number of ranks already.
     needs = [
-        Needs(options=_with_overrides(launcher, given), trainer={"accelerator": "cpu"})
-        for launcher in launchers
+        Needs(options=_with_overrides(launcher, given), trainer={})
+        for launcher in launchers.values()
     ]
-    codes = [launcher.get("code") for launcher in launchers]
-    return [
-        replace(
-            group,
-            points=(),
-            members=tuple(wanted[point] for point in group.points if codes[point] == code),
-            code=code,
-        )
-        for group in grouped(needs_of(needs), gpus=0)
-        for code in dict.fromkeys(codes[point] for point in group.points)
-    ]
+    groups: list[Group] = []
+    for group in grouped(needs_of(needs), gpus=0):
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for index in (wanted[point] for point in group.points):
+            own = app.of_array(launchers[index])
+            key = (launchers[index].get("code"), own.shared, own.searchpath)
+            members.setdefault(key, []).append(index)
+        groups += [
+            replace(
+                group,
+                points=(),
+                members=tuple(indexes),
+                code=code,
+                app=replace(app, shared=shared, searchpath=searchpath),
+            )
+            for (code, shared, searchpath), indexes in members.items()
+        ]
+    return groups
 
 
 def _given(overrides: Sequence[str], launcher: str) -> dict[str, Any]:
@@ -176,7 +207,7 @@ def _with_overrides(launcher: Mapping[str, Any], given: Mapping[str, Any]) -> di
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
     launcher = sweep.launcher_of(index)
-    app = App.from_record(sweep.record.app)
+    app = App.from_record(sweep.record.app).of_array(launcher)
     if launcher.get("code"):
         app = app.frozen(sweep.code_dir(launcher["code"]))
     python = launcher["options"].get("python")

@@ -14,6 +14,7 @@ from trident.protocol.project import CONFIG_NAME, config_path
 
 from ..core.arrays import Array
 from ..core.members import check_name, is_launcher_key, key_of, name_of, refuse_sweep_key
+from ..core.metric_files import check_options
 from ..core.options import refused
 from ..core.scheduling import ResolvedResources
 from ..core.script import refuse_control
@@ -37,6 +38,7 @@ __all__ = [
     "check_files",
     "check_groups",
     "check_needs",
+    "chosen_scheduler",
     "code_of",
     "place_of",
     "prepare",
@@ -87,7 +89,10 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
     composition = _composed(request)
     warnings = check_files(composition, request.directory, first=request.after is None)
     groups = check_needs(
-        composition.launcher, composition.needs, many=None if request.yes else "--yes submits them"
+        composition.launcher,
+        composition.needs,
+        composition.app,
+        many=None if request.yes else "--yes submits them",
     )
     sweep = _directory(request, composition.points[0], root or request.directory / ROOT)
     after = () if request.after is None else _jobs_of(request.after, composition.launcher)
@@ -143,7 +148,7 @@ def _composed(request: SubmitRequest) -> Composition:
             callbacks=composed.callbacks,
         ),
         points=composed.points,
-        launcher=_scheduler_of(composed.launcher, composed.needs),
+        launcher=chosen_scheduler(composed.launcher, composed.needs),
         needs=composed.needs,
         planned=composed.planned,
         files=composed.files,
@@ -167,14 +172,14 @@ def _composed_by_app(request: SubmitRequest, app: App) -> Composition:
             callbacks=planned["callbacks"],
         ),
         points=[tuple(point) for point in planned["points"]],
-        launcher=_scheduler_of(planned["launcher"], needs),
+        launcher=chosen_scheduler(planned["launcher"], needs),
         needs=needs,
         planned=tuple(map(PlannedConfig.from_line, planned["planned"])),
         files=tuple(map(Path, planned["files"])),
     )
 
 
-def _scheduler_of(choice: str, needs: MemberNeeds) -> str:
+def chosen_scheduler(choice: str, needs: MemberNeeds) -> str:
     """The name of the scheduler that ``hydra/launcher=CHOICE`` chooses."""
     return scheduler_of(choice, needs.distinct[0].options.get("_target_"))
 
@@ -256,7 +261,7 @@ def _job_of(name: str, array: Array, launcher: str) -> str:
 
 
 def check_needs(
-    launcher: str, needs: MemberNeeds, *, many: str | None
+    launcher: str, needs: MemberNeeds, app: App, *, many: str | None
 ) -> list[tuple[Group, ResolvedResources]]:
     """The members by what they need, and how the scheduler runs each group.
 
@@ -269,20 +274,21 @@ def check_needs(
     groups = grouped(needs, gpus=select(launcher).gpus_per_node())
     if many is not None:
         refuse_many(groups, many)
-    return check_groups(launcher, groups, members=len(needs.of))
+    return check_groups(launcher, groups, app, members=len(needs.of))
 
 
 def check_groups(
-    launcher: str, groups: Sequence[Group], *, members: int
+    launcher: str, groups: Sequence[Group], app: App, *, members: int
 ) -> list[tuple[Group, ResolvedResources]]:
     """The groups, and how the scheduler runs each as a part of `members` members.
 
     Raises:
-        UsageError: options that could never start on this machine or cluster.
+        UsageError: an option that is wrong or not for this app, or that could never start on this machine or cluster.
     """
     scheduler = select(launcher)
     for group in groups:
         _refuse_options(group.options)
+        check_options(group.options, of_engine=app.leaves_result)
     return [
         (group, scheduler.check(group.options, group.resources, members=members))
         for group in groups
@@ -387,20 +393,19 @@ def write_sweep(plan: Plan, sweep: SweepDir, command_line: str, revision: Revisi
 
 def code_of(plan: Plan, sweep: SweepDir) -> str | None:
     """Freeze the code as it is now. Returns its hash; None where the options switch it off, or git knows no files."""
-    if not plan.groups[0].options.get("snapshot", True):
+    if not plan.freezes:
         return None
     return freeze(sweep, Path(plan.app.directory), _others(plan))
 
 
 def _others(plan: Plan) -> list[Path]:
     """What is copied with the code though git may ignore it."""
-    names = plan.groups[0].options.get("snapshot_include") or ()
-    return [*plan.files, *included(Path(plan.app.directory), names)]
+    return [*plan.files, *included(Path(plan.app.directory), plan.snapshot_include)]
 
 
 def _left_out(plan: Plan) -> list[str]:
     """Warnings of modules that members import and will not have."""
-    if not plan.groups[0].options.get("snapshot", True):
+    if not plan.freezes:
         return []
     names = left_out(Path(plan.app.directory), _others(plan))
     if not names:

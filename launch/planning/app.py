@@ -1,4 +1,4 @@
-"""The program whose runs a sweep is made of: how a member is started, and how an external app is planned."""
+"""The program whose runs a sweep is made of: how a member is started, and how a program plans its own sweep."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ _PLANS = (
 )
 """The overrides with which an app plans its sweep. Its own choices are those of the configs that the plan composes."""
 
+_CALLS_NOTHING = "hydra.callbacks='${oc.create:{}}'"
+"""Takes the callbacks of an app away while it plans, since nothing runs.
+
+Hydra refuses to delete them and to set them to null, and merges a mapping into them. It replaces them by a reference.
+"""
+
 _RETURNS = "++hydra.callbacks.trident_returned._target_=trident.output.returned.RecordReturn"
 
 
@@ -65,7 +71,8 @@ class App:
     leaves_result: bool
     """Whether it is trident's engine, which leaves a result.json."""
     shared: tuple[str, ...] = field(default=(), compare=False)
-    """Overrides of Hydra that every member gets: the launcher and its options, to which configs may refer."""
+    """Overrides of Hydra that every member of a submission gets: the launcher and its options, to which configs may
+    refer. An array's record holds its own, see `of_array`; sweep.json those of the first submission."""
     searchpath: tuple[str, ...] = field(default=(), compare=False)
     """``hydra.searchpath`` with absolute paths; empty where it needs no override."""
     callbacks: bool = field(default=False, compare=False)
@@ -80,6 +87,18 @@ class App:
         """The app that `record` was made of."""
         lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
         return cls(**{**record, **lists})
+
+    def of_array(self, launcher: Mapping[str, Any]) -> App:
+        """The same app as the members of an array run it. `launcher` is the array's record; older ones say nothing."""
+        return replace(
+            self,
+            shared=tuple(launcher.get("shared", self.shared)),
+            searchpath=tuple(launcher.get("searchpath", self.searchpath)),
+        )
+
+    def shared_record(self) -> dict[str, Any]:
+        """What an array's record holds of it: submissions to one sweep may differ in this."""
+        return {"shared": [*self.shared], "searchpath": [*self.searchpath]}
 
     def frozen(self, code: Path) -> App:
         """The same app, run from a copy of its directory: paths in its command, and its modules, are the copy's."""
@@ -236,7 +255,7 @@ def absolute(path: str, directory: Path) -> str:
     return path if "://" in path else str((directory / path).resolve())
 
 
-# -- planning an external app: it plans itself, since its config path and name are in its own decorator --------------
+# -- planning ---------------------------------------------------------------------------------------------------------
 
 
 def plan_external(
@@ -249,7 +268,8 @@ def plan_external(
 ) -> dict[str, Any]:
     """What an app plans: the points of the sweep and more, as `write_plan` writes it.
 
-    The app's own Hydra expands and composes, in another process.
+    The app's own Hydra expands and composes, in another process: its config path and name are in its decorator. Its
+    callbacks are not called.
 
     Args:
         overrides: those of the members.
@@ -260,47 +280,50 @@ def plan_external(
     Raises:
         UsageError: the app refuses the overrides, or is no Hydra app.
     """
+    wanted = {
+        "for_launcher": [*for_launcher],
+        "overrides": [*overrides],
+        "default": default,
+        "command": shlex.join(_as_typed(app)),
+        "points": points,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
-        hydra = (
-            "-m",
-            *_PLANS,
-            f"hydra.sweep.dir={quote(scratch)}",
-        )
-        wanted = {
-            "for_launcher": [*for_launcher],
-            "overrides": [*overrides],
-            "default": default,
-            "command": shlex.join(_as_typed(app)),
-            "points": points,
-        }
-        environment = {
-            **os.environ,
-            PLAN_FILE: str(plan),
-            PLAN_REQUEST: json.dumps(wanted),
-            "PYTHONPATH": _path(app),
-        }
-        try:
-            run(
-                *app.command,
-                *hydra,
-                *overrides,
-                timeout=_PLANNING_S,
-                cwd=Path(app.directory),
-                env=environment,
-            )
-        except SchedulerError as error:
-            raise UsageError(
-                f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
-            ) from None
+        _start_planning(app, overrides, plan, wanted)
         if not plan.exists():
             raise UsageError(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
             )
         planned: dict[str, Any] = json.loads(plan.read_text())
-        if "error" in planned:
-            raise UsageError(planned["error"])
-        return planned
+    if "error" in planned:
+        raise UsageError(planned["error"])
+    return planned
+
+
+def _start_planning(
+    app: App, overrides: Sequence[str], plan: Path, wanted: Mapping[str, Any]
+) -> None:
+    """Run the app as a multirun that only plans, and wait for it.
+
+    Args:
+        plan: the file to write, in a directory for what else the multirun writes.
+        wanted: what `write_plan` reads.
+    """
+    hydra = ("-m", *_PLANS, f"hydra.sweep.dir={quote(str(plan.parent))}")
+    environment = {
+        **os.environ,
+        PLAN_FILE: str(plan),
+        PLAN_REQUEST: json.dumps(wanted),
+        "PYTHONPATH": _path(app),
+    }
+    # Last, since the overrides may set callbacks, too.
+    words = (*app.command, *hydra, *overrides, _CALLS_NOTHING)
+    try:
+        run(*words, timeout=_PLANNING_S, cwd=Path(app.directory), env=environment)
+    except SchedulerError as error:
+        raise UsageError(
+            f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
+        ) from None
 
 
 def ending_overrides(directory: str) -> tuple[str, ...]:
@@ -352,7 +375,7 @@ def _path(app: App) -> str:
 
 
 def write_plan(config: DictConfig, loader: ConfigLoader) -> None:
-    """What the planning sweeper does inside the app's process.
+    """What the planning sweeper does inside the app's process: it writes the plan that `plan_external` reads.
 
     Args:
         config: the app's, with its ``hydra`` section.

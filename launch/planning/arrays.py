@@ -10,7 +10,7 @@ from ..core.chains import chains, shares
 from ..core.scheduling import Cut
 from .groups import Group
 
-__all__ = ["PlannedArray", "arrange"]
+__all__ = ["PlannedArray", "arrange", "at_once"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +31,18 @@ class PlannedArray:
     """Whether the tasks of the array that it follows submit it, since there is no room for it yet."""
 
 
+def at_once(groups: Sequence[Group]) -> int:
+    """How many members of all groups together may run at once: the smallest `slots` of a group with members."""
+    return min((group.slots for group in groups if group.members), default=1)
+
+
 def arrange(
     groups: Sequence[Group], *, cut: Cut, side_by_side: bool, canary: bool
 ) -> list[PlannedArray]:
     """The arrays of a submission, in the order of submission.
 
     Never more members run at once than a group's `slots`: arrays of several groups either run one after another, or
-    `side_by_side`, where each has a share of the smallest `slots`.
+    `side_by_side`, where each has a share of what `at_once` allows.
 
     Args:
         canary: whether the first member runs alone, and the others only if it completes.
@@ -51,30 +56,28 @@ def arrange(
         left = tuple(index for index in members[at] if index not in made[0].members)
         members = {**members, at: left} if left else {k: v for k, v in members.items() if k != at}
     before = 0 if made else None
-    for chain, share in _shared(groups, members, side_by_side and cut.fits(total)):
+    slots = at_once(groups) if side_by_side and cut.fits(total) else 1
+    for chain, share in _shared(members, slots):
         follows = before
         for at in chain:
-            slots = groups[at].slots if share is None else share
-            made += _arrays(groups[at], members[at], cut, total, slots, follows, len(made))
+            own = groups[at].slots if share is None else share
+            made += _arrays(groups[at], members[at], cut, total, own, follows, len(made))
             follows = len(made) - 1
     made = [replace(array, canary=before) if at else array for at, array in enumerate(made)]
     return _with_room(made, cut)
 
 
-def _shared(
-    groups: Sequence[Group], members: dict[int, tuple[int, ...]], side_by_side: bool
-) -> list[tuple[list[int], int | None]]:
-    """The groups of each chain of arrays, by number, and its share; None where it has all for itself."""
+def _shared(members: dict[int, tuple[int, ...]], slots: int) -> list[tuple[list[int], int | None]]:
+    """The groups of each chain of arrays, by number, and its share of `slots`; None where it has all for itself."""
     numbers = list(members)
-    at_once = min((groups[at].slots for at in numbers), default=1) if side_by_side else 1
     made = [
         [numbers[position] for position in chain]
-        for chain in chains([len(members[at]) for at in numbers], at_once)
+        for chain in chains([len(members[at]) for at in numbers], slots)
     ]
     if len(made) < 2:
         return [(chain, None) for chain in made]
     sizes = [sum(len(members[at]) for at in chain) for chain in made]
-    return list(zip(made, shares(sizes, at_once), strict=True))
+    return list(zip(made, shares(sizes, slots), strict=True))
 
 
 def _arrays(

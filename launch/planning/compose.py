@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -17,20 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf import DictConfig, OmegaConf
 
-from trident.config.locate import locate
-from trident.config.references import find_all_problems
-from trident.config.schema import Problem
 from trident.config.yaml_numbers import base_60
 from trident.protocol.planned import PlannedConfig, hashes, variables_in, without
-from trident.protocol.ranks import VARIABLES
 
 from ..core.members import expand, is_launcher_key, key_of, refuse_sweep_key
 from ..errors import UsageError
+from .checks import SET_LATER, check_config, check_values, task_of, with_task_environment
 from .explain import explained
 from .hydra_session import Session, session
 from .needs import MemberNeeds, NeedsReader, needs_of, options_of
@@ -50,8 +44,6 @@ __all__ = [
 Point = tuple[str, ...]
 _T = TypeVar("_T")
 
-_SET_LATER = ("SLURM_", "CUDA_", *VARIABLES)
-"""Environment variables that exist only inside a task."""
 _OF_A_NODE = ("TMPDIR", "HOSTNAME")
 """Environment variables that differ between machines."""
 
@@ -109,8 +101,10 @@ def compose(
         composed = compose_members(hydra, name, points, shared, is_group)
         missing: dict[Path, str] = {}
         for config in composed.configs:
-            _check(config, directory, missing)
-        _check_values(points, composed, is_group, directory, missing)
+            check_config(config, directory, missing)
+        signatures = [composed.signatures[at] for at in composed.of]
+        configs = [composed.configs[at] for at in composed.of]
+        check_values(hydra, points, signatures, configs, directory, missing)
         files = composed.files(directory)
         _refuse_base_60(files)
         return Composed(
@@ -149,7 +143,8 @@ class ComposedMembers:
 
     def planned(self) -> tuple[PlannedConfig, ...]:
         """The configs as records, for the members to compare with their own."""
-        return tuple(map(_planned, self.signatures, self.configs))
+        pairs = zip(self.signatures, self.configs, strict=True)
+        return tuple(_planned(signature, config, self.shared) for signature, config in pairs)
 
     def needs(self, points: Sequence[Point], *, with_trainer: bool) -> MemberNeeds:
         """What each of the points needs.
@@ -162,7 +157,7 @@ class ComposedMembers:
                 config,
                 ["=" not in mine and not mine.startswith("~") for mine in signature],
                 with_trainer=with_trainer,
-                resolve=_with_task_environment,
+                resolve=with_task_environment,
             )
             for config, signature in zip(self.configs, self.signatures, strict=True)
         ]
@@ -239,18 +234,19 @@ def searchpath_of(config: DictConfig, directory: Path) -> tuple[str, ...]:
 _MATTERING_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
-def _planned(signature: Point, config: DictConfig) -> PlannedConfig:
-    task = _task(config)
+def _planned(signature: Point, config: DictConfig, shared: Point) -> PlannedConfig:
+    task = task_of(config)
     container = json.loads(json.dumps(OmegaConf.to_container(task, resolve=False), default=str))
     differ = tuple(map(str, OmegaConf.select(config, "hydra.launcher.may_differ") or ()))
     key = secrets.token_hex(8)
-    names = variables_in(container, [*_SET_LATER, *_OF_A_NODE, *differ])
+    names = variables_in(container, [*SET_LATER, *_OF_A_NODE, *differ])
     choices = config.hydra.runtime.choices
     return PlannedConfig(
         signature=signature,
         config=without(container, [*signature, *differ]),
         ignored=differ,
         choices={group: str(choices[group]) for group in _MATTERING_GROUPS},
+        shared=shared,
         key=key,
         environment=hashes(names, key, os.environ),
     )
@@ -301,7 +297,9 @@ def plan_of_points(
     directory: Path,
     with_trainer: bool = False,
 ) -> dict[str, Any]:
-    """What an external app plans for its points, as JSON values; see `Composed`.
+    """What the process of an app plans for these points, as JSON values; see `Composed`.
+
+    External apps plan so, multiruns of any app, and a resume with the current configs.
 
     Args:
         for_launcher: overrides of the launcher and its options.
@@ -451,10 +449,16 @@ def _launcher(bases: Sequence[DictConfig], default: str) -> tuple[str, tuple[str
 
     Where their configs choose different presets of one launcher, there is none: each member composes its own.
     """
-    choices = [str(base.hydra.runtime.choices["hydra/launcher"]) for base in bases]
+    choices = {str(base.hydra.runtime.choices["hydra/launcher"]) for base in bases}
     launchers = sorted({default if choice == "basic" else choice for choice in choices})
     if len(launchers) == 1:
         return launchers[0], (f"hydra/launcher={launchers[0]}",)
+    if "basic" in choices:
+        chosen = sorted(choices - {"basic"})
+        raise UsageError(
+            f"some members choose hydra/launcher={' or '.join(chosen)}, and the others choose no launcher\n"
+            f"hint: choose one for all, `hydra/launcher={chosen[0]}`, or let the config of each member choose one"
+        )
     if len({base.hydra.launcher.get("_target_") for base in bases}) > 1:
         raise UsageError(
             f"members choose different launchers: {' and '.join(launchers)}\n"
@@ -509,112 +513,3 @@ def _signature(override: str, is_group: Callable[[str], bool]) -> str:
         or is_group(plain)
     )
     return override if matters else key
-
-
-def _check_values(
-    points: Sequence[Point],
-    composed: ComposedMembers,
-    is_group: Callable[[str], bool],
-    directory: Path,
-    missing: dict[Path, str],
-) -> None:
-    """Check the values that no config was composed with: numbers once for each kind of number, and all others.
-
-    Arguments as for `_refuse_problems`.
-    """
-    configs = dict(zip(composed.signatures, composed.configs, strict=True))
-    tasks: dict[Point, DictConfig] = {}
-    seen: set[tuple[Point, int, str]] = set()
-    for point in points:
-        signature = tuple(_signature(override, is_group) for override in point)
-        was_composed = signature not in tasks  # each config is that of its signature's first point
-        if was_composed:
-            tasks[signature] = _task(configs[signature])
-        for at, (override, mine) in enumerate(zip(point, signature, strict=True)):
-            key, equals, text = override.partition("=")
-            which = (signature, at, _kind(text))
-            if not equals or mine != key or which in seen:
-                continue
-            seen.add(which)
-            if was_composed:
-                continue
-            (parsed,) = composed.hydra.parse([override])
-            name = parsed.get_key_element().lstrip("+").partition("@")[0]
-            # Values that were checked before may stay in the config.
-            task = tasks[signature]
-            OmegaConf.update(task, name, parsed.value(), merge=False, force_add=True)
-            _refuse_problems(task, directory, missing, override)
-
-
-def _kind(text: str) -> str:
-    """The kind of a number; any other text is a kind of its own."""
-    kinds = {"int": r"[-+]?[0-9]+", "float": r"[-+]?[0-9.]+(e[-+]?[0-9]+)?"}
-    return next((kind for kind, form in kinds.items() if re.fullmatch(form, text, re.I)), text)
-
-
-def _task(config: DictConfig) -> DictConfig:
-    """The task's config, without ``hydra``."""
-    task = config.copy()
-    with read_write(task), open_dict(task):
-        del task["hydra"]
-    return task
-
-
-def _check(config: DictConfig, directory: Path, missing: dict[Path, str]) -> None:
-    """Everything that can be checked without data or weights. Arguments as for `_refuse_problems`."""
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = "output_dir"
-    HydraConfig.instance().set_config(config)
-    task = _task(config)
-    _with_task_environment(lambda: _refuse_unset(task))
-    _refuse_problems(task, directory, missing)
-
-
-def _refuse_unset(task: DictConfig) -> None:
-    """Raises UsageError if a value is missing, and errors of OmegaConf if one cannot be resolved."""
-    unset = sorted(OmegaConf.missing_keys(task))
-    if unset:
-        raise UsageError(f"{', '.join(unset)}: no value (`???`)\nhint: give one: `{unset[0]}=…`")
-    OmegaConf.to_container(task, resolve=True)
-
-
-def _refuse_problems(
-    task: DictConfig, directory: Path, missing: dict[Path, str], override: str | None = None
-) -> None:
-    """Check a task's config. Files that it names and that do not exist are added to `missing`, with messages.
-
-    Args:
-        directory: where members start.
-        override: what makes the config differ from a composed one.
-
-    Raises:
-        UsageError: anything else is wrong.
-    """
-
-    def text(problem: Problem) -> str:
-        return problem.text(f"the override {override}" if override else locate(problem.path))
-
-    problems = find_all_problems(task, directory)
-    if wrong := [problem for problem in problems if problem.missing is None]:
-        raise UsageError("\n".join(map(text, wrong)))
-    for problem in problems:
-        if problem.missing is not None and problem.missing not in missing:
-            missing[problem.missing] = text(problem)
-
-
-def _with_task_environment(check: Callable[[], _T]) -> _T:
-    """Call `check` with the environment variables that only a task has counted as set."""
-    borrowed: list[str] = []
-    try:
-        while True:
-            try:
-                return check()
-            except InterpolationResolutionError as error:
-                variable = re.search(r"Environment variable '([^']+)' not found", str(error))
-                if variable is None or not variable[1].startswith(_SET_LATER):
-                    raise
-                os.environ[variable[1]] = "0"
-                borrowed.append(variable[1])
-    finally:
-        for name in borrowed:
-            del os.environ[name]

@@ -11,6 +11,7 @@ from trident.protocol.text import counted
 
 from ..core.resources import Resources, resolve
 from ..errors import UsageError
+from .app import App
 from .needs import MemberNeeds
 
 __all__ = ["MOST", "OF_THE_SWEEP", "Group", "differing", "grouped", "refuse_many"]
@@ -41,6 +42,8 @@ class Group:
     """Members that may run at once, if those of no other group run."""
     code: str | None = None
     """The hash of the frozen code that they run; None: the code in the directory when they start."""
+    app: App | None = None
+    """The app with what these members share, where that is not what all members of the submission do."""
 
     def record(self, launcher: str, slots: int) -> dict[str, Any]:
         """What an array needs to know; its launcher reads this and nothing else.

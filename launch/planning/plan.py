@@ -16,12 +16,11 @@ from trident.protocol.planned import PlannedConfig
 
 from ..core.arrays import brief_ranges, ranges
 from ..core.members import Member, key_of, members, merge
-from ..core.metric_files import check_options
 from ..core.scheduling import Cut, ResolvedResources
 from ..core.states import State, Status
 from ..errors import UsageError
 from .app import App
-from .arrays import PlannedArray, arrange
+from .arrays import PlannedArray, arrange, at_once
 from .groups import Group, differing
 from .needs import MemberNeeds
 
@@ -98,10 +97,6 @@ class Plan:
     resumed: bool = False
     """Whether it resumes members: its code and options do not count for later ones."""
 
-    def __post_init__(self) -> None:
-        for group in self.groups:
-            check_options(group.options, of_engine=self.app.leaves_result)
-
     @property
     def submit(self) -> tuple[int, ...]:
         """The indexes of the members that this submission runs."""
@@ -111,6 +106,17 @@ class Plan:
     def is_mixed(self) -> bool:
         """Whether the members that it runs have different resources."""
         return sum(bool(group.members) for group in self.groups) > 1
+
+    @property
+    def freezes(self) -> bool:
+        """Whether its members run a copy of the code; this option has one value for the whole sweep."""
+        return bool(self.groups[0].options.get("snapshot", True))
+
+    @property
+    def snapshot_include(self) -> tuple[str, ...]:
+        """What is copied with the code though git ignores it: all members run the same copy."""
+        names = (name for g in self.groups for name in g.options.get("snapshot_include") or ())
+        return tuple(dict.fromkeys(names))
 
     @property
     def code(self) -> str | None:
@@ -131,7 +137,9 @@ class Plan:
         """What an array needs to know; without one, what sweep.json holds: how the first group is run."""
         resumed = {"resumed": True} if self.resumed else {}
         if array is not None:
-            return {**array.group.record(self.launcher, array.slots), **resumed}
+            app = array.group.app or self.app
+            of_group = array.group.record(self.launcher, array.slots)
+            return {**of_group, **app.shared_record(), **resumed}
         first = self.groups[0]
         several = {"groups": len(self.groups)} if len(self.groups) > 1 else {}
         return {**first.record(self.launcher, first.slots), **resumed, **several}
@@ -157,7 +165,7 @@ class Plan:
     def describe_order(self) -> list[str]:
         """The order of submission, in lines; empty where everything is submitted at once."""
         lines = [f"waits for the jobs {_first_few(self.after)}"] if self.after else []
-        if self.canary:
+        if self.canary and self.submit:
             lines.append(f"member {min(self.submit)} first, the others if it completes")
         arrays = self.arrays()
         if not self.cut.fits(len(self.submit)):
@@ -166,9 +174,9 @@ class Plan:
                 f"({self.cut.why})"
             )
         elif self.side_by_side and self.is_mixed:
-            at_once = min(group.slots for group in self.groups)
-            if at_once < len(self.submit):
-                lines.append(f"array_parallelism={at_once} is shared out among the arrays")
+            slots = at_once(self.groups)
+            if slots < len(self.submit):
+                lines.append(f"array_parallelism={slots} is shared out among the arrays")
         return lines
 
 

@@ -1,8 +1,11 @@
 """Submitting the arrays of a plan: those that fit now, and each array's tasks submit the next one.
 
-A cluster limits how many jobs a user may have submitted. A larger sweep is cut into arrays of which two fit: while one
-runs, the next one waits for it; when that one starts, the first has ended and there is room for a third. No process has
-to stay on the login node for this.
+Members with the same resources are an array. Where a scheduler has several arrays run side by side, they are chains: in
+each of them, an array waits for the one before it, and all of them together run no more members at once than they may.
+
+A cluster limits how many jobs a user may have submitted. A larger sweep is one chain, cut into arrays of which two fit:
+while one runs, the next one waits for it; when that one starts, the first has ended and there is room for a third. No
+process has to stay on the login node for this.
 """
 
 from __future__ import annotations

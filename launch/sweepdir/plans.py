@@ -21,19 +21,32 @@ class Plans:
         self.path = path
 
     def add(self, code: str | None, planned: Sequence[PlannedConfig]) -> None:
-        """Add records; one of the same members replaces the earlier one."""
+        """Add records; one of the same members, which share the same overrides, replaces the earlier one."""
         if not planned:
             return
-        records = {record.signature: record for record in (*self._read(code), *planned)}
+        both = (*self._read(code), *planned)
+        records = {(record.signature, record.shared): record for record in both}
         self.path.mkdir(parents=True, exist_ok=True)
         lines = (f"{record.line()}\n" for record in records.values())
         write_atomic(self._file(code), "".join(lines))
 
-    def variable(self, code: str | None, overrides: Sequence[str]) -> dict[str, str]:
-        """The environment variable that names a member's record; empty where there is none."""
-        fitting = [record.fits(overrides) for record in self._read(code)]
-        best = max(fitting, default=-1)
-        return {} if best < 0 else {PLANNED: f"{self._file(code)}:{fitting.index(best)}"}
+    def variable(
+        self, code: str | None, overrides: Sequence[str], shared: Sequence[str]
+    ) -> dict[str, str]:
+        """The environment variable that names a member's record; empty where there is none.
+
+        Args:
+            overrides: the member's own.
+            shared: those that all members of its submission get.
+        """
+        fitting = [
+            (record.fits(overrides), record.shared is not None)
+            if record.shared in (None, tuple(shared))
+            else (-1, False)
+            for record in self._read(code)
+        ]
+        best = max(fitting, default=(-1, False))
+        return {} if best[0] < 0 else {PLANNED: f"{self._file(code)}:{fitting.index(best)}"}
 
     def _read(self, code: str | None) -> list[PlannedConfig]:
         try:

@@ -212,10 +212,7 @@ class SweepDir:
     def launchers_of(self, indexes: Sequence[int]) -> list[Mapping[str, Any]]:
         """The same for several members."""
         launchers = {
-            index: array.launcher
-            for array in self.arrays.all()
-            if not array.launcher.get("resumed")
-            for index in array.members
+            index: launcher for members, launcher in self._not_resumed() for index in members
         }
         missing = [index for index in indexes if index not in launchers]
         if missing and self.record.launcher.get("groups", 1) > 1:
@@ -224,6 +221,17 @@ class SweepDir:
                 f"hint: submit the sweep again, with `--name {self.name}`: `{self.record.command_line}`"
             )
         return [launchers.get(index, self.record.launcher) for index in indexes]
+
+    def newest_launcher(self, name: str) -> Mapping[str, Any]:
+        """How this launcher ran its newest array, resumes left out: options of the whole sweep are those."""
+        launchers = [launcher for _, launcher in self._not_resumed() if launcher["name"] == name]
+        return launchers[-1] if launchers else self.record.launcher
+
+    def _not_resumed(self) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
+        """The arrays of submissions, oldest first: the members of each, and how they are run."""
+        for array in self.arrays.all():
+            if not array.launcher.get("resumed"):
+                yield array.members, array.launcher
 
     def member_dir(self, index: int) -> Path:
         """The member's Hydra run directory."""

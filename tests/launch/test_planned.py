@@ -225,6 +225,23 @@ def test_callbacks_of_a_multirun_run_once_when_the_sweep_has_ended(cli: Cli) -> 
     assert told.read_text().splitlines()[1:] == ["out hello"]
 
 
+def test_a_sweep_that_is_continued_with_another_launcher_runs(cli: Cli) -> None:
+    """What members of a submission share is theirs, also when they are resumed."""
+    preset = "defaults: [trident_local, _self_]\ntimeout_min: 7\n"
+    write(cli.directory, {"conf/hydra/launcher/mine.yaml": preset})
+    limit = "word='${hydra:launcher.timeout_min}'"
+    same = ("submit", *TRAIN, "--name", "s", "--wait", "fail_rank=0", "healed=healed", limit)
+    cli(*same, "+n=1", "hydra/launcher=trident_local", "hydra.launcher.timeout_min=5", code=1)
+    cli(*same, "+n=2", "hydra/launcher=mine", code=1)
+    told = ["ValueError: told to fail: 5.0", "ValueError: told to fail: 7.0"]
+    assert [member["detail"].partition(" (")[0] for member in cli.members("s")] == told
+    (cli.directory / "healed").touch()
+    cli("resume", "s", "--wait")
+    for index, said in enumerate(("says 5", "says 7")):
+        assert said in cli("logs", "s", str(index)).stdout
+    assert "hydra/launcher=mine" in cli("show", "s", "1").stdout
+
+
 def test_a_blocking_launcher_plans_like_submit(cli: Cli) -> None:
     """A config that sets an option of the launcher is composed by the members, too."""
     options = "# @package _global_\nhydra: {launcher: {timeout_min: 5}}\n"

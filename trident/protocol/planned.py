@@ -58,6 +58,8 @@ class PlannedConfig:
     """Further keys that are left out, since their values always differ."""
     choices: Mapping[str, str] = field(default_factory=dict)
     """The choices of Hydra's own groups that matter: its launcher and sweeper."""
+    shared: tuple[str, ...] | None = None
+    """The overrides of Hydra that all members of the submission get; None in older records."""
     key: str = ""
     """The key of the hashes in `environment`."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.arrays import SubmittedTasks
 from ...core.checks import Check
+from ...core.options import SlurmOptions
 from ...core.resources import Resources, throttle
 from ...core.scheduling import (
     ArrayScript,
@@ -51,7 +52,7 @@ class SlurmScheduler:
     def check(
         self, options: Mapping[str, Any], resources: Resources, *, members: int
     ) -> ResolvedResources:
-        slots = throttle(options.get("array_parallelism", "auto"))
+        slots = throttle(options.get("array_parallelism", SlurmOptions.array_parallelism))
         flags = sbatch_flags(options, resources)
         limits = self.limits
         where = {key: _chosen(flags, key) for key in ("account", "partition", "qos")}

@@ -139,7 +139,7 @@ def test_another_app_is_asked_for_its_points(tmp_path: Path) -> None:
     assert plan_external(app, words, launcher, "trident_slurm")["points"] == [["x=1"], ["x=2"]]
     argv, wanted = json.loads((tmp_path / "asked.json").read_text())
     assert argv[:3] == ["-m", "hydra/launcher=trident_plan", "hydra/sweeper=trident_plan"]
-    assert argv[5:] == words
+    assert argv[5:-1] == words
     assert wanted == {
         "for_launcher": launcher,
         "overrides": words,
@@ -211,6 +211,33 @@ def test_an_app_plans_with_its_own_configs(hydra_app: App, tmp_path: Path) -> No
     records = [json.loads(line) for line in plan["planned"]]
     assert {tuple(record["signature"]) for record in records} == {("x", "+size=big", "+on=slurm")}
     assert records[0]["config"] == {"kind": "${x}", "size": {"size": 9}}
+
+
+CALLING_APP = HYDRA_APP.replace(
+    "import hydra",
+    """
+import hydra
+from hydra.experimental.callback import Callback
+class Writes(Callback):
+    def on_multirun_start(self, config, **_): open("called.txt", "a").write("start")
+    def on_multirun_end(self, config, **_): open("called.txt", "a").write("end")
+""",
+    1,
+)
+
+
+def test_an_app_that_plans_calls_no_callbacks(hydra_app: App, tmp_path: Path) -> None:
+    """Those of its configs, of a group, and of the command line."""
+    (tmp_path / "train.py").write_text(CALLING_APP)
+    for name in ("top.yaml", "hydra/callbacks/own.yaml"):
+        file = tmp_path / "conf" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        of_top = "x: 1\nhydra: {callbacks: {a: {_target_: __main__.Writes}}}\n"
+        file.write_text(of_top if name == "top.yaml" else "b: {_target_: __main__.Writes}\n")
+    words = ["x=1,2", "hydra/callbacks=own", "+hydra.callbacks.c._target_=__main__.Writes"]
+    plan = plan_external(hydra_app, words, [], "trident_local")
+    assert plan["points"] == [["x=1", *words[1:]], ["x=2", *words[1:]]]
+    assert not (tmp_path / "called.txt").exists()
 
 
 def test_configs_may_set_options_of_the_launcher_on_the_command_line(hydra_app: App) -> None:
@@ -309,7 +336,9 @@ def test_members_of_an_app_have_one_launcher(hydra_app: App, tmp_path: Path) -> 
     top = tmp_path / "conf" / "top.yaml"
     for batches in (top.read_text(), top.read_text().replace("max_batch_size: 1", "params: null")):
         top.write_text(batches)
-        with pytest.raises(UsageError, match="members choose different launchers"):
+        with pytest.raises(
+            UsageError, match="some members choose hydra/launcher=trident_slurm, and"
+        ):
             plan_external(hydra_app, ["+on=slurm,here"], [], "trident_local")
 
 

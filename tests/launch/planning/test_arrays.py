@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trident.launch.core.resources import Resources
 from trident.launch.core.scheduling import Cut
-from trident.launch.planning.arrays import PlannedArray, arrange
+from trident.launch.planning.arrays import PlannedArray, arrange, at_once
 from trident.launch.planning.groups import Group
 
 ONE = Resources(
@@ -124,3 +124,16 @@ def test_a_sweep_for_which_there_is_no_room_is_one_chain() -> None:
     )
     assert placed(arrays) == [((0,), 4, None), ((1,), 4, 0), ((2,), 4, 1), ((3,), 4, 2)]
     assert [array.deferred for array in arrays] == [False, False, False, True]
+
+
+def test_groups_without_members_do_not_count() -> None:
+    groups = [group(slots=1), group(0, 1, slots=4), group(2, 3, slots=6)]
+    assert (at_once(groups), at_once([group(slots=3)])) == (4, 1)
+    arrays = arrange(groups, cut=Cut(), side_by_side=True, canary=False)
+    assert [array.slots for array in arrays] == [2, 2]
+
+
+def test_the_group_of_the_first_member_counts_though_nothing_else_of_it_is_left() -> None:
+    groups = [group(0, slots=2), group(1, 2, slots=4), group(3, 4, slots=4)]
+    arrays = arrange(groups, cut=Cut(), side_by_side=True, canary=True)
+    assert placed(arrays) == [((0,), 2, None), ((1, 2), 1, 0), ((3, 4), 1, 0)]

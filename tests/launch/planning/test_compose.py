@@ -251,28 +251,51 @@ def test_members_share_the_launcher_and_the_search_path(
     assert record.config["one"] == 1 and "hydra" not in record.config
 
 
+def chooses(directory: Path, name: str, launcher: str) -> None:
+    """Writes a choice of the group that chooses a launcher."""
+    text = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {launcher}}}]\n"
+    (directory / "configs" / "group" / f"{name}.yaml").write_text(text)
+
+
+def preset(directory: Path, name: str, nodes: int) -> None:
+    file = directory / "configs" / "hydra" / "launcher" / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"defaults: [trident_slurm, _self_]\nnodes: {nodes}\n")
+
+
 def test_launchers_that_differ_are_refused(composed: Composes, tmp_path: Path) -> None:
-    chosen = "# @package _global_\ndefaults: [{override /hydra/launcher: trident_slurm}]\n"
-    (tmp_path / "configs" / "group" / "remote.yaml").write_text(chosen)
-    message = refused(composed, "group=first,remote")
+    chooses(tmp_path, "here", "trident_local")
+    chooses(tmp_path, "remote", "trident_slurm")
+    message = refused(composed, "group=here,remote")
     assert (
         "different launchers: trident_local and trident_slurm\nhint: choose one for all" in message
     )
-    assert composed("group=first,remote", "hydra/launcher=trident_local").launcher
+    assert composed("group=here,remote", "hydra/launcher=trident_local").launcher
+    assert composed("group=here,first").launcher == "trident_local", "here, it is the default"
+
+
+def test_a_launcher_that_only_some_members_choose_is_refused(
+    composed: Composes, tmp_path: Path
+) -> None:
+    """Even a preset of the default launcher: what only some choose is not among the overrides that all share."""
+    preset(tmp_path, "few", 1)
+    chooses(tmp_path, "few", "few")
+    message = refused(composed, "group=few,first")
+    assert message.startswith(
+        "some members choose hydra/launcher=few, and the others choose no launcher\n"
+        "hint: choose one for all, `hydra/launcher=few`, or "
+    )
+    assert composed("group=few,first", "hydra/launcher=few").launcher == "few"
 
 
 def test_presets_of_one_launcher_may_differ(composed: Composes, tmp_path: Path) -> None:
     for name, nodes in (("few", 1), ("many", 8)):
-        preset = tmp_path / "configs" / "hydra" / "launcher" / f"{name}.yaml"
-        preset.parent.mkdir(parents=True, exist_ok=True)
-        preset.write_text(f"defaults: [trident_slurm, _self_]\nnodes: {nodes}\n")
-        chosen = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {name}}}]\n"
-        (tmp_path / "configs" / "group" / f"{name}.yaml").write_text(chosen)
+        preset(tmp_path, name, nodes)
+        chooses(tmp_path, name, name)
     both = composed("group=few,many", "hydra.launcher.timeout_min=7")
     assert [needs.options["nodes"] for needs in both.needs.distinct] == [1, 8]
     assert both.shared == ("hydra.launcher.timeout_min=7",)
     assert [record.choices["hydra/launcher"] for record in both.planned] == ["few", "many"]
-    assert "different launchers: few and trident_local\n" in refused(composed, "group=few,first")
 
 
 def test_numbers_to_base_60_are_refused(composed: Composes, tmp_path: Path) -> None:

@@ -158,7 +158,11 @@ def test_the_launchers_record_is_all_that_an_array_needs() -> None:
         "env": {"A": "1"},
     }
     (array,) = made.arrays()
-    assert made.launcher_record(array) == made.launcher_record()
+    assert made.launcher_record(array) == {
+        **made.launcher_record(),
+        "shared": [],
+        "searchpath": [],
+    }
     assert made.describe_resources(array) == "1 x 2 ranks, 3 cores a rank; 4 at once"
     several = planned([("x=1",), ("x=2",)], groups=2)
     assert several.launcher_record()["groups"] == 2
@@ -172,6 +176,24 @@ def test_what_waits_for_what_is_described() -> None:
     assert after == "waits for the jobs 1, 2, 3, 4, 5 …"
     assert canary == "member 0 first, the others if it completes"
     assert room.startswith(f"{len(made.arrays())} arrays, ") and room.endswith("4 jobs (yours)")
+
+
+def test_a_finished_sweep_has_no_order() -> None:
+    points = [("x=1",), ("x=2",)]
+    finished = existing(points, State.COMPLETED, State.COMPLETED)
+    made = planned(points, canary=True, groups=2, side_by_side=True, existing=finished)
+    assert (made.submit, made.arrays(), made.describe_order()) == ((), [], [])
+
+
+def test_the_code_is_copied_with_what_any_group_includes() -> None:
+    made = planned([("x=1",), ("x=2",), ("x=3",)], groups=3)
+    names: list[list[str]] = [[], ["data", "gen.py"], ["gen.py"]]
+    groups = [
+        replace(group, options={"snapshot_include": some})
+        for group, some in zip(made.groups, names, strict=True)
+    ]
+    assert replace(made, groups=tuple(groups)).snapshot_include == ("data", "gen.py")
+    assert made.snapshot_include == () and made.freezes
 
 
 def test_arrays_are_described_with_what_differs_and_their_share() -> None:

@@ -9,12 +9,14 @@ from trident.protocol.member import PLANNED
 from trident.protocol.planned import PlannedConfig, read_planned
 
 
-def planned(*signature: str, config: str) -> PlannedConfig:
-    return PlannedConfig(signature=signature, config={"is": config})
+def planned(*signature: str, config: str, shared: tuple[str, ...] | None = None) -> PlannedConfig:
+    return PlannedConfig(signature=signature, config={"is": config}, shared=shared)
 
 
-def config_of(plans: Plans, code: str | None, *overrides: str) -> object:
-    record = read_planned(plans.variable(code, overrides).get(PLANNED, ""))
+def config_of(
+    plans: Plans, code: str | None, *overrides: str, shared: tuple[str, ...] = ()
+) -> object:
+    record = read_planned(plans.variable(code, overrides, shared).get(PLANNED, ""))
     return None if record is None else record.config["is"]
 
 
@@ -31,7 +33,7 @@ def test_a_member_finds_its_record(tmp_path: Path) -> None:
 
 def test_what_was_not_planned_has_no_record(tmp_path: Path) -> None:
     plans = Plans(tmp_path / "planned")
-    assert plans.variable("1f2e", ["x=1"]) == {}
+    assert plans.variable("1f2e", ["x=1"], ()) == {}
     plans.add("1f2e", [])
     assert not plans.path.exists()
     plans.add("1f2e", [planned("x", config="a")])
@@ -44,3 +46,15 @@ def test_a_later_plan_of_the_same_members_counts(tmp_path: Path) -> None:
     for config in ("first", "second"):
         plans.add(None, [planned("x", config=config)])
     assert config_of(plans, None, "x=1") == "second"
+
+
+def test_members_of_submissions_that_share_other_overrides_have_records_of_their_own(
+    tmp_path: Path,
+) -> None:
+    plans = Plans(tmp_path / "planned")
+    plans.add(None, [planned("x", config="older")])
+    for name in ("here", "there"):
+        plans.add(None, [planned("x", config=name, shared=(f"hydra/launcher={name}",))])
+    assert config_of(plans, None, "x=1", shared=("hydra/launcher=here",)) == "here"
+    assert config_of(plans, None, "x=1", shared=("hydra/launcher=there",)) == "there"
+    assert config_of(plans, None, "x=1", shared=("hydra/launcher=other",)) == "older"
