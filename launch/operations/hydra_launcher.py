@@ -33,7 +33,7 @@ from ..sweepdir.outcome import outcome
 from ..sweepdir.provenance import git
 from ..sweepdir.sweep import SweepDir
 from .cancel import cancel
-from .submit import check_needs, chosen_scheduler, write_sweep
+from .submit import check_files, check_needs, chosen_scheduler, write_sweep
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -152,8 +152,11 @@ def _plan(
         [o for o in hydra_overrides(config) if is_shared(key_of(o))],
         default=launcher,
         directory=Path.cwd(),
-        with_trainer=app.leaves_result,
+        of_engine=app.leaves_result,
     )
+    missing = {Path(file): text for file, text in composed["missing"].items()}
+    for warning in check_files(launcher, missing, Path.cwd(), first=True):
+        log.warning(warning)
     needs = MemberNeeds.from_record(composed["needs"])
     _refuse_another(launcher, composed["launcher"], needs)
     groups = [

@@ -87,7 +87,12 @@ def prepare(request: SubmitRequest, root: Path | None = None) -> tuple[Plan, Swe
         SchedulerError: the scheduler does not answer.
     """
     composition = _composed(request)
-    warnings = check_files(composition, request.directory, first=request.after is None)
+    warnings = check_files(
+        composition.launcher,
+        composition.missing,
+        request.directory,
+        first=request.after is None,
+    )
     groups = check_needs(
         composition.launcher,
         composition.needs,
@@ -295,23 +300,26 @@ def check_groups(
     ]
 
 
-def check_files(composition: Composition, directory: Path, *, first: bool) -> tuple[str, ...]:
+def check_files(
+    launcher: str, missing: Mapping[Path, str], directory: Path, *, first: bool
+) -> tuple[str, ...]:
     """Check the files that members read and that do not exist here. Returns warnings of those that may exist for them.
 
     Args:
+        missing: these files, each with a message.
         first: whether the sweep waits for no other, which could write files.
 
     Raises:
         UsageError: members run on this machine, or files are missing in the directory that they start in.
     """
     if not first:
-        missing = composition.missing.values()
-        return tuple(f"{text}; the sweep before may write it" for text in _first([*missing]))
+        texts = _first([*missing.values()])
+        return tuple(f"{text}; the sweep before may write it" for text in texts)
     project = directory.resolve()
-    has_nodes = select(composition.launcher).has_nodes
+    has_nodes = select(launcher).has_nodes
     refused: list[str] = []
     warnings: list[str] = []
-    for file, text in composition.missing.items():
+    for file, text in missing.items():
         # A link in the project may lead to a file system that only nodes have.
         below = file.resolve().is_relative_to(project)
         (warnings if has_nodes and not below else refused).append(text)

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
@@ -99,12 +100,7 @@ def compose(
         launcher, chosen = _launcher(bases, default)
         shared = (*_without_launcher(choices), *chosen, *settings)
         composed = compose_members(hydra, name, points, shared, is_group)
-        missing: dict[Path, str] = {}
-        for config in composed.configs:
-            check_config(config, directory, missing)
-        signatures = [composed.signatures[at] for at in composed.of]
-        configs = [composed.configs[at] for at in composed.of]
-        check_values(hydra, points, signatures, configs, directory, missing)
+        missing = composed.check(points, directory)
         files = composed.files(directory)
         _refuse_base_60(files)
         return Composed(
@@ -140,6 +136,27 @@ class ComposedMembers:
     def callbacks(self) -> bool:
         """Whether one of the configs has callbacks of Hydra."""
         return any(config.hydra.callbacks for config in self.configs)
+
+    def check(self, points: Sequence[Point], directory: Path) -> dict[Path, str]:
+        """Check the points of a sweep of the engine, which start in `directory`.
+
+        Returns:
+            The files that members read and that do not exist here, each with a message.
+
+        Raises:
+            UsageError: something would keep a member from starting.
+        """
+        missing: dict[Path, str] = {}
+        before = HydraConfig.instance().cfg
+        try:
+            for config in self.configs:
+                check_config(config, directory, missing)
+            signatures = [self.signatures[at] for at in self.of]
+            configs = [self.configs[at] for at in self.of]
+            check_values(self.hydra, points, signatures, configs, directory, missing)
+        finally:
+            HydraConfig.instance().cfg = before
+        return missing
 
     def planned(self) -> tuple[PlannedConfig, ...]:
         """The configs as records, for the members to compare with their own."""
@@ -295,7 +312,7 @@ def plan_of_points(
     *,
     default: str,
     directory: Path,
-    with_trainer: bool = False,
+    of_engine: bool = False,
 ) -> dict[str, Any]:
     """What the process of an app plans for these points, as JSON values; see `Composed`.
 
@@ -304,7 +321,7 @@ def plan_of_points(
     Args:
         for_launcher: overrides of the launcher and its options.
         default: the launcher where neither these nor the configs choose one.
-        with_trainer: whether the app's config has a trainer's section.
+        of_engine: whether it is trident's engine: its config has a trainer's section, and its values are checked.
     """
     choices, settings = _choices_and_settings(hydra.parse(for_launcher))
     is_group = _group_test(hydra, name, points[0])
@@ -313,17 +330,19 @@ def plan_of_points(
     shared = (*_without_launcher(choices), *chosen, *settings)
     members = [tuple(point) for point in points]
     composed = compose_members(hydra, name, members, shared, is_group)
+    missing = composed.check(members, directory) if of_engine else {}
     files = composed.files(directory)
     _refuse_base_60(files)
     return {
         "points": [*points],
         "launcher": launcher,
-        "needs": composed.needs(members, with_trainer=with_trainer).record(),
+        "needs": composed.needs(members, with_trainer=of_engine).record(),
         "shared": shared,
         "searchpath": searchpath_of(composed.configs[0], directory),
         "callbacks": composed.callbacks,
         "planned": [record.line() for record in composed.planned()],
         "files": [*map(str, files)],
+        "missing": {str(file): text for file, text in missing.items()},
     }
 
 

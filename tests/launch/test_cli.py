@@ -413,3 +413,17 @@ def test_a_typo_in_a_file_is_told_with_its_line(
     told = capsys.readouterr().err
     assert "has no parameter 'max_stepz' (configs/experiment/wrong.yaml:5)" in told
     assert "did you mean `max_steps`?" in told
+
+
+def test_a_multirun_through_hydra_refuses_what_submit_refuses(project: Path) -> None:
+    words = ("-m", "experiment=digits", "hydra/launcher=trident_local", "hydra.sweep.dir=out")
+    done = subprocess.run(
+        [sys.executable, "-m", "trident.run", *words, "run.seed=1,abc"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: run.seed: 'abc' is not a whole number")
+    assert not (project / "out" / "sweep.json").exists()

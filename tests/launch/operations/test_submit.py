@@ -117,15 +117,8 @@ def test_a_request_is_a_value(tmp_path: Path) -> None:
         request.name = "s"
 
 
-def missing(launcher: str, *files: Path) -> Composition:
-    composition = Composition(
-        app=App(command=("python",), directory="/", source="/", leaves_result=True),
-        points=[()],
-        launcher=launcher,
-        needs=needs_of([Needs(options={}, trainer={})]),
-        missing={file: f"{file}: no such file" for file in files},
-    )
-    return composition
+def missing(*files: Path) -> dict[Path, str]:
+    return {file: f"{file}: no such file" for file in files}
 
 
 def test_missing_files_are_refused_where_members_would_not_find_them(tmp_path: Path) -> None:
@@ -136,18 +129,17 @@ def test_missing_files_are_refused_where_members_would_not_find_them(tmp_path: P
         ("trident_slurm", inside),
     ):
         with pytest.raises(UsageError, match="no such file"):
-            check_files(missing(launcher, file), tmp_path, first=True)
-    (warning,) = check_files(missing("trident_slurm", outside), tmp_path, first=True)
+            check_files(launcher, missing(file), tmp_path, first=True)
+    (warning,) = check_files("trident_slurm", missing(outside), tmp_path, first=True)
     assert warning == f"{outside}: no such file; nodes may see it"
     (tmp_path / "data").symlink_to("/scratch/nowhere")
-    assert len(check_files(missing("trident_slurm", inside), tmp_path, first=True)) == 1
-    assert check_files(missing("trident_local"), tmp_path, first=True) == ()
-    (warning,) = check_files(missing("trident_local", inside), tmp_path, first=False)
+    assert len(check_files("trident_slurm", missing(inside), tmp_path, first=True)) == 1
+    assert check_files("trident_local", missing(), tmp_path, first=True) == ()
+    (warning,) = check_files("trident_local", missing(inside), tmp_path, first=False)
     assert warning.endswith("no such file; the sweep before may write it")
 
 
 def test_many_missing_files_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\nand 15 more missing files$"):
-        check_files(
-            missing("trident_local", *(tmp_path / str(i) for i in range(20))), tmp_path, first=True
-        )
+        files = (tmp_path / str(number) for number in range(20))
+        check_files("trident_local", missing(*files), tmp_path, first=True)
