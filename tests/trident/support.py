@@ -248,6 +248,7 @@ def _become(argv: list[str], cwd: Path, env: dict[str, str], said: str) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as in a process of a shell's
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # the process forked from may know that of an earlier test
     claim_for(env, os.getppid())
     os.chdir(cwd)
     log = os.open(said, os.O_WRONLY | os.O_APPEND)
