@@ -388,9 +388,7 @@ def test_hydras_multirun_blocks_and_returns_real_values(project: Path) -> None:
     assert len(results) == 2
     assert f"best_value: {max(result['score'] for result in results)}" in best
 
-    failed = run(
-        "hydra/launcher=trident_local", "module.optimizer.lr=no-number", "hydra.sweep.dir=bad"
-    )
+    failed = run("hydra/launcher=trident_local", "module.optimizer.lr=-1", "hydra.sweep.dir=bad")
     assert failed.returncode != 0
     assert "member 0 is FAILED, exception" in failed.stderr
 
