@@ -62,13 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker process whole files, and all tests on SLURM to one: they share a cluster, and mostly wait."""
+    """Give each worker process whole files, and the tests on SLURM to two, with a cluster each: they mostly wait."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "slurm" if file.startswith("tests/cluster/") else file
+            if not file.startswith("tests/cluster/"):
+                return file
+            return "slurm, sweeps" if file.endswith("test_sweeps.py") else "slurm"
 
     return ByFile(config, log)
 
