@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from pathlib import Path
-
-from trident.protocol.member import PLAN_FILE, PLAN_REQUEST
 
 from ..core.members import key_of
 from ..errors import SchedulerError
-from ..lib.command import run
-from ..lib.environment import clean
-from ..planning.app import App, ending_overrides
+from ..planning.app import App, run_callbacks
 from ..sweepdir.sweep import SweepDir
 from .log import say
 
 __all__ = ["end_multirun"]
-
-LIMIT_S = 600.0
 
 
 def end_multirun(sweep: SweepDir) -> None:
@@ -31,29 +22,11 @@ def end_multirun(sweep: SweepDir) -> None:
     app = App.from_record(sweep.record.app)
     if not app.callbacks or not _all_ended(sweep) or not sweep.take_end():
         return
-    launchers = [array.launcher for array in sweep.arrays.all()]
-    code = next((one["code"] for one in launchers if one.get("code")), None)
-    if code is not None:
-        app = app.frozen(sweep.code_dir(code))
+    launcher = sweep.arrays.all()[-1].launcher
+    app = app.run_by(launcher, sweep.code_dir(launcher["code"]) if launcher.get("code") else None)
     typed = [o for o in sweep.member(0).overrides if key_of(o).startswith("hydra.callbacks")]
-    path = os.pathsep.join(filter(None, [app.source, os.environ.get("PYTHONPATH")]))
-    environment = {
-        **clean(os.environ),
-        "PYTHONPATH": path,
-        PLAN_FILE: os.devnull,
-        PLAN_REQUEST: json.dumps({"ended": True}),
-    }
     try:
-        sys.stdout.write(
-            run(
-                *app.command,
-                *ending_overrides(str(sweep.path)),
-                *typed,
-                timeout=LIMIT_S,
-                cwd=Path(app.directory),
-                env=environment,
-            )
-        )
+        sys.stdout.write(run_callbacks(app, sweep.path, typed))
     except SchedulerError as error:
         say(f"the callbacks for the end of the sweep failed: {error}")
 

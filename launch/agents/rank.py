@@ -71,7 +71,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     _claim(sweep, index, attempt, ranks.rank)
     launcher = sweep.launcher_of_attempt(sweep.attempts.lease_of(index, attempt))
     options = launcher.get("options") or {}
-    app = _app(sweep, launcher, environ.get(CODE)).with_python(options.get("python"))
+    copy = sweep.code_dir(environ[CODE]) if environ.get(CODE) else None
+    app = App.from_record(sweep.record.app).run_by(launcher, copy)
     directory = sweep.member_dir(index)
     member = sweep.member(index)
     planned = sweep.plans.variable(environ.get(CODE) or None, member.overrides, app.shared)
@@ -240,12 +241,6 @@ def _claim(sweep: SweepDir, index: int, attempt: int, rank: int) -> None:
             f"attempt {attempt} of member {index} is already run by {owner} (rank {rank})\n"
             f"hint: `trident-sweep resume {sweep.name} {index}` starts its next attempt once this one has ended"
         )
-
-
-def _app(sweep: SweepDir, launcher: Mapping[str, Any], code: str | None) -> App:
-    """The sweep's app with what the members of an array share; with the hash of frozen code, as it was then."""
-    app = App.from_record(sweep.record.app).of_array(launcher)
-    return app.frozen(sweep.code_dir(code)) if code else app
 
 
 def _ranks(

@@ -207,11 +207,9 @@ def _with_overrides(launcher: Mapping[str, Any], given: Mapping[str, Any]) -> di
 def pasteable(sweep: SweepDir, index: int, *, in_place: bool) -> str:
     """One line for a POSIX shell that runs the member as the sweep does, by default outside the sweep's directory."""
     launcher = sweep.launcher_of(index)
-    app = App.from_record(sweep.record.app).of_array(launcher)
-    if launcher.get("code"):
-        app = app.frozen(sweep.code_dir(launcher["code"]))
+    code = sweep.code_dir(launcher["code"]) if launcher.get("code") else None
+    app = App.from_record(sweep.record.app).run_by(launcher, code)
     python = launcher["options"].get("python")
-    app = app.with_python(python)
     outside = Path(app.directory) / "logs" / "show" / sweep.name / f"{index:04d}"
     directory = sweep.member_dir(index) if in_place else outside
     command = app.member_command(sweep.member(index), directory, sweep_id=sweep.record.id)

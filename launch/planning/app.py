@@ -21,6 +21,7 @@ from ..core.code import copied_to
 from ..core.members import Member, quote
 from ..errors import LaunchError, SchedulerError, UsageError
 from ..lib.command import run
+from ..lib.environment import clean
 from ..lib.filesystems import holds
 from .import_roots import import_roots
 
@@ -76,7 +77,7 @@ class App:
     searchpath: tuple[str, ...] = field(default=(), compare=False)
     """``hydra.searchpath`` with absolute paths; empty where it needs no override."""
     callbacks: bool = field(default=False, compare=False)
-    """Whether its configs have callbacks of Hydra, which are told when the sweep has ended."""
+    """Whether its configs have callbacks of Hydra; these run once all members have ended."""
 
     def record(self) -> dict[str, Any]:
         """What sweep.json holds of it."""
@@ -95,6 +96,13 @@ class App:
             shared=tuple(launcher.get("shared", self.shared)),
             searchpath=tuple(launcher.get("searchpath", self.searchpath)),
         )
+
+    def run_by(self, launcher: Mapping[str, Any], code: Path | None) -> App:
+        """The same app as an array runs it: with what its members share, from its copy of the code, by its Python."""
+        app = self.of_array(launcher)
+        if code is not None:
+            app = app.frozen(code)
+        return app.with_python((launcher.get("options") or {}).get("python"))
 
     def shared_record(self) -> dict[str, Any]:
         """What an array's record holds of it: submissions to one sweep may differ in this."""
@@ -289,7 +297,13 @@ def plan_external(
     }
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "plan.json"
-        _start_planning(app, overrides, plan, wanted)
+        try:
+            # Last, since the overrides may set callbacks, too.
+            _run_nothing(app, scratch, plan, wanted, [*overrides, _CALLS_NOTHING])
+        except SchedulerError as error:
+            raise UsageError(
+                f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
+            ) from None
         if not plan.exists():
             raise UsageError(
                 f"`{shlex.join(app.command)}` ended without planning\nhint: check that it is a Hydra app"
@@ -300,35 +314,40 @@ def plan_external(
     return planned
 
 
-def _start_planning(
-    app: App, overrides: Sequence[str], plan: Path, wanted: Mapping[str, Any]
-) -> None:
-    """Run the app as a multirun that only plans, and wait for it.
+def run_callbacks(app: App, directory: Path, overrides: Sequence[str]) -> str:
+    """Run the callbacks of an app for the multirun in `directory`, and nothing else. Returns what was printed.
 
     Args:
-        plan: the file to write, in a directory for what else the multirun writes.
+        overrides: those that set callbacks.
+
+    Raises:
+        SchedulerError: the app ended with an error.
+    """
+    return _run_nothing(app, str(directory), Path(os.devnull), {"ended": True}, overrides)
+
+
+def _run_nothing(
+    app: App, directory: str, plan: Path, wanted: Mapping[str, Any], overrides: Sequence[str]
+) -> str:
+    """Run the app as a multirun with the sweeper that only plans, and wait for it. Returns what was printed.
+
+    Args:
+        directory: of the multirun.
+        plan: the file to write.
         wanted: what `write_plan` reads.
     """
-    hydra = ("-m", *_PLANS, f"hydra.sweep.dir={quote(str(plan.parent))}")
     environment = {
-        **os.environ,
+        **clean(os.environ),
         PLAN_FILE: str(plan),
         PLAN_REQUEST: json.dumps(wanted),
         "PYTHONPATH": _path(app),
     }
-    # Last, since the overrides may set callbacks, too.
-    words = (*app.command, *hydra, *overrides, _CALLS_NOTHING)
-    try:
-        run(*words, timeout=_PLANNING_S, cwd=Path(app.directory), env=environment)
-    except SchedulerError as error:
-        raise UsageError(
-            f"the app could not plan this sweep: {error}\nhint: try one point of it without trident-sweep first"
-        ) from None
-
-
-def ending_overrides(directory: str) -> tuple[str, ...]:
-    """The overrides with which an app runs the callbacks of a sweep in `directory`, and nothing else."""
-    return ("-m", *_PLANS, f"hydra.sweep.dir={quote(directory)}")
+    return run(
+        *(*app.command, "-m", *_PLANS, f"hydra.sweep.dir={quote(directory)}", *overrides),
+        timeout=_PLANNING_S,
+        cwd=Path(app.directory),
+        env=environment,
+    )
 
 
 def _as_typed(app: App) -> list[str]:

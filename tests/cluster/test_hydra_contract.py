@@ -15,10 +15,7 @@ from slurm_cluster import Login
     [({}, ["-m", "hydra/launcher=trident_slurm", "hydra.launcher.timeout_min=5"])],
 )
 class TestOfHydra(IntegrationTestSuite):
-    """Typed on the login node. Names and folders do not depend on the scheduler: these are tried on this machine."""
-
-    test_custom_task_name = None  # type: ignore[assignment]  # not collected
-    test_custom_sweeper_run_workdir = None  # type: ignore[assignment]  # not collected
+    """All of them, typed on the login node."""
 
     @pytest.fixture(autouse=True)
     def typed(self, login: Login, shared: Path) -> None:

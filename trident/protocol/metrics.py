@@ -112,7 +112,7 @@ def record_return(value: Any) -> None:
     """Record what a program's main function has returned, if it is a number, numbers, or a mapping that has some.
 
     Numbers are what an optimizing sweeper gets; those of a mapping are metrics. Arrays of numpy and torch are numbers,
-    if they have one dimension. What is not recorded is said on stderr, which is the rank's log.
+    if they have one dimension. A message on stderr, which is the rank's log, names what is not recorded.
     """
     if isinstance(value, Mapping):
         found = {str(name): number(item) for name, item in value.items()}

@@ -366,6 +366,12 @@ def test_members_of_an_app_may_need_different_resources(hydra_app: App) -> None:
     assert len(needs.distinct) == 2
 
 
+def test_thousands_of_points_are_planned(hydra_app: App) -> None:
+    planned = plan_external(hydra_app, ["x=range(3000)"], [], "trident_local")
+    assert planned["points"][-1] == ["x=2999"] and len(planned["points"]) == 3000
+    assert len(planned["planned"]) == 1
+
+
 def test_an_option_of_an_apps_launcher_cannot_be_swept(hydra_app: App) -> None:
     swept = ["hydra/launcher=trident_slurm", "hydra.launcher.nodes=1,2"]
     with pytest.raises(UsageError, match=r"nodes=1,2: the launcher and its options cannot be"):
